@@ -1,0 +1,45 @@
+"""The Bradley-Terry model of preferences between texts (QuRating §3): p(B ≻ A) = σ(s_B − s_A)."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def loss(scores_a: Tensor, scores_b: Tensor, preference: Tensor) -> Tensor:
+    """Binary cross-entropy of soft preferences, mean over those that are there.
+
+    −[p log σ(s_B − s_A) + (1 − p) log σ(s_A − s_B)], p = P(B preferred over A).
+
+    Args:
+        scores_a, scores_b: float, of one shape, for example (pairs, criteria).
+        preference: p in [0, 1], same shape; NaN where a pair has no judgment (or none confident enough).
+
+    Returns:
+        a scalar; 0 (with a gradient of 0) where no preference is there.
+
+    Raises:
+        ValueError: shapes that differ, or a preference outside [0, 1].
+    """
+    if not scores_a.shape == scores_b.shape == preference.shape:
+        raise ValueError(f"shapes differ: {scores_a.shape}, {scores_b.shape}, {preference.shape}")
+    there = ~torch.isnan(preference)
+    target = preference[there]
+    if ((target < 0) | (target > 1)).any():
+        raise ValueError("a preference lies outside [0, 1]")
+    logits = (scores_b - scores_a)[there].float()
+    return F.binary_cross_entropy_with_logits(logits, target.float(), reduction="sum") / max(1, target.numel())
+
+
+def confident(preference: Tensor, minimum_confidence: float) -> Tensor:
+    """Preferences with |2p − 1| ≥ `minimum_confidence`; NaN in the place of the others. Any shape, shape kept."""
+    return torch.where((2 * preference - 1).abs() >= minimum_confidence, preference, torch.nan)
+
+
+def agreement(scores_a: Tensor, scores_b: Tensor, preference: Tensor) -> Tensor:
+    """1 where the scores order a pair as its preference does, 0 where not, NaN where there is none.
+
+    A tie (p = ½, or equal scores) counts a half. Any shape, shape kept, float.
+    """
+    same = torch.sign(scores_b - scores_a) * torch.sign(2 * preference - 1)
+    # the sign of NaN is 0 in torch
+    return torch.where(torch.isnan(preference), torch.nan, 0.5 + 0.5 * same)

@@ -1,0 +1,142 @@
+"""The config's resolvers, and the checks that refuse a bad one before anything is loaded."""
+
+import ast
+import difflib
+import functools
+import importlib.util
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from hydra import compose
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from qurating.artifacts import StageError
+
+
+def register_resolvers() -> None:
+    """Make the functions of this framework's YAML files known: `${base:…}`, `${count:…}` and so on."""
+    resolvers: dict[str, Any] = {
+        "base": lambda path: str(path).rsplit("/", 1)[-1],
+        "count": _count,
+        "cpus": lambda: len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
+        "names": lambda mapping: list(mapping),
+        "stem": _stem,
+        "sweep_name": _sweep_name,
+        "when": lambda condition, yes, no: yes if condition else no,
+    }
+    for name, function in resolvers.items():
+        OmegaConf.register_new_resolver(name, function, replace=True)
+
+
+def _count(number: int | str) -> str:
+    """A number of tokens as people write it: 30000000000 -> 30B, 400000 -> 400K, 123456 -> 123456."""
+    if isinstance(number, str):
+        return number
+    for size, letter in ((10**9, "B"), (10**6, "M"), (10**3, "K")):
+        tenths, rest = divmod(number * 10, size)
+        if number >= size and not rest:
+            return f"{tenths // 10}{letter}" if tenths % 10 == 0 else f"{tenths / 10}{letter}"
+    return str(number)
+
+
+def _stem(paths: str | Sequence[str]) -> str:
+    """The name of the first file without its endings: /data/wiki.jsonl.zst -> wiki; a glob's star goes too."""
+    first = paths if isinstance(paths, str) else next(iter(paths), "empty")
+    path = Path(str(first))
+    name = path.name.split(".")[0].replace("*", "").strip("-_") or path.parent.name
+    return name or "corpus"
+
+
+def _sweep_name() -> str:
+    hydra = HydraConfig.get()
+    return str(Path(hydra.sweep.dir if str(hydra.mode).endswith("MULTIRUN") else hydra.run.dir))
+
+
+def check(config: DictConfig, names: Mapping[str, str]) -> None:
+    """Refuse a composed config with unknown keys, missing values, or a criterion that nobody rates.
+
+    Raises:
+        StageError: says what is wrong, and what there is instead.
+    """
+    known = set(compose("config").keys()) | {"experiment"}
+    for key in config:
+        if key not in known:
+            raise StageError(f"there is no setting {str(key)!r}; {_there_are(str(key), known)}")
+    unknown_names = [stage for stage in config.artifacts if stage not in names]
+    if unknown_names:
+        raise StageError(f"artifacts.{unknown_names[0]}: {_there_are(str(unknown_names[0]), set(names))}")
+    missing = sorted(OmegaConf.missing_keys(config))
+    if missing:
+        raise StageError("not set yet: " + ", ".join(f"{key}=…" for key in missing))
+    if config.criterion.name not in config.criteria:
+        name = config.criterion.name
+        raise StageError(
+            f"nothing is judged by {name!r} (only by {', '.join(map(str, config.criteria))}): "
+            f"add it with +criterion@criteria.{name}={name}"
+        )
+    for stage, given in config.stages.items():
+        _check_signature(str(stage), given)
+
+
+def _check_signature(stage: str, given: DictConfig) -> None:
+    """Compare what a stage is given with its function's parameters, without importing it (it may load torch)."""
+    module, function = given["_target_"].rsplit(".", 1)
+    takes = parameters(module, function)
+    settings = {str(key) for key in given} - {"_target_", "inputs"} | {str(key) for key in given.inputs}
+    unknown, absent = settings - takes, takes - settings - {"output"}
+    if unknown:
+        key = sorted(unknown)[0]
+        raise StageError(f"stages.{stage} has no setting {key!r}; {_there_are(key, takes - {'output'})}")
+    if absent:
+        raise StageError(f"conf/stage/{stage}.yaml does not set {', '.join(sorted(absent))}")
+
+
+@functools.cache
+def parameters(module: str, function: str) -> frozenset[str]:
+    """The keyword parameters of a function, read from its source."""
+    spec = importlib.util.find_spec(module)
+    if spec is None or spec.origin is None:
+        raise StageError(f"there is no module {module}")
+    for node in ast.parse(Path(spec.origin).read_text(encoding="utf-8")).body:
+        if isinstance(node, ast.FunctionDef) and node.name == function:
+            return frozenset(arg.arg for arg in [*node.args.args, *node.args.kwonlyargs])
+    raise StageError(f"{module} has no function {function}")
+
+
+def explain(overrides: Sequence[str]) -> list[str]:
+    """What exists in the place of each override key that does not; for the user after Hydra has refused the config."""
+    try:
+        parsed = OverridesParser.create().parse_overrides([o for o in overrides if not o.startswith("-")])
+    except HydraException:
+        return []
+    config: Any = None
+    for choices in ([o.input_line for o in parsed if o.is_sweep_override() is False and "." not in o.key_or_group], []):
+        try:
+            config = compose("config", [str(choice) for choice in choices])
+            break
+        except (HydraException, OmegaConfBaseException):
+            continue
+    lines = []
+    for override in parsed:
+        node, walked = config, ""
+        for part in override.key_or_group.split("@")[0].replace("/", ".").split("."):
+            if not OmegaConf.is_dict(node) or override.is_add() or part == "hydra":
+                break
+            if part not in node:
+                there = {str(key) for key in node}
+                lines.append(f"There is no {part!r}{f' in {walked}' if walked else ''}; {_there_are(part, there)}.")
+                break
+            node, walked = OmegaConf.to_container(node)[part], f"{walked}.{part}".lstrip(".")
+            node = OmegaConf.create(node) if isinstance(node, dict) else node
+    return lines
+
+
+def _there_are(word: str, names: set[str]) -> str:
+    near = difflib.get_close_matches(word, names, n=1)
+    return f"there are {', '.join(sorted(names))}" + (f" (did you mean {near[0]!r}?)" if near else "")

@@ -1,0 +1,1 @@
+"""What the Lightning modules are fed with."""

@@ -1,0 +1,69 @@
+"""In which order a language model sees what was selected. Every function returns a permutation: the indices of the
+sequences, first to be trained on first."""
+
+import hashlib
+
+import numpy as np
+import numpy.typing as npt
+
+from qurating.selection import Indices, gumbel, normalise
+
+
+def shuffle(ids: npt.ArrayLike, seed: int) -> Indices:
+    """A random order that depends on (seed, id) alone: the same however the rows came."""
+    ids_n = _ids(ids)
+    return np.lexsort((ids_n, gumbel(ids_n, seed))).astype(np.int64)
+
+
+def sort(scores: npt.ArrayLike, ids: npt.ArrayLike, descending: bool = False) -> Indices:
+    """By score, ascending by default; equal scores by id."""
+    scores_n = _scores(scores)
+    return np.lexsort((_ids(ids), -scores_n if descending else scores_n)).astype(np.int64)
+
+
+def fold(scores: npt.ArrayLike, num_folds: int) -> Indices:
+    """Folding (DELT eq. 10): sort ascending; layer l of L holds the ranks ≡ l (mod L); the layers follow one another.
+
+    Args:
+        scores: (N,) floats; equal scores keep their order.
+        num_folds: L, at least 1. L = 1 is sorting.
+
+    Raises:
+        ValueError: NaN among the scores, or fewer than one fold.
+    """
+    if num_folds < 1:
+        raise ValueError(f"there must be at least one fold, not {num_folds}")
+    ranked = np.argsort(_scores(scores), kind="stable").astype(np.int64)
+    return np.concatenate([ranked[layer::num_folds] for layer in range(num_folds)])
+
+
+def curriculum(
+    scores: npt.ArrayLike, ids: npt.ArrayLike, temperature: float, seed: int, descending: bool = True
+) -> Indices:
+    """The order in which sampling with p(d) ∝ exp(s_d / τ) would draw the sequences; reversed if not `descending`.
+
+    Scores are normalised over the given sequences. τ = 0 is sorting. Raises ValueError for NaN or a negative τ.
+    """
+    if not temperature >= 0:
+        raise ValueError(f"the temperature must be 0 or more, not {temperature}")
+    keys = normalise(_scores(scores))
+    if temperature > 0:
+        keys = keys / temperature + gumbel(_ids(ids), seed)
+    drawn = sort(keys, ids, descending=True)
+    return drawn if descending else drawn[::-1].copy()
+
+
+def digest(ordered_ids: npt.NDArray[np.int64]) -> str:
+    """The SHA-256 of an order: of its ids as little-endian int64, first to be trained on first."""
+    return hashlib.sha256(np.ascontiguousarray(ordered_ids, dtype="<i8").tobytes()).hexdigest()
+
+
+def _scores(scores: npt.ArrayLike) -> npt.NDArray[np.float64]:
+    array = np.asarray(scores, dtype=np.float64)
+    if np.isnan(array).any():
+        raise ValueError(f"{int(np.isnan(array).sum()):,} scores are NaN, the first at {int(np.isnan(array).argmax())}")
+    return array
+
+
+def _ids(ids: npt.ArrayLike) -> npt.NDArray[np.uint64]:
+    return np.asarray(ids).astype(np.uint64)

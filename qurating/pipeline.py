@@ -1,0 +1,184 @@
+"""From a composed config to artifacts: the stages of one run, and what a sweep does at its start and end."""
+
+import contextlib
+import functools
+import hashlib
+import shutil
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from hydra._internal.config_repository import ConfigRepository
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.experimental.callback import Callback
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
+
+from qurating import artifacts, configuration, naming
+from qurating.artifacts import StageError, read_json, write_json
+
+
+def run(config: DictConfig) -> None:
+    """Run the stages of a config in turn; those whose artifacts are complete are skipped.
+
+    In a sweep, `analyse` waits for the end. Raises StageError for whatever the user can mend.
+    """
+    hydra = HydraConfig.get()
+    names = naming.name_artifacts(hydra.overrides.task)
+    configuration.check(config, names)
+    # what was added to the command line of this run is in the config, too: only names are written into it
+    for stage, name in names.items():
+        OmegaConf.update(config, f"artifacts.{stage}", name)
+    stages = [stage for stage in naming.STAGES if stage in config.stages]
+    cell = {stage: name for stage, name in names.items() if name}
+    write_json(Path(hydra.runtime.output_dir) / "artifacts.json", cell)
+    if hydra.mode == RunMode.MULTIRUN:
+        stages = [stage for stage in stages if stage != "analyse"]
+    elif "analyse" in stages:
+        _analyse([cell], config)
+        return
+    with contextlib.ExitStack() as opened:
+        track = functools.cache(lambda: opened.enter_context(_tracker(config, cell)))
+        for number, stage in enumerate(stages, 1):
+            run_stage(stage, config, f"[{number}/{len(stages)}]", before=track)
+
+
+def run_stage(stage: str, config: DictConfig, counter: str, before: Callable[[], Any] = lambda: None) -> Path:
+    """Build the artifact of a stage, unless it is complete; says which.
+
+    Args:
+        config: composed, with final names in `artifacts`.
+        counter: put before the line that announces the stage.
+        before: called if, and just before, the stage has to run.
+
+    Returns:
+        the artifact's folder.
+    """
+    root = Path(config.paths.artifacts)
+    target = root / config.artifacts[stage]
+    settings = OmegaConf.to_container(config.stages[stage], resolve=True)
+    assert isinstance(settings, dict)
+    inputs = settings.pop("inputs")
+    used = {key: name for key, name in artifacts.leaves(_numbered(inputs)).items() if name}
+    identity = {
+        "stage": stage,
+        "inputs": {},
+        "config": artifacts.plain(artifacts.without_runtime(settings)),
+    }
+    reads = ", ".join(dict.fromkeys(used.values())) or "no artifact"
+    print(f"{counter} {stage}: reads {reads}; writes {target}", flush=True)
+    labels: set[str] = set()
+    for key, name in used.items():
+        made = artifacts.manifest(root / name)
+        identity["inputs"][key] = f"{name} ({made['fingerprint'][:16]})"
+        labels.update(made["labels"])
+    if artifacts.up_to_date(target, identity, config.overwrite):
+        made = artifacts.manifest(target)
+        print(f"    skipped: complete since {made['finished']} with these settings and inputs", flush=True)
+        return target
+    before()
+
+    def build(output: Path) -> dict[str, Any]:
+        from hydra.utils import instantiate
+
+        function = instantiate({"_target_": "hydra.utils.get_method", "path": settings["_target_"]})
+        given = instantiate({key: value for key, value in settings.items() if key != "_target_"}, _convert_="all")
+        return function(output=output, **_paths(inputs, root), **given)
+
+    published = artifacts.publish(target, identity, settings, sorted(labels), config.overwrite, build)
+    if published is None:
+        print("    skipped: another task has built it meanwhile", flush=True)
+    else:
+        shown = ", ".join(f"{key} {_readable(value)}" for key, value in published["counts"].items())
+        warning = "".join(f"; {label}" for label in published["labels"])
+        print(f"    done in {published['seconds']:,} s: {shown}{warning}", flush=True)
+    return target
+
+
+def _numbered(inputs: Any) -> Any:
+    """Nested inputs with lists as mappings, so that each leaf has a dotted key."""
+    if isinstance(inputs, Mapping):
+        return {str(key): _numbered(value) for key, value in inputs.items()}
+    return {str(i): _numbered(value) for i, value in enumerate(inputs)} if isinstance(inputs, list) else inputs
+
+
+def _paths(inputs: Any, root: Path) -> Any:
+    """Nested names of artifacts as their folders."""
+    if isinstance(inputs, Mapping):
+        return {key: _paths(value, root) for key, value in inputs.items()}
+    if isinstance(inputs, list):
+        return [_paths(value, root) for value in inputs]
+    return None if inputs is None else root / inputs
+
+
+def _readable(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return "(" + ", ".join(f"{key} {_readable(item)}" for key, item in value.items()) + ")"
+    if isinstance(value, list):
+        return ", ".join(map(str, value))
+    return f"{value:,}" if isinstance(value, int) else f"{value:.3f}" if isinstance(value, float) else str(value)
+
+
+def _tracker(config: DictConfig, cell: Mapping[str, str]) -> Any:
+    """The context of the cell's run in the tracker."""
+    from hydra.utils import instantiate
+
+    logger = OmegaConf.to_container(config.logger, resolve=True)
+    last = list(cell)[-1]
+    run_id = hashlib.blake2b(cell[last].encode(), digest_size=8).hexdigest()
+    return instantiate(
+        logger,
+        name=cell["select"].split("/")[-1],
+        run_id=run_id,
+        folder=config.paths.artifacts,
+        config=OmegaConf.to_container(config, resolve=True),
+        tags=[str(stage) for stage in config.stages],
+        _convert_="all",
+    )
+
+
+def _analyse(cells: list[dict[str, str]], config: DictConfig) -> None:
+    """Compare cells, then print their table and where the report is."""
+    from qurating.report import format_table
+
+    names = sorted({cell["evaluate"] for cell in cells})
+    if not config.artifacts.analyse:
+        digest = hashlib.blake2b("\n".join(names).encode(), digest_size=4).hexdigest()
+        OmegaConf.update(config, "artifacts.analyse", f"analyses/{len(cells)}_cells-{digest}")
+    OmegaConf.update(config, "stages.analyse.inputs.cells", cells, force_add=True)
+    folder = run_stage("analyse", config, "[end of sweep]" if len(cells) > 1 else "[last]")
+    print(f"\n{format_table(read_json(folder / 'table.json'))}\n\nReport: {(folder / 'report.html').resolve()}")
+
+
+class Sweep(Callback):
+    """A multirun: its config is frozen when it starts, its cells are compared when all have finished."""
+
+    failed = False  # Hydra turns what a callback raises into a warning; run.py turns this into the exit status
+
+    def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
+        """Copy conf/ into the sweep's folder and compose from the copy: jobs that wait do not see later edits."""
+        loader: Any = GlobalHydra.instance().hydra.config_loader  # type: ignore[union-attr]
+        frozen = Path(config.hydra.sweep.dir).resolve() / "conf"
+        for element in loader.config_search_path.get_path():
+            if element.provider == "main":
+                shutil.copytree(element.path.removeprefix("file://"), frozen, dirs_exist_ok=True)
+                element.path = f"file://{frozen}"
+        loader.repository = ConfigRepository(config_search_path=loader.config_search_path)
+
+    def on_multirun_end(self, config: DictConfig, **_: Any) -> None:
+        if "analyse" not in config.stages:
+            return
+        try:
+            files = sorted(Path(config.hydra.sweep.dir).glob("*/artifacts.json"), key=lambda f: int(f.parent.name))
+            cells = [{k: v for k, v in read_json(file).items() if k in _COMPARED} for file in files]
+            _analyse(cells, config)
+        except StageError as error:
+            Sweep.failed = True
+            print(f"\nError: {error}", flush=True)
+        except Exception:
+            Sweep.failed = True
+            raise
+
+
+_COMPARED = frozenset(naming.STAGES) - {"analyse"}

@@ -1,0 +1,1 @@
+"""One file a stage: the reading and writing around the maths."""

@@ -1,0 +1,77 @@
+"""Where metrics go beside the CSV file in each artifact: one Weights & Biases run a cell of a sweep, if asked for."""
+
+import contextlib
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+_run: Any = None
+
+
+@contextlib.contextmanager
+def csv_only() -> Iterator[None]:
+    """No tracker: metrics are in the artifacts (`metrics.csv`, `metrics.json`)."""
+    yield
+
+
+@contextlib.contextmanager
+def wandb(
+    *, project: str, group: str, name: str, run_id: str, folder: str, config: Mapping[str, Any], tags: list[str]
+) -> Iterator[None]:
+    """One Weights & Biases run, offline where there is no key.
+
+    Args:
+        group: the sweep.
+        run_id: stable for a cell, so that a resumed cell goes on in its run.
+        folder: where the run's own files go.
+        config: resolved, without secrets (keys are only ever read from the environment).
+    """
+    import wandb as client
+
+    global _run
+    mode = os.environ.get("WANDB_MODE") or ("online" if _has_key() else "offline")
+    if mode == "offline":
+        print(f"    wandb: no key found, the run is kept offline in {folder}/wandb (`wandb sync` sends it)", flush=True)
+    Path(folder).mkdir(parents=True, exist_ok=True)
+    _run = client.init(
+        project=project,
+        group=group,
+        name=name,
+        id=run_id,
+        resume="allow",
+        dir=folder,
+        config=dict(config),
+        tags=tags,
+        mode=mode,  # type: ignore[arg-type]
+        settings=client.Settings(console="off", save_code=False, disable_git=True, x_disable_machine_info=True),
+    )
+    failed = True
+    try:
+        yield
+        failed = False
+    finally:
+        # without it, parallel offline runs lose their summary
+        _run.finish(exit_code=int(failed))
+        _run = None
+
+
+def _has_key() -> bool:
+    import wandb as client
+
+    return bool(os.environ.get("WANDB_API_KEY") or client.api.api_key)
+
+
+def loggers(name: str) -> list[Any]:
+    """Lightning loggers of the run that is open, with metrics under `<name>/`; none without a tracker."""
+    if _run is None:
+        return []
+    from pytorch_lightning.loggers import WandbLogger
+
+    return [WandbLogger(experiment=_run, prefix=name, log_model=False)]
+
+
+def summarise(values: Mapping[str, Any]) -> None:
+    """Put final figures into the open run's summary."""
+    if _run is not None:
+        _run.summary.update(dict(values))
