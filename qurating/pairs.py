@@ -1,0 +1,118 @@
+"""Drawing the pairs of texts to be judged from a corpus, and cutting their snippets."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from qurating.artifacts import StageError, row_files, seed_for
+from qurating.prompts import snippet
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+
+Indices = NDArray[np.int64]
+
+
+class Pairs(NamedTuple):
+    """Snippets with their sequences' ids and domains; pair k is of texts `first[k]` and `second[k]`, never the same."""
+
+    ids: list[int]
+    domains: list[str]
+    texts: list[str]
+    first: Indices
+    second: Indices
+    num_too_short: int  # sequences drawn and passed over
+
+
+def draw_pairs(
+    folder: Path, tokenizer: "Tokenizer", num_pairs: int, min_words: int, max_snippet_tokens: int, seed: int
+) -> Pairs:
+    """Draw pairs of different sequences at random from the shards of `folder`.
+
+    Each sequence comes in one pair where the corpus has enough of them (2 × num_pairs); else in as many as it takes,
+    but no pair comes twice. Sequences of fewer than `min_words` words are passed over. A sequence's snippet depends on
+    (seed, id) alone. In memory: the snippets drawn, and one row group at a time. Raises StageError if fewer than two
+    sequences can be judged, or if `num_pairs` different pairs cannot be made.
+    """
+    files = row_files(folder)
+    starts = np.cumsum([0, *(pq.read_metadata(file).num_rows for file in files)])
+    num_rows, wanted = int(starts[-1]), 2 * num_pairs
+
+    def cut(sequence: int, text: str) -> str | None:
+        if len(text.split()) < min_words:
+            return None
+        return snippet(text, tokenizer, max_snippet_tokens, seed_for(seed, "snippet", str(sequence)))
+
+    draw = np.random.default_rng(seed_for(seed, "judge", "pairs"))
+    # Four times what is wanted, so that short ones can be passed over; a permutation of a large corpus would not fit.
+    order = draw.choice(num_rows, size=min(num_rows, 4 * wanted), replace=False) if num_rows else np.empty(0, np.int64)
+    ids: list[int] = []
+    domains: list[str] = []
+    texts: list[str] = []
+    looked_at = 0
+    while len(ids) < wanted and looked_at < len(order):
+        batch = order[looked_at : looked_at + (wanted - len(ids))]
+        looked_at += len(batch)
+        for row in _rows(files, starts, batch, cut):
+            if row is not None:
+                ids.append(row[0])
+                domains.append(row[1])
+                texts.append(row[2])
+    num_texts, num_too_short = len(ids), looked_at - len(ids)
+    possible = num_texts * (num_texts - 1) // 2
+    if num_texts < 2:
+        raise StageError(
+            f"{folder} has {num_rows} sequences, of which {num_texts} can be judged (at least {min_words} words): "
+            "judging takes two. Take a larger corpus, or lower judge.min_words"
+        )
+    if num_pairs > possible:
+        raise StageError(
+            f"{folder} has {num_texts} sequences of at least {min_words} words, which make {possible} different pairs, "
+            f"not {num_pairs}: lower judge.num_pairs, or take a larger corpus"
+        )
+    if num_texts >= wanted:
+        first, second = np.arange(0, wanted, 2), np.arange(1, wanted, 2)
+    else:
+        first, second = _unranked(draw.choice(possible, size=num_pairs, replace=False))
+    return Pairs(ids, domains, texts, first, second, num_too_short)
+
+
+def _unranked(rank: Indices) -> tuple[Indices, Indices]:
+    """Pair number r of (0,1), (0,2), (1,2), (0,3), ...: second is the largest j with j (j − 1) / 2 ≤ r."""
+    second = ((1 + np.sqrt(1 + 8 * rank.astype(np.float64))) / 2).astype(np.int64)
+    second -= second * (second - 1) // 2 > rank  # the square root may round either way
+    second += second * (second + 1) // 2 <= rank
+    return rank - second * (second - 1) // 2, second
+
+
+def _rows(
+    files: list[Path], starts: Indices, places: Indices, cut: Callable[[int, str], str | None]
+) -> list[tuple[int, str, str] | None]:
+    """Id, domain and `cut(id, text)` of rows by their number in the corpus, in the order of `places`.
+
+    None where `cut` gives none. Reads only the row groups that hold a row wanted.
+    """
+    found: list[tuple[int, str, str] | None] = [None] * len(places)
+    by_place = np.argsort(places)
+    ordered = places[by_place]
+    for index, file in enumerate(files):
+        low, high = np.searchsorted(ordered, starts[index : index + 2])
+        if low == high:
+            continue
+        with pq.ParquetFile(file) as shard:
+            end = int(starts[index])
+            for group in range(shard.num_row_groups):
+                begin, end = end, end + shard.metadata.row_group(group).num_rows
+                low, high = np.searchsorted(ordered, [begin, end])
+                if low == high:
+                    continue
+                table = shard.read_row_group(group, columns=["id", "domain", "text"]).take(ordered[low:high] - begin)
+                columns = [table[name].to_pylist() for name in ("id", "domain", "text")]
+                for at, sequence, domain, text in zip(by_place[low:high], *columns, strict=True):
+                    if (kept := cut(sequence, text)) is not None:
+                        found[at] = (sequence, domain, kept)
+    return found

@@ -1,0 +1,60 @@
+"""What the judge is shown: a snippet of each text, in a prompt made from a template file."""
+
+import random
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import jinja2
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+
+Messages = list[dict[str, str]]
+
+
+class Prompt:
+    """A Jinja2 template with a block `user` and, where wanted, a block `system`.
+
+    It is filled with `criterion` (a mapping with name, question and description), `text_a` and `text_b`.
+    """
+
+    def __init__(self, path: Path) -> None:
+        """Raises ValueError, naming the file and the line, if it is no such template; FileNotFoundError if absent."""
+        try:
+            environment = jinja2.Environment(undefined=jinja2.StrictUndefined, autoescape=False)
+            self._template = environment.from_string(path.read_text(encoding="utf-8"))
+            self._roles = [role for role in ("system", "user") if role in self._template.blocks]
+            if "user" not in self._roles:
+                raise ValueError(f"{path}: there is no {{% block user %}}, which makes the message to the judge")
+            probe = self.messages({"name": "\0n", "question": "\0q", "description": "\0d"}, "\0a", "\0b")
+        except jinja2.TemplateSyntaxError as error:
+            raise ValueError(f"{path}, line {error.lineno}: {error.message}") from None
+        except jinja2.UndefinedError as error:
+            raise ValueError(f"{path}: {error.message}; there are criterion, text_a and text_b") from None
+        shown = "".join(message["content"] for message in probe)
+        for name, mark in [("criterion.question", "\0q"), ("text_a", "\0a"), ("text_b", "\0b")]:
+            if mark not in shown:
+                raise ValueError(f"{path}: the prompt shows no {{{{ {name} }}}}")
+
+    def messages(self, criterion: Mapping[str, Any], text_a: str, text_b: str) -> Messages:
+        """The chat messages that ask which of two texts is preferred by a criterion."""
+        context = self._template.new_context({"criterion": criterion, "text_a": text_a, "text_b": text_b})
+        return [
+            {"role": role, "content": "".join(self._template.blocks[role](context)).strip()} for role in self._roles
+        ]
+
+
+def snippet(text: str, tokenizer: "Tokenizer", max_tokens: int, seed: int) -> str:
+    """A random part of a text of at most `max_tokens` tokens, cut between characters.
+
+    A longer text is cut to `max_tokens` with probability 1/2, else to a length from U[max_tokens / 2, max_tokens], at a
+    random position (QuRating, released code). Depends on the text, the tokenizer and `seed` alone.
+    """
+    offsets = tokenizer.encode(text, add_special_tokens=False).offsets
+    if len(offsets) <= max_tokens:
+        return text
+    draw = random.Random(seed)
+    num_tokens = max_tokens if draw.random() < 0.5 else draw.randint(max(max_tokens // 2, 1), max_tokens)
+    first = draw.randint(0, len(offsets) - num_tokens)
+    return text[offsets[first][0] : offsets[first + num_tokens - 1][1]]

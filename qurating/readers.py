@@ -1,0 +1,279 @@
+"""Corpora as streams of documents: JSON lines, Parquet files, and data sets of the Hugging Face Hub.
+
+Every reader is iterable, any number of times, over `Document` in a fixed order and in bounded memory. It keeps
+
+- `bad_rows`: what it could not read, if `on_bad_row="skip"`; emptied when an iteration starts, and at any time by
+  whoever has taken note of them;
+- `skipped`: how many documents it left out, by reason;
+- `parts()`: readers of parts of the corpus, from which a sample is drawn that is spread over it.
+
+With `on_bad_row="stop"` the first bad row raises StageError with its file, its line, and what is wrong with it.
+"""
+
+import dataclasses
+import glob
+import itertools
+import json
+import os
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol, Self
+
+from qurating.artifacts import StageError
+from qurating.corpus_files import lines_of, named_files, stem
+
+
+class Document(NamedTuple):
+    document_id: str
+    domain: str
+    text: str
+
+
+class BadRow(NamedTuple):
+    """A row that is no document. `row` counts lines from 1 and rows of tables from 0, as editors and pandas do."""
+
+    source: str
+    row: int
+    reason: str
+
+
+class Reader(Protocol):
+    bad_rows: list[BadRow]
+    skipped: Counter[str]
+
+    def __iter__(self) -> Iterator[Document]: ...
+
+    def parts(self) -> Sequence["Reader"]: ...
+
+
+class _BadRowError(ValueError):
+    """Why a row is no document."""
+
+
+@dataclasses.dataclass(kw_only=True)
+class _Fields:
+    """Where a document lies in a row, and what to do with a row that holds none.
+
+    Names of fields may be dotted: `meta.source` is the field `source` of the record `meta`.
+    """
+
+    text_field: str = "text"
+    domain_field: str | None = None
+    id_field: str | None = None
+    on_bad_row: str = "stop"
+    bad_rows: list[BadRow] = dataclasses.field(default_factory=list, init=False)
+    skipped: Counter[str] = dataclasses.field(default_factory=Counter, init=False)
+
+    def __post_init__(self) -> None:
+        if self.on_bad_row not in ("stop", "skip"):
+            raise StageError(f"on_bad_row is {self.on_bad_row!r}; it can be 'stop' or 'skip'")
+
+    def document(self, row: Any, default_id: str, default_domain: str) -> Document:
+        """The document in a row; raises _BadRowError if there is none."""
+        if not isinstance(row, Mapping):
+            raise _BadRowError(f"holds {_kind(row)}, not a record with fields")
+        text = _field(row, self.text_field)
+        if not isinstance(text, str):
+            raise _BadRowError(f"field {self.text_field!r} holds {_kind(text)}, not text")
+        domain = default_domain if self.domain_field is None else _name(row, self.domain_field)
+        document_id = default_id if self.id_field is None else _name(row, self.id_field)
+        for value in (text, domain, document_id):
+            if not value.isascii():
+                try:
+                    value.encode()
+                except UnicodeEncodeError as error:
+                    raise _BadRowError(f"holds half a character, {value[error.start]!a} (a surrogate)") from None
+        return Document(document_id, domain, text)
+
+    def refuse(self, source: str, row: int, reason: str, unit: str) -> None:
+        """Note a bad row, or stop at it."""
+        if self.on_bad_row == "stop":
+            raise StageError(f"{source}, {unit} {row}: {reason}\n  Mend it, or leave such rows out: on_bad_row=skip")
+        self.bad_rows.append(BadRow(source, row, reason))
+
+
+@dataclasses.dataclass
+class Jsonl(_Fields):
+    """JSON lines, plain or compressed (.gz, .zst): one record a line, in UTF-8. Blank lines are passed over.
+
+    Without `domain_field` the domain is the file's name without its endings; without `id_field` the id is
+    `<file name>:<line>`, with as much of the folder as tells files of one name apart.
+    """
+
+    paths: str | Sequence[str]
+
+    def __iter__(self) -> Iterator[Document]:
+        self.bad_rows.clear()
+        for path, name in named_files(self.paths):
+            domain = stem(path)
+            for number, line in enumerate(lines_of(path), start=1):
+                try:
+                    text = line.decode("utf-8-sig" if number == 1 else "utf-8")
+                    if not text.strip():
+                        continue
+                    document = self.document(json.loads(text), f"{name}:{number}", domain)
+                except UnicodeDecodeError as error:
+                    reason = f"not UTF-8 ({error.reason} at byte {error.start} of the line)"
+                    self.refuse(str(path), number, reason, "line")
+                except json.JSONDecodeError as error:
+                    self.refuse(str(path), number, f"not JSON ({error.msg} at character {error.pos + 1})", "line")
+                except (_BadRowError, RecursionError) as error:
+                    self.refuse(str(path), number, str(error), "line")
+                else:
+                    yield document
+
+    def parts(self) -> list[Self]:
+        return [dataclasses.replace(self, paths=[glob.escape(str(path))]) for path, _ in named_files(self.paths)]
+
+
+@dataclasses.dataclass
+class Parquet(_Fields):
+    """Parquet files: one document a row. Only the columns that are needed are read.
+
+    Domains and ids without a field of their own are as for `Jsonl`; the id's number is the row's, from 0.
+    """
+
+    paths: str | Sequence[str]
+    rows_per_read: int = 256
+
+    def __iter__(self) -> Iterator[Document]:
+        self.bad_rows.clear()
+        for path, name in named_files(self.paths):
+            domain = stem(path)
+            for number, row in enumerate(self._rows(path)):
+                try:
+                    if isinstance(row, UnicodeDecodeError):
+                        raise _BadRowError(f"not UTF-8 ({row.reason} at byte {row.start} of a field)")
+                    document = self.document(row, f"{name}:{number}", domain)
+                except _BadRowError as error:
+                    self.refuse(str(path), number, str(error), "row")
+                else:
+                    yield document
+
+    def _rows(self, path: Path) -> Iterator[Any]:
+        """The rows of a file as dictionaries; a UnicodeDecodeError stands in for one that is not UTF-8."""
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        fields = [field for field in (self.text_field, self.domain_field, self.id_field) if field is not None]
+        try:
+            with pq.ParquetFile(path) as file:
+                names = file.schema_arrow.names
+                columns = [field if field in names else field.partition(".")[0] for field in fields]
+                for field, column in zip(fields, columns, strict=True):
+                    if column not in names:
+                        raise StageError(f"{path} has no column {field!r}; it has {', '.join(names)}")
+                for batch in file.iter_batches(batch_size=self.rows_per_read, columns=sorted(set(columns))):
+                    try:
+                        yield from batch.to_pylist()
+                    except UnicodeDecodeError:
+                        yield from (_row_or_error(batch.slice(i, 1)) for i in range(batch.num_rows))
+        except (pa.ArrowInvalid, OSError) as error:
+            raise StageError(f"{path} cannot be read as Parquet: {error}") from None
+
+    def parts(self) -> list[Self]:
+        return [dataclasses.replace(self, paths=[glob.escape(str(path))]) for path, _ in named_files(self.paths)]
+
+
+@dataclasses.dataclass
+class Hub(_Fields):
+    """A data set of the Hugging Face Hub (or a folder on disk), streamed; code from the Hub is never run.
+
+    `data_files` are files, URLs or patterns for `load_dataset`, with `dataset` then the format ("json", "parquet").
+    `name` is the domain of documents without a `domain_field`, and stands before the running number (from 0) in the
+    ids of those without an `id_field`. The token is read from the environment, from `token_variable`.
+    """
+
+    dataset: str
+    name: str
+    subset: str | None = None
+    split: str = "train"
+    data_files: str | Sequence[str] | None = None
+    revision: str | None = None
+    token_variable: str = "HF_TOKEN"
+    max_documents: int | None = None
+
+    def __iter__(self) -> Iterator[Document]:
+        self.bad_rows.clear()
+        for number, row in enumerate(itertools.islice(self._rows(), self.max_documents)):
+            try:
+                document = self.document(row, f"{self.name}:{number}", self.name)
+            except _BadRowError as error:
+                self.refuse(self.dataset, number, str(error), "row")
+            else:
+                yield document
+
+    def _rows(self) -> Iterator[Any]:
+        import datasets
+
+        files = self.data_files
+        try:
+            yield from datasets.load_dataset(
+                self.dataset,
+                self.subset,
+                split=self.split,
+                data_files=list(files) if files is not None and not isinstance(files, str) else files,
+                revision=self.revision,
+                streaming=True,
+                token=os.environ.get(self.token_variable) or None,
+            )
+        except StageError:
+            raise
+        except Exception as error:  # whatever the Hub, the network or the files answer with, in many types
+            raise StageError(self._explanation(error)) from error
+
+    def _explanation(self, error: Exception) -> str:
+        """What went wrong with the data set and the way out."""
+        said = f"{type(error).__name__}: {str(error).strip() or 'no message'}"
+        page = f"https://huggingface.co/datasets/{self.dataset}"
+        if "script" in str(error):
+            way_out = "it needs code of its own, which is never run: name its files (data_files=…, dataset=json)"
+        elif isinstance(error, ValueError | TypeError | KeyError) and "gated" not in said.lower():
+            way_out = f"see {page} for its subsets, splits and columns"
+        else:
+            has_token = "is set" if os.environ.get(self.token_variable) else "is not set"
+            way_out = (
+                f"visit {page} to see that it exists and to ask for access, make a token at "
+                f"https://huggingface.co/settings/tokens, and put it into the environment variable "
+                f"{self.token_variable} (which {has_token}); without a network, read local files: corpus=jsonl"
+            )
+        which = f"{self.dataset!r} (subset {self.subset!r}, split {self.split!r})"
+        return f"the data set {which} cannot be read: {said}\n  {way_out}"
+
+    def parts(self) -> list[Self]:
+        return [self]  # reading from the middle of a stream would cost as much as reading up to there
+
+
+def _kind(value: Any) -> str:
+    return "null" if value is None else f"a value of type {type(value).__name__}"
+
+
+def _field(row: Mapping[str, Any], name: str) -> Any:
+    """The value of a field, dotted or not; raises _BadRowError with the fields that exist."""
+    if name in row:
+        return row[name]
+    found: Any = row
+    for key in name.split("."):
+        if not isinstance(found, Mapping) or key not in found:
+            raise _BadRowError(f"no field {name!r} (looking for {key!r}, found {_fields_of(found)})")
+        found = found[key]
+    return found
+
+
+def _fields_of(value: Any) -> str:
+    return f"the fields {', '.join(map(str, value))}" if isinstance(value, Mapping) and value else _kind(value)
+
+
+def _name(row: Mapping[str, Any], field: str) -> str:
+    value = _field(row, field)
+    if isinstance(value, bool) or not isinstance(value, str | int) or value == "":
+        raise _BadRowError(f"field {field!r} holds {'nothing' if value == '' else _kind(value)}, not a name or number")
+    return str(value)
+
+
+def _row_or_error(row: Any) -> Any:
+    try:
+        return row.to_pylist()[0]
+    except UnicodeDecodeError as error:
+        return error

@@ -1,0 +1,228 @@
+"""A corpus of documents becomes shards of token sequences, with some documents held out."""
+
+import functools
+import hashlib
+import json
+import os
+import shutil
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+from tqdm import tqdm
+
+from qurating import tokenizing
+from qurating.artifacts import StageError, read_json, seed_for, write_json, write_table
+from qurating.readers import Document, Reader
+from qurating.sequence_ids import SeenIds, sequence_id
+from qurating.workers import in_workers
+
+SCHEMA = pa.schema(
+    [
+        ("id", pa.int64()),
+        ("document_id", pa.string()),
+        ("position", pa.int32()),
+        ("domain", pa.string()),
+        ("text", pa.string()),
+        ("input_ids", pa.list_(pa.int32())),
+        ("length", pa.int32()),
+    ]
+)
+SPLITS = ("train", "heldout")
+
+
+class Batch(NamedTuple):
+    """The documents of one shard, and a digest of them that tells whether a shard on disk was made of them."""
+
+    number: int
+    documents: list[Document]
+    digest: str
+
+
+def prepare_corpus(
+    *,
+    output: Path,
+    reader: Reader,
+    sequence_length: int,
+    heldout_fraction: float,
+    tokenizer: str | None,
+    vocabulary_size: int,
+    max_characters_for_tokenizer: int,
+    documents_per_shard: int,
+    max_characters_per_shard: int,
+    seed: int,
+    num_workers: int,
+    token_variable: str = "HF_TOKEN",
+) -> dict[str, Any]:
+    """Write `train/*.parquet`, `heldout/*.parquet` and `tokenizer/` (columns: SCHEMA); returns their counts.
+
+    `tokenizer` names a Hugging Face tokenizer, with None a byte-level BPE of `vocabulary_size` is trained on at most
+    `max_characters_for_tokenizer` characters of the training documents. A document is held out if a hash of its id
+    and `seed` says so, whole and whatever else is in the corpus. A shard holds `documents_per_shard` documents, fewer
+    once they have `max_characters_per_shard` characters; that bounds the memory, which is about that of
+    `num_workers` + 2 shards. With 0 or 1 workers all is done in this process. The result is the same.
+
+    Raises StageError if the corpus is empty, an id comes twice, or either split would be empty.
+    """
+    if sequence_length < 2:
+        raise StageError(f"sequence_length is {sequence_length}; it must be at least 2")
+    if not 0 <= heldout_fraction < 1:
+        raise StageError(f"heldout_fraction is {heldout_fraction}; it must be at least 0 and below 1")
+    for leftover in output.rglob(".*.tmp"):  # of a killed attempt
+        shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
+    is_heldout = functools.partial(heldout, fraction=heldout_fraction, seed=seed)
+    folder = output / "tokenizer"
+    if not folder.exists():
+        if tokenizer is None:
+            texts = _sample(reader, max_characters_for_tokenizer, is_heldout)
+            tokenizing.train_bpe(texts, vocabulary_size, folder)
+        else:
+            tokenizing.fetch_tokenizer(tokenizer, folder, os.environ.get(token_variable) or None, token_variable)
+
+    bad_rows = output / "bad_rows.jsonl"
+    bad_rows.unlink(missing_ok=True)
+    empty: Counter[str] = Counter()
+    batches = _batches(reader, documents_per_shard, max_characters_per_shard, bad_rows, empty)
+    work = functools.partial(_write_shards, output=output, sequence_length=sequence_length, is_heldout=is_heldout)
+    total: Counter[str] = Counter()
+    for counts in in_workers(work, batches, num_workers):
+        total.update(counts)
+    left_out = empty + reader.skipped
+    if not total["documents"] + total["heldout_documents"]:
+        reasons = ", ".join(f"{number} {reason}" for reason, number in sorted(left_out.items())) or "it has none at all"
+        raise StageError(f"the corpus is empty: no document with text ({reasons}) in {reader}")
+    for split, wanted in zip(SPLITS, ("lower", "raise"), strict=True):
+        if not total[_key(split, "documents")] and (split == "train" or heldout_fraction > 0):
+            raise StageError(
+                f"no document of {total['documents'] + total['heldout_documents']} came into the {split} split at "
+                f"heldout_fraction={heldout_fraction}: {wanted} it, take another seed, or a corpus of more documents"
+            )
+    shutil.rmtree(output / ".progress")
+    return _report(total, dict(left_out), num_bad_rows=bad_rows.read_bytes().count(b"\n") if bad_rows.exists() else 0)
+
+
+def heldout(document_id: str, fraction: float, seed: int) -> bool:
+    """Whether a document is held out: by its id and the seed alone, so that other documents do not matter."""
+    return seed_for(seed, "prepare_corpus", "heldout", document_id) < fraction * 2**63
+
+
+def _sample(reader: Reader, max_characters: int, is_heldout: Callable[[str], bool]) -> Iterator[str]:
+    """Training texts of `max_characters` in all, as evenly over the reader's parts as their sizes allow."""
+    parts = reader.parts()
+    with tqdm(desc="train the tokenizer", total=max_characters, unit="char", unit_scale=True, mininterval=0.5) as bar:
+        left = max_characters
+        for index, part in enumerate(parts):
+            room = left // (len(parts) - index)
+            for document in part:
+                if room <= 0:
+                    break
+                if not is_heldout(document.document_id):
+                    text = document.text[:room]
+                    room -= len(text)
+                    left -= len(text)
+                    bar.update(len(text))
+                    yield text
+
+
+def _batches(
+    reader: Reader, max_documents: int, max_characters: int, bad_rows: Path, empty: Counter[str]
+) -> Iterator[Batch]:
+    """The documents that have text, in batches; appends to `bad_rows`, and counts in `empty`, what they leave out."""
+    seen = SeenIds()
+    documents: list[Document] = []
+    num_characters = index = 0
+
+    def batch() -> Batch:
+        seen.add([document.document_id for document in documents])
+        digest = hashlib.blake2b(digest_size=16)
+        for document in documents:
+            digest.update("\x00".join(document).encode() + b"\x01")
+        if reader.bad_rows:
+            with open(bad_rows, "a", encoding="utf-8") as file:
+                file.writelines(json.dumps(row._asdict(), ensure_ascii=False) + "\n" for row in reader.bad_rows)
+            reader.bad_rows.clear()
+        return Batch(index, documents, digest.hexdigest())
+
+    for document in tqdm(reader, desc="tokenise", unit="document", mininterval=0.5):
+        if not document.text.strip():
+            empty["empty"] += 1
+            continue
+        if documents and num_characters + len(document.text) > max_characters:
+            yield batch()
+            documents, num_characters, index = [], 0, index + 1
+        documents.append(document)
+        num_characters += len(document.text)
+        if len(documents) == max_documents:
+            yield batch()
+            documents, num_characters, index = [], 0, index + 1
+    last = batch()  # also for the bad rows after the last document
+    if last.documents:
+        yield last
+
+
+def _write_shards(batch: Batch, output: Path, sequence_length: int, is_heldout: Callable[[str], bool]) -> Counter[str]:
+    """Tokenise a batch and write its shards, unless an earlier attempt did; returns their counts."""
+    mark = output / ".progress" / f"{batch.number:05d}.json"
+    if mark.exists():
+        done = read_json(mark)
+        if done["digest"] != batch.digest:
+            raise StageError(f"the corpus has changed since this was begun: delete {output} and run again")
+        return Counter(done["counts"])
+    tokenizer = tokenizing.load(output / "tokenizer")
+    counts: Counter[str] = Counter()
+    rows: dict[str, list[tuple[Document, int, tokenizing.Piece]]] = {split: [] for split in SPLITS}
+    for document in batch.documents:
+        pieces = tokenizing.pieces(document.text, tokenizer, sequence_length)
+        if not pieces:
+            counts["without_tokens"] += 1
+            continue
+        split = "heldout" if is_heldout(document.document_id) else "train"
+        rows[split] += [(document, position, piece) for position, piece in enumerate(pieces)]
+        num_tokens = sum(len(piece.input_ids) for piece in pieces)
+        counts[_key(split, "documents")] += 1
+        counts[_key(split, "sequences")] += len(pieces)
+        counts[_key(split, "tokens")] += num_tokens
+        counts[_key(split, "tokens_by_domain/") + document.domain] += num_tokens
+    for split in SPLITS:
+        if rows[split]:
+            write_table(output / split / f"{batch.number:05d}.parquet", _table(rows[split]))
+    write_json(mark, {"digest": batch.digest, "counts": counts})
+    return counts
+
+
+def _table(rows: list[tuple[Document, int, tokenizing.Piece]]) -> pa.Table:
+    lengths = np.array([len(piece.input_ids) for _, _, piece in rows], dtype=np.int32)
+    columns = [
+        pa.array([sequence_id(document.document_id, position) for document, position, _ in rows], pa.int64()),
+        pa.array([document.document_id for document, _, _ in rows], pa.string()),
+        pa.array([position for _, position, _ in rows], pa.int32()),
+        pa.array([document.domain for document, _, _ in rows], pa.string()),
+        pa.array([piece.text for _, _, piece in rows], pa.string()),
+        pa.ListArray.from_arrays(
+            pa.array(np.concatenate([[0], np.cumsum(lengths)]), pa.int32()),
+            pa.array(np.concatenate([piece.input_ids for _, _, piece in rows]), pa.int32()),
+        ),
+        pa.array(lengths, pa.int32()),
+    ]
+    return pa.table(columns, schema=SCHEMA)
+
+
+def _key(split: str, what: str) -> str:
+    return what if split == "train" else f"heldout_{what}"
+
+
+def _report(total: Counter[str], skipped: dict[str, int], num_bad_rows: int) -> dict[str, Any]:
+    """Counts for the manifest; domains that lie in one split alone are named."""
+    keys = [_key(split, what) for split in SPLITS for what in ("documents", "sequences", "tokens")]
+    report: dict[str, Any] = {key: total[key] for key in keys}
+    for key in ("tokens_by_domain", "heldout_tokens_by_domain"):
+        report[key] = {name.partition("/")[2]: n for name, n in sorted(total.items()) if name.startswith(f"{key}/")}
+    if total["without_tokens"]:
+        skipped["without tokens"] = total["without_tokens"]
+    report |= {"skipped": skipped, "bad_rows": num_bad_rows}
+    report["domains_without_heldout"] = sorted(report["tokens_by_domain"].keys() - report["heldout_tokens_by_domain"])
+    report["domains_only_heldout"] = sorted(report["heldout_tokens_by_domain"].keys() - report["tokens_by_domain"])
+    return report

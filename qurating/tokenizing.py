@@ -1,0 +1,168 @@
+"""Documents into sequences of tokens, and the tokenizers that do it.
+
+A document of n tokens becomes ceil(n / L) pieces of L tokens (the last may be shorter): no token is cut off. The
+texts of the pieces, one after another, are the document's text to the character.
+"""
+
+import contextlib
+import functools
+import json
+import shutil
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+
+from qurating.artifacts import StageError, write_json
+
+END_OF_TEXT = "<|endoftext|>"
+# An Encoding takes some hundred bytes a token, so that a long document is encoded in stretches of this many characters.
+MAX_CHARACTERS_PER_ENCODING = 200_000
+
+
+class Piece(NamedTuple):
+    """A part of a document: `input_ids` is int32 of shape (length,)."""
+
+    text: str
+    input_ids: npt.NDArray[np.int32]
+
+
+class TextTokenizer(NamedTuple):
+    """A tokenizer set up for whole documents (no truncation, no special tokens), and its end-of-text id."""
+
+    tokenizer: Tokenizer
+    eos_token_id: int
+
+
+def train_bpe(texts: Iterable[str], vocabulary_size: int, folder: Path) -> None:
+    """Train a byte-level BPE on texts and save it as a Hugging Face tokenizer with the one special token END_OF_TEXT.
+
+    The result depends on the texts and their order alone. Raises StageError if the vocabulary cannot hold the bytes.
+    """
+    smallest = 256 + 1
+    if vocabulary_size < smallest:
+        raise StageError(f"vocabulary_size is {vocabulary_size}; the 256 bytes and {END_OF_TEXT} need {smallest}")
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocabulary_size,
+        special_tokens=[END_OF_TEXT],
+        initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator((part for text in texts for part in stretches(text)), trainer)
+    # Written by hand: importing transformers to write these five settings takes longer than the training.
+    settings = {
+        "tokenizer_class": "PreTrainedTokenizerFast",
+        "eos_token": END_OF_TEXT,
+        "pad_token": END_OF_TEXT,
+        "clean_up_tokenization_spaces": False,
+        "model_max_length": int(1e30),  # transformers' way to say that there is no limit
+    }
+    with _replacing_folder(folder) as temporary:
+        tokenizer.save(str(temporary / "tokenizer.json"))
+        write_json(temporary / "tokenizer_config.json", settings)
+
+
+def fetch_tokenizer(name: str, folder: Path, token: str | None, token_variable: str) -> None:
+    """Save the tokenizer that a Hugging Face name or a path stands for; raises StageError with the way out."""
+    from transformers import AutoTokenizer
+
+    try:
+        found = AutoTokenizer.from_pretrained(name, token=token)
+    except (OSError, ValueError, KeyError, ImportError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise StageError(
+            f"the tokenizer {name!r} cannot be loaded: {reason}\n"
+            f"  If it is a gated model, ask for access at https://huggingface.co/{name} and set {token_variable}; "
+            "or name a folder that holds it; or train one on the corpus: tokenizer=null"
+        ) from error
+    if not found.is_fast:
+        raise StageError(f"the tokenizer {name!r} has no fast version, which alone tells where in a text a token lies")
+    if found.eos_token_id is None:
+        raise StageError(f"the tokenizer {name!r} has no end-of-text token (eos_token), which ends each document")
+    with _replacing_folder(folder) as temporary:
+        found.save_pretrained(temporary)
+
+
+@contextlib.contextmanager
+def _replacing_folder(folder: Path) -> Iterator[Path]:
+    """A temporary folder that takes the place of `folder` if the block succeeds."""
+    temporary = folder.with_name(f".{folder.name}.tmp")
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir(parents=True)
+    yield temporary
+    shutil.rmtree(folder, ignore_errors=True)
+    temporary.rename(folder)
+
+
+@functools.lru_cache(maxsize=2)
+def load(folder: Path) -> TextTokenizer:
+    """The tokenizer in a folder, without the seconds that importing transformers takes in every worker."""
+    tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
+    # A text that spells "<|endoftext|>" is a text about tokenizers, not the end of a document.
+    tokenizer.encode_special_tokens = True
+    eos = json.loads((folder / "tokenizer_config.json").read_text(encoding="utf-8"))["eos_token"]
+    eos_token_id = tokenizer.token_to_id(eos["content"] if isinstance(eos, dict) else eos)
+    if eos_token_id is None:
+        raise StageError(f"{folder}: the end-of-text token {eos!r} is not in the vocabulary")
+    return TextTokenizer(tokenizer, eos_token_id)
+
+
+def stretches(text: str, max_characters: int = MAX_CHARACTERS_PER_ENCODING) -> Iterator[str]:
+    """A long text in parts of at most `max_characters`, cut before a single space between words where there is one.
+
+    Byte-level tokenizers split there in any case, so that the tokens are those of the whole text.
+    """
+    start = 0
+    while len(text) - start > max_characters:
+        end = start + max_characters
+        cut = end
+        while (cut := text.rfind(" ", start + max_characters // 2, cut)) > 0:
+            if text[cut - 1].isalnum() and text[cut + 1].isalnum():
+                break
+        end = cut if cut > 0 else end
+        yield text[start:end]
+        start = end
+    yield text[start:]
+
+
+def encode(tokenizer: Tokenizer, text: str) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int64]]:
+    """Token ids, and for each token how many characters of the text it and those before it cover; both of shape (n,).
+
+    A character of several tokens counts as covered by the first. What lies between two tokens (spaces that offsets
+    leave out) is covered by the later one. The counts never fall.
+    """
+    ids: list[npt.NDArray[np.int32]] = []
+    ends: list[npt.NDArray[np.int64]] = []
+    start = 0
+    for part in stretches(text):
+        encoding = tokenizer.encode(part, add_special_tokens=False)
+        ids.append(np.array(encoding.ids, dtype=np.int32))
+        ends.append(np.array([end for _, end in encoding.offsets], dtype=np.int64) + start)
+        start += len(part)
+    return np.concatenate(ids), np.maximum.accumulate(np.concatenate(ends))
+
+
+def pieces(text: str, tokenizer: TextTokenizer, sequence_length: int) -> list[Piece]:
+    """The sequences of a document, at most `sequence_length` tokens each; none if the text has no token.
+
+    The last ends with the end-of-text token if it is shorter than `sequence_length` without it.
+    """
+    ids, ends = encode(tokenizer.tokenizer, text)
+    made = []
+    begin = 0
+    for first in range(0, len(ids), sequence_length):
+        last = first + sequence_length
+        end = len(text) if last >= len(ids) else int(ends[last - 1])
+        made.append(Piece(text[begin:end], ids[first:last]))
+        begin = end
+    if made and len(made[-1].input_ids) < sequence_length:
+        made[-1] = Piece(made[-1].text, np.append(made[-1].input_ids, np.int32(tokenizer.eos_token_id)))
+    return made

@@ -1,0 +1,268 @@
+"""Asking an endpoint that works, fails, lies or dies: what is answered is kept, and nothing is asked twice."""
+
+import asyncio
+import json
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiohttp import web
+from judge_fixtures import endpoint, respond
+
+from qurating import clients
+from qurating.artifacts import StageError
+from qurating.clients import Answer, Endpoint, Journal, Request, ask_all
+from qurating.judging import AnswerError
+
+
+def requests(number: int) -> list[Request]:
+    return [
+        Request(i, {"model": "m", "messages": [{"role": "user", "content": f"question {i}"}]}) for i in range(number)
+    ]
+
+
+def number_of(call: dict[str, Any]) -> int:
+    return int(call["body"]["messages"][0]["content"].split()[1])
+
+
+def parse(reply: Any) -> list[float]:
+    if "prose" in reply:
+        raise AnswerError("prose", reply["prose"])
+    return [float(reply["value"])]
+
+
+def at(base_url: str, **changes: Any) -> Endpoint:
+    given = {"max_concurrency": 4, "timeout_seconds": 5.0, "max_retries": 0, "loopback": True} | changes
+    return Endpoint(base_url, "m", given.pop("api_key_variable", None), **given)
+
+
+def ask(where: Endpoint, journal_file: Path, number: int = 30) -> dict[int, Answer]:
+    found: dict[int, Answer] = {}
+
+    def record(position: int, answer: Answer) -> None:
+        assert position not in found
+        found[position] = answer
+
+    journal = Journal(journal_file)
+    try:
+        asyncio.run(ask_all(where, iter(requests(number)), journal, parse, record))
+    finally:
+        journal.close()
+    return found
+
+
+def test_many_at_once_but_never_more_than_allowed(tmp_path: Path) -> None:
+    flying, most = 0, 0
+
+    async def answer(call: dict[str, Any]) -> web.Response:
+        nonlocal flying, most
+        flying += 1
+        most = max(most, flying)
+        await asyncio.sleep(0.01)
+        flying -= 1
+        return respond({"value": number_of(call)})
+
+    with endpoint(answer) as url:
+        found = ask(at(url, max_concurrency=5), tmp_path / "j")
+    assert found == {i: Answer([float(i)]) for i in range(30)}
+    assert most == 5
+
+
+def test_requests_are_drawn_no_faster_than_they_are_asked(tmp_path: Path) -> None:
+    drawn, answered, ahead = 0, 0, 0
+
+    def lazily() -> Any:
+        nonlocal drawn, ahead
+        for request in requests(40):
+            drawn += 1
+            ahead = max(ahead, drawn - answered)
+            yield request
+
+    def record(position: int, answer: Answer) -> None:
+        nonlocal answered
+        answered += 1
+
+    journal = Journal(tmp_path / "j")
+    with endpoint(lambda call: respond({"value": 1})) as url:
+        asyncio.run(ask_all(at(url), lazily(), journal, parse, record))
+    journal.close()
+    assert answered == 40
+    assert ahead <= 4
+
+
+def test_nothing_in_the_journal_is_asked_again_and_a_torn_line_is(tmp_path: Path) -> None:
+    asked: Counter[int] = Counter()
+
+    def answer(call: dict[str, Any]) -> web.Response:
+        asked[number_of(call)] += 1
+        return respond({"value": number_of(call)} if number_of(call) != 3 else {"prose": "Well"})
+
+    journal = tmp_path / "j"
+    with endpoint(answer) as url:
+        whole = ask(at(url), journal)
+        lines = journal.read_bytes().splitlines(keepends=True)
+        assert len(lines) == 30
+        journal.write_bytes(b"".join(lines[:12]) + lines[12][:20])  # killed while it wrote
+        known = {json.loads(line)["key"] for line in lines[:12]}
+        asked.clear()
+        assert ask(at(url), journal) == whole
+        assert asked == Counter(r.position for r in requests(30) if r.key() not in known)
+        asked.clear()
+        assert ask(at(url), journal) == whole
+        assert not asked
+    assert whole[3] == Answer(None, "prose", "Well")
+
+
+def test_an_endpoint_that_is_down(tmp_path: Path) -> None:
+    with endpoint(lambda call: respond({})) as url:
+        pass  # the port was real and is closed now
+    with pytest.raises(StageError, match=rf"{url} does not answer \(no connection(.|\n)*run the same command again"):
+        ask(at(url), tmp_path / "j")
+    assert (tmp_path / "j").read_bytes() == b""
+
+
+def test_an_endpoint_that_dies_midway_and_comes_back(tmp_path: Path) -> None:
+    num_answered = 0
+
+    def dying(call: dict[str, Any]) -> web.Response:
+        nonlocal num_answered
+        num_answered += 1
+        return respond({"value": number_of(call)}) if num_answered <= 11 else respond({}, 503)
+
+    with endpoint(dying) as url, pytest.raises(StageError, match="HTTP 503"):
+        ask(at(url), tmp_path / "j")
+    assert len((tmp_path / "j").read_bytes().splitlines()) == 11
+    with endpoint(lambda call: respond({"value": number_of(call)})) as url:
+        assert ask(at(url), tmp_path / "j") == {i: Answer([float(i)]) for i in range(30)}
+
+
+def test_passing_trouble_is_retried(tmp_path: Path) -> None:
+    tries: Counter[int] = Counter()
+
+    def answer(call: dict[str, Any]) -> web.Response:
+        tries[number_of(call)] += 1
+        if tries[number_of(call)] == 1 and number_of(call) % 5 == 0:
+            return respond({}, 429, {"retry-after-ms": "5"})
+        return respond({"value": number_of(call)})
+
+    with endpoint(answer) as url:
+        assert ask(at(url, max_retries=2), tmp_path / "j") == {i: Answer([float(i)]) for i in range(30)}
+    assert sum(tries.values()) == 36
+
+
+def test_one_request_that_always_breaks_the_server_is_asked_again_at_the_end_and_recorded(tmp_path: Path) -> None:
+    order: list[int] = []
+
+    def answer(call: dict[str, Any]) -> web.Response:
+        order.append(number_of(call))
+        return respond({}, 500) if number_of(call) == 7 else respond({"value": 1})
+
+    with endpoint(answer) as url:
+        found = ask(at(url), tmp_path / "j")
+    assert found[7] == Answer(None, "HTTP 500")
+    assert sum(answer.values is not None for answer in found.values()) == 29
+    assert order.count(7) == 2
+    assert order[-1] == 7
+
+
+def test_a_request_that_never_returns_is_recorded(tmp_path: Path) -> None:
+    async def answer(call: dict[str, Any]) -> web.Response:
+        await asyncio.sleep(1.0 if number_of(call) == 2 else 0)
+        return respond({"value": 1})
+
+    with endpoint(answer) as url:
+        found = ask(at(url, timeout_seconds=0.3), tmp_path / "j", 6)
+    assert found[2] == Answer(None, "no reply within 0.3 seconds")
+
+
+@pytest.mark.parametrize(
+    ("status", "says"),
+    [(401, "refuses access.*MY_KEY"), (403, "refuses access.*MY_KEY"), (404, "judge.base_url.*judge.model=m")],
+)
+def test_what_is_wrong_with_all_requests_stops_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, status: int, says: str
+) -> None:
+    monkeypatch.setenv("MY_KEY", "sk-very-secret")
+    num_asked = 0
+
+    def answer(call: dict[str, Any]) -> web.Response:
+        nonlocal num_asked
+        num_asked += 1
+        return respond({"error": {"message": f"bad key {call['headers']['Authorization']}"}}, status)
+
+    with endpoint(answer) as url, pytest.raises(StageError, match=says) as stopped:
+        ask(at(url, api_key_variable="MY_KEY", max_retries=3), tmp_path / "j")
+    assert num_asked <= 4
+    assert "sk-very-secret" not in str(stopped.value)
+    assert (tmp_path / "j").read_bytes() == b""
+
+
+def test_a_used_up_account_stops_at_once(tmp_path: Path) -> None:
+    error = {"error": {"message": "pay", "code": "insufficient_quota"}}
+    with endpoint(lambda call: respond(error, 429)) as url, pytest.raises(StageError, match="quota is used up"):
+        ask(at(url), tmp_path / "j")
+
+
+def test_the_key_is_sent_but_never_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MY_KEY", "sk-very-secret")
+
+    def answer(call: dict[str, Any]) -> web.Response:
+        key = call["headers"]["Authorization"]
+        assert key == "Bearer sk-very-secret"
+        if number_of(call) == 1:
+            return respond({"error": {"message": f"refused for {key}"}}, 400)
+        return respond({"value": 1})
+
+    with endpoint(answer) as url:
+        found = ask(at(url, api_key_variable="MY_KEY"), tmp_path / "j")
+    assert found[1].reason == "HTTP 400"
+    assert "refused for Bearer ***" in found[1].detail
+    assert b"sk-very-secret" not in (tmp_path / "j").read_bytes()
+
+
+def test_a_missing_key_names_its_variable(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("MY_KEY", raising=False)
+    with pytest.raises(StageError, match="MY_KEY"):
+        at("http://x", api_key_variable="MY_KEY").api_key()
+
+
+def test_unusable_answers_are_recorded_and_stop_nothing(tmp_path: Path) -> None:
+    def answer(call: dict[str, Any]) -> web.Response:
+        i = number_of(call)
+        return respond("<html>" if i == 4 else {"prose": "hm"} if i % 10 == 0 else {"value": i})
+
+    with endpoint(answer) as url:
+        found = ask(at(url), tmp_path / "j")
+    assert {i: a.reason for i, a in found.items() if a.values is None} == {
+        0: "prose",
+        4: "the reply is not JSON",
+        10: "prose",
+        20: "prose",
+    }
+
+
+@pytest.mark.parametrize("number", [3, 300])
+def test_nothing_but_unusable_answers_stops_and_blames_no_request(tmp_path: Path, number: int) -> None:
+    num_asked = 0
+
+    def answer(call: dict[str, Any]) -> web.Response:
+        nonlocal num_asked
+        num_asked += 1
+        return respond({"prose": "As a language model"})
+
+    with (
+        endpoint(answer) as url,
+        pytest.raises(StageError, match=r"no usable answer.*As a language model.*judge.method"),
+    ):
+        ask(at(url), tmp_path / "j", number)
+    assert num_asked <= clients.MAX_UNUSABLE_AT_FIRST + 4
+    assert (tmp_path / "j").read_bytes() == b""  # asked anew once the endpoint is mended
+
+
+def test_the_key_of_a_request_depends_on_all_that_can_change_its_answer() -> None:
+    body: dict[str, Any] = {"model": "m", "messages": [{"role": "user", "content": "x"}], "temperature": 1.0}
+    same = [Request(5, dict(reversed(body.items()))).key(), Request(0, body).key()]
+    assert same[0] == same[1]
+    changes: list[dict[str, Any]] = [{}, {"model": "n"}, {"temperature": 0.5}, {"n": 2}]
+    assert len({Request(0, body | change).key() for change in changes}) == 4

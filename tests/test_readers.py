@@ -1,0 +1,224 @@
+"""Readers: what they yield, and what they say about rows and files that are not right."""
+
+import gzip
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import zstandard
+
+from qurating.artifacts import StageError
+from qurating.readers import BadRow, Document, Hub, Jsonl, Parquet
+
+ROWS: list[dict[str, Any]] = [
+    {"text": f"text {i} of 数据", "meta": {"source": f"domain{i % 2}"}, "key": 100 + i} for i in range(5)
+]
+
+
+def lines(rows: list[Any]) -> bytes:
+    return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows).encode()
+
+
+@pytest.mark.parametrize("ending", ["jsonl", "jsonl.gz", "jsonl.zst"])
+def test_jsonl_plain_and_compressed(tmp_path: Path, ending: str) -> None:
+    compress: Callable[[bytes], bytes]
+    compress = {"jsonl": bytes, "jsonl.gz": gzip.compress, "jsonl.zst": zstandard.compress}[ending]  # type: ignore
+    (tmp_path / f"web.{ending}").write_bytes(compress(lines(ROWS)))
+    found = list(Jsonl(paths=str(tmp_path / "*")))
+    assert found == [Document(f"web.{ending}:{i + 1}", "web", row["text"]) for i, row in enumerate(ROWS)]
+
+
+def test_jsonl_fields_and_dotted_fields(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_bytes(lines(ROWS))
+    reader = Jsonl(paths=[str(tmp_path / "a.jsonl")], domain_field="meta.source", id_field="key")
+    assert [(d.document_id, d.domain) for d in reader] == [(str(100 + i), f"domain{i % 2}") for i in range(5)]
+    assert list(reader) == list(reader)
+
+
+def test_field_with_a_dot_in_its_name_comes_first(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_bytes(lines([{"text": "x", "meta.source": "flat", "meta": {"source": "nested"}}]))
+    (document,) = Jsonl(paths=str(tmp_path / "a.jsonl"), domain_field="meta.source")
+    assert document.domain == "flat"
+
+
+def test_zstd_of_several_frames_and_long_lines(tmp_path: Path) -> None:
+    rows = [{"text": "long " * 700_000}, {"text": "short"}]
+    frames = zstandard.compress(lines(rows[:1])) + zstandard.compress(lines(rows[1:]))
+    (tmp_path / "a.zst").write_bytes(frames)
+    assert [document.text for document in Jsonl(paths=str(tmp_path / "a.zst"))] == [row["text"] for row in rows]
+
+
+def test_byte_order_mark_blank_lines_windows_ends_and_no_last_newline(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_bytes(b'\xef\xbb\xbf{"text": "a"}\r\n\r\n  \n{"text": "b"}')
+    assert [d.document_id for d in Jsonl(paths=str(tmp_path / "a.jsonl"))] == ["a.jsonl:1", "a.jsonl:4"]
+
+
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        (b'{"text": "cut', "not JSON"),
+        (b'{"text": "caf\xe9"}', "not UTF-8 .* at byte 13"),
+        (b'{"content": "x", "url": "y"}', "no field 'text' .*content, url"),
+        (b'{"text": null}', "field 'text' holds null"),
+        (b'{"text": ["x"]}', "field 'text' holds a value of type list"),
+        (b'["x"]', "holds a value of type list, not a record"),
+        (b'{"text": "\\ud83d alone"}', "surrogate"),
+        (b"{}", "no field 'text'"),
+        (b"[" * 100_000, "recursion"),
+    ],
+)
+def test_bad_line_stops_with_file_and_line_or_is_listed(tmp_path: Path, line: bytes, reason: str) -> None:
+    file = tmp_path / "a.jsonl"
+    file.write_bytes(lines(ROWS[:2]) + line + b"\n" + lines(ROWS[2:]))
+    with pytest.raises(StageError, match=f"a.jsonl, line 3: .*{reason}(.|\n)*on_bad_row=skip"):
+        list(Jsonl(paths=str(file)))
+    reader = Jsonl(paths=str(file), on_bad_row="skip")
+    for _ in range(2):  # a second reading lists it once again, not twice
+        assert [document.text for document in reader] == [row["text"] for row in ROWS]
+        ((source, number, said),) = reader.bad_rows
+        assert (source, number) == (str(file), 3)
+        assert said
+
+
+@pytest.mark.parametrize("row", [{"text": "x"}, {"text": "x", "meta": None}, {"text": "x", "meta": {"source": ""}}])
+def test_row_without_its_domain_is_bad(tmp_path: Path, row: dict[str, Any]) -> None:
+    (tmp_path / "a.jsonl").write_bytes(lines([row]))
+    with pytest.raises(StageError, match=r"line 1.*meta\.source"):
+        list(Jsonl(paths=str(tmp_path / "a.jsonl"), domain_field="meta.source"))
+
+
+@pytest.mark.parametrize("ending", ["gz", "zst"])
+def test_file_that_is_cut_short_stops_whatever_on_bad_row_says(tmp_path: Path, ending: str) -> None:
+    content = lines([{"text": f"{i} {i * i}"} for i in range(50_000)])
+    compressed = gzip.compress(content) if ending == "gz" else zstandard.compress(content)
+    (tmp_path / f"a.jsonl.{ending}").write_bytes(compressed[: len(compressed) * 2 // 3])
+    with pytest.raises(StageError, match=r"a\.jsonl\.\w+, line \d+: the file is damaged or cut short"):
+        list(Jsonl(paths=str(tmp_path / "a.jsonl.*"), on_bad_row="skip"))
+
+
+@pytest.mark.parametrize("ending", ["gz", "zst"])
+def test_file_that_is_not_what_its_name_says(tmp_path: Path, ending: str) -> None:
+    (tmp_path / f"a.jsonl.{ending}").write_bytes(lines(ROWS))
+    with pytest.raises(StageError, match="line 1: the file is damaged"):
+        list(Jsonl(paths=str(tmp_path / "a.jsonl.*")))
+
+
+def test_pattern_without_a_file_and_folder(tmp_path: Path) -> None:
+    with pytest.raises(StageError, match=r"no file matches .*missing-\*\.jsonl"):
+        list(Jsonl(paths=str(tmp_path / "missing-*.jsonl")))
+    with pytest.raises(StageError, match="is a folder"):
+        list(Jsonl(paths=str(tmp_path)))
+    with pytest.raises(StageError, match="'stop' or 'skip'"):
+        Jsonl(paths="x", on_bad_row="ignore")
+
+
+def test_files_come_sorted_once_and_names_tell_them_apart(tmp_path: Path) -> None:
+    for name in ("b/part.jsonl", "a/part.jsonl", "a/[x].jsonl"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(lines([{"text": name}]))
+    reader = Jsonl(paths=[str(tmp_path / "b/*.jsonl"), str(tmp_path / "**/*.jsonl"), str(tmp_path / "a/[x].jsonl")])
+    assert [d.document_id for d in reader] == ["a/[x].jsonl:1", "a/part.jsonl:1", "b/part.jsonl:1"]
+    assert [[d.text for d in part] for part in reader.parts()] == [["a/[x].jsonl"], ["a/part.jsonl"], ["b/part.jsonl"]]
+
+
+def test_parquet_reads_nested_columns_in_order(tmp_path: Path) -> None:
+    pq.write_table(pa.Table.from_pylist(ROWS * 200), tmp_path / "web.parquet", row_group_size=300)
+    reader = Parquet(paths=str(tmp_path / "web.parquet"), domain_field="meta.source")
+    found = list(reader)
+    assert [d.text for d in found] == [row["text"] for row in ROWS * 200]
+    assert found[999] == Document("web.parquet:999", "domain0", ROWS[4]["text"])
+    assert {d.document_id for d in Parquet(paths=str(tmp_path / "web.parquet"), id_field="key")} == {
+        str(100 + i) for i in range(5)
+    }
+
+
+def test_parquet_bad_rows_columns_and_files(tmp_path: Path) -> None:
+    binary = pa.array([b"good", b"caf\xe9", None, b"last"], pa.binary())
+    text = pa.Array.from_buffers(pa.string(), 4, binary.buffers(), null_count=1)
+    pq.write_table(pa.table({"text": text}), tmp_path / "a.parquet")
+    with pytest.raises(StageError, match=r"a\.parquet, row 1: not UTF-8"):
+        list(Parquet(paths=str(tmp_path / "a.parquet")))
+    reader = Parquet(paths=str(tmp_path / "a.parquet"), on_bad_row="skip")
+    assert [d.text for d in reader] == ["good", "last"]
+    assert [row.row for row in reader.bad_rows] == [1, 2]
+    with pytest.raises(StageError, match=r"a\.parquet has no column 'body'; it has text"):
+        list(Parquet(paths=str(tmp_path / "a.parquet"), text_field="body", on_bad_row="skip"))
+    (tmp_path / "b.parquet").write_bytes(b"PAR1 but not for long")
+    with pytest.raises(StageError, match=r"b\.parquet cannot be read as Parquet"):
+        list(Parquet(paths=str(tmp_path / "b.parquet")))
+
+
+@pytest.fixture
+def dataset(tmp_path: Path) -> str:
+    """A folder that `load_dataset` takes as it takes a name of the Hub."""
+    folder = tmp_path / "dataset"
+    folder.mkdir()
+    (folder / "train-1.jsonl").write_bytes(lines(ROWS[:3]))
+    (folder / "train-2.jsonl").write_bytes(lines(ROWS[3:]))
+    return str(folder)
+
+
+def test_hub_streams_documents(dataset: str) -> None:
+    reader = Hub(dataset=dataset, name="web", domain_field="meta.source")
+    assert list(reader) == [Document(f"web:{i}", f"domain{i % 2}", row["text"]) for i, row in enumerate(ROWS)]
+    assert list(reader) == list(reader)
+    few = Hub(dataset=dataset, name="web", id_field="key", max_documents=2)
+    assert list(few) == [Document(str(100 + i), "web", ROWS[i]["text"]) for i in range(2)]
+    files = Hub(dataset="json", name="web", data_files=[f"{dataset}/train-2.jsonl"])
+    assert [d.text for d in files] == [row["text"] for row in ROWS[3:]]
+
+
+def test_hub_missing_field_and_bad_rows(dataset: str) -> None:
+    with pytest.raises(StageError, match=r"row 0: no field 'body' .*text, meta, key"):
+        list(Hub(dataset=dataset, name="web", text_field="body"))
+    Path(dataset, "train-2.jsonl").write_bytes(lines([{"text": None, "meta": None, "key": 7}, ROWS[4]]))
+    reader = Hub(dataset=dataset, name="web", on_bad_row="skip")
+    assert len(list(reader)) == 4
+    assert reader.bad_rows == [BadRow(dataset, 3, "field 'text' holds null, not text")]
+
+
+def test_hub_unknown_split_and_damaged_file(dataset: str) -> None:
+    with pytest.raises(StageError, match=r"split 'test'.*cannot be read: (.|\n)*see https"):
+        list(Hub(dataset=dataset, name="web", split="test"))
+    Path(dataset, "train-2.jsonl").write_bytes(b'{"text": "x"\n{"tex')
+    with pytest.raises(StageError, match="cannot be read"):
+        list(Hub(dataset=dataset, name="web"))
+
+
+@pytest.mark.parametrize("has_token", [True, False])
+def test_hub_without_access_names_page_and_variable(monkeypatch: pytest.MonkeyPatch, has_token: bool) -> None:
+    import datasets
+    from datasets.exceptions import DatasetNotFoundError
+
+    given: dict[str, Any] = {}
+
+    def refuse(*args: Any, **options: Any) -> None:
+        given.update(options)
+        raise DatasetNotFoundError("Dataset 'lab/secret' is a gated dataset on the Hub.")
+
+    monkeypatch.setattr(datasets, "load_dataset", refuse)
+    monkeypatch.setenv("MY_TOKEN", "hf_x") if has_token else monkeypatch.delenv("MY_TOKEN", raising=False)
+    state = "is set" if has_token else "is not set"
+    with pytest.raises(
+        StageError, match=rf"huggingface\.co/datasets/lab/secret(.|\n)*MY_TOKEN \(which {state}\)"
+    ) as error:
+        list(Hub(dataset="lab/secret", name="secret", token_variable="MY_TOKEN"))
+    assert "hf_x" not in str(error.value)
+    assert given["token"] == ("hf_x" if has_token else None)
+    assert given["streaming"]
+    assert "trust_remote_code" not in given
+
+
+def test_hub_that_cannot_be_reached(monkeypatch: pytest.MonkeyPatch) -> None:
+    import datasets
+
+    def refuse(*args: Any, **options: Any) -> None:
+        raise ConnectionError("Couldn't reach 'lab/web' on the Hub")
+
+    monkeypatch.setattr(datasets, "load_dataset", refuse)
+    with pytest.raises(StageError, match=r"Couldn't reach(.|\n)*corpus=jsonl"):
+        list(Hub(dataset="lab/web", name="web"))

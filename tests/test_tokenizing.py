@@ -1,0 +1,178 @@
+"""Tokenizers, and the splitting of documents."""
+
+import random
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
+from transformers import AutoTokenizer, PreTrainedTokenizerFast
+
+from qurating import tokenizing
+from qurating.artifacts import StageError
+
+TEXTS = [
+    "The quick brown fox jumps over the lazy dog, and the dog does not mind.",
+    "数据选择决定语言模型学到什么。我们用评分来选择文本。" * 3,
+    "emoji 👩‍👩‍👧‍👦 and 🇬🇧 and 🤷🏽‍♀️ in a row: 🎉🎉🎉",
+    "def f(x):\n\treturn x ** 2  # spaces   and\ttabs\n\n\n",
+    "e\u0301 combining, ﬁ ligature, Ⅷ numeral, \u200b zero width, \ufeff mark",
+]
+
+
+@pytest.fixture(scope="module")
+def own(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("own") / "tokenizer"
+    tokenizing.train_bpe(TEXTS * 5, 400, folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def llama_like(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Laid out as Llama-2's: "▁" for spaces and before the text, byte fallback, a BOS that is added by itself."""
+    tokenizer = Tokenizer(models.BPE(byte_fallback=True, unk_token="<unk>", fuse_unk=True))
+    tokenizer.normalizer = normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")])
+    tokenizer.decoder = decoders.Sequence(
+        [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse(), decoders.Strip(" ", 1, 0)]
+    )
+    byte_tokens = [f"<0x{byte:02X}>" for byte in range(256)]
+    trainer = trainers.BpeTrainer(vocab_size=330, special_tokens=["<unk>", "<s>", "</s>", *byte_tokens])
+    tokenizer.train_from_iterator([text for text in TEXTS if text.isascii()], trainer)
+    tokenizer.post_processor = processors.TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 1)])
+    tokenizer.enable_truncation(8)
+    folder = tmp_path_factory.mktemp("llama")
+    PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="</s>", bos_token="<s>").save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def word_like(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tokenizer that drops white space and case, and trims offsets, as BERT's does."""
+    tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]"))
+    tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    tokenizer.train_from_iterator(TEXTS, trainers.WordPieceTrainer(vocab_size=300, special_tokens=["[UNK]", "[SEP]"]))
+    folder = tmp_path_factory.mktemp("bert")
+    PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="[SEP]", unk_token="[UNK]").save_pretrained(folder)
+    return folder
+
+
+def assert_whole(text: str, folder: Path, sequence_length: int) -> list[tokenizing.Piece]:
+    """The pieces hold the text and all its tokens; returns them."""
+    loaded = tokenizing.load(folder)
+    made = tokenizing.pieces(text, loaded, sequence_length)
+    ids = loaded.tokenizer.encode(text, add_special_tokens=False).ids
+    assert "".join(piece.text for piece in made) == (text if ids else "")
+    assert all(len(piece.input_ids) == sequence_length for piece in made[:-1])
+    has_room = len(ids) % sequence_length != 0
+    expected = [*ids, loaded.eos_token_id] if has_room else ids
+    assert [i for piece in made for i in piece.input_ids.tolist()] == expected
+    assert all(piece.input_ids.dtype == np.int32 for piece in made)
+    return made
+
+
+@pytest.mark.parametrize("text", TEXTS)
+@pytest.mark.parametrize("sequence_length", [2, 3, 7, 64])
+@pytest.mark.parametrize("which", ["own", "llama_like", "word_like"])
+def test_pieces_hold_the_whole_document(
+    text: str, sequence_length: int, which: str, request: pytest.FixtureRequest
+) -> None:
+    assert_whole(text, request.getfixturevalue(which), sequence_length)
+
+
+@given(text=st.text(max_size=60), sequence_length=st.integers(2, 9))
+@settings(max_examples=150, deadline=None)
+def test_pieces_hold_any_text(own: Path, text: str, sequence_length: int) -> None:
+    made = assert_whole(text, own, sequence_length)
+    loaded = tokenizing.load(own)
+    ids = [i for piece in made for i in piece.input_ids.tolist() if i != loaded.eos_token_id]
+    assert loaded.tokenizer.decode(ids, skip_special_tokens=False) == text
+
+
+def test_pieces_cut_between_the_words_that_their_tokens_cover(own: Path) -> None:
+    loaded = tokenizing.load(own)
+    made = tokenizing.pieces(TEXTS[0], loaded, 8)
+    assert len(made) > 2
+    for piece in made[:-1]:
+        assert loaded.tokenizer.decode(piece.input_ids.tolist()) == piece.text
+
+
+def test_text_that_spells_a_special_token_is_text(own: Path) -> None:
+    loaded = tokenizing.load(own)
+    (piece,) = tokenizing.pieces("a <|endoftext|> b", loaded, 64)
+    assert piece.input_ids.tolist().count(loaded.eos_token_id) == 1
+    assert piece.input_ids[-1] == loaded.eos_token_id
+
+
+def test_end_of_text_comes_only_where_there_is_room(own: Path) -> None:
+    loaded = tokenizing.load(own)
+    ids = loaded.tokenizer.encode(TEXTS[0], add_special_tokens=False).ids
+    (full,) = tokenizing.pieces(TEXTS[0], loaded, len(ids))
+    (roomy,) = tokenizing.pieces(TEXTS[0], loaded, len(ids) + 1)
+    assert full.input_ids.tolist() == ids
+    assert roomy.input_ids.tolist() == [*ids, loaded.eos_token_id]
+
+
+def test_training_is_deterministic_and_loads_with_transformers(own: Path, tmp_path: Path) -> None:
+    tokenizing.train_bpe(iter(TEXTS * 5), 400, tmp_path / "again")
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        assert (own / name).read_bytes() == (tmp_path / "again" / name).read_bytes()
+    loaded = AutoTokenizer.from_pretrained(own)
+    assert len(loaded) == 400
+    assert loaded.eos_token == loaded.pad_token == tokenizing.END_OF_TEXT
+    assert loaded.eos_token_id == tokenizing.load(own).eos_token_id
+    for text in TEXTS:
+        assert loaded.decode(loaded(text)["input_ids"]) == text
+        assert loaded(text)["input_ids"] == tokenizing.load(own).tokenizer.encode(text).ids
+
+
+def test_vocabulary_that_cannot_hold_the_bytes_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(StageError, match=r"vocabulary_size is 200.*257"):
+        tokenizing.train_bpe(TEXTS, 200, tmp_path / "tokenizer")
+
+
+def test_tokenizer_by_path_is_copied(llama_like: Path, tmp_path: Path) -> None:
+    tokenizing.fetch_tokenizer(str(llama_like), tmp_path / "copy", None, "HF_TOKEN")
+    assert_whole("the dog " * 20, tmp_path / "copy", 16)
+
+
+def test_unknown_tokenizer_tells_the_way_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    with pytest.raises(StageError, match=r"cannot be loaded(.|\n)*MY_TOKEN(.|\n)*tokenizer=null"):
+        tokenizing.fetch_tokenizer(str(tmp_path / "nothing"), tmp_path / "copy", None, "MY_TOKEN")
+    assert not (tmp_path / "copy").exists()
+
+
+def test_tokenizer_without_an_end_of_text_is_refused(own: Path, tmp_path: Path) -> None:
+    tokenizer = Tokenizer.from_file(str(own / "tokenizer.json"))
+    PreTrainedTokenizerFast(tokenizer_object=tokenizer).save_pretrained(tmp_path / "no_eos")
+    with pytest.raises(StageError, match="no end-of-text token"):
+        tokenizing.fetch_tokenizer(str(tmp_path / "no_eos"), tmp_path / "copy", None, "HF_TOKEN")
+
+
+def test_stretches_are_the_text_and_keep_the_tokens(own: Path) -> None:
+    words = ["fox", "dog", "数据", "🎉", "jumps,", "over\n", "lazy\t", "mind."]
+    text = " ".join(random.Random(0).choices(words, k=5000))
+    parts = list(tokenizing.stretches(text, 1000))
+    assert "".join(parts) == text
+    assert len(parts) > 20
+    assert max(map(len, parts)) <= 1000
+    tokenizer = tokenizing.load(own).tokenizer
+    whole = tokenizer.encode(text, add_special_tokens=False).ids
+    assert [i for part in parts for i in tokenizer.encode(part, add_special_tokens=False).ids] == whole
+
+
+def test_stretches_of_text_without_spaces() -> None:
+    assert list(tokenizing.stretches("x" * 25, 10)) == ["x" * 10, "x" * 10, "x" * 5]
+    assert list(tokenizing.stretches("", 10)) == [""]
+
+
+def test_document_of_five_million_tokens(own: Path) -> None:
+    loaded = tokenizing.load(own)
+    text = "8🎉 " * 1_700_000  # three tokens and more each time
+    made = tokenizing.pieces(text, loaded, 1024)
+    assert sum(len(piece.input_ids) for piece in made) >= 5_000_000
+    assert all(len(piece.input_ids) == 1024 for piece in made[:-1])
+    assert "".join(piece.text for piece in made) == text
