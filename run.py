@@ -21,24 +21,25 @@ def main(config: DictConfig) -> None:
     _composed = True
     from qurating import pipeline
 
-    pipeline.run(config)
+    try:
+        pipeline.run(config)
+    except (StageError, OSError) as error:
+        if isinstance(error, OSError) and error.errno != errno.ENOSPC:
+            raise
+        if pipeline.runs_elsewhere():
+            raise  # the launcher brings it home
+        hint = "" if isinstance(error, StageError) else ". Make room and run the same command again"
+        print(f"\nError: {error}{hint}", file=sys.stderr)
+        sys.exit(1)
 
 
 def _command_line() -> int:
-    """Run, and answer with the exit status; errors that the user can mend are told in a few lines."""
+    """Run, and answer with the exit status."""
     try:
         main()
-    except StageError as error:
-        print(f"\nError: {error}", file=sys.stderr)
-        return 1
     except KeyboardInterrupt:
         print("\nInterrupted. The same command goes on from here.", file=sys.stderr)
         return 130
-    except OSError as error:
-        if error.errno != errno.ENOSPC:
-            raise
-        print("\nError: the disk is full. Make room and run the same command again.", file=sys.stderr)
-        return 1
     except SystemExit as stop:
         if stop.code and not _composed:
             _explain(sys.argv[1:])

@@ -29,9 +29,37 @@ if TYPE_CHECKING:
 
 # Settings of these names say how a stage runs, never what it makes: results do not depend on them.
 RUNTIME_SETTINGS = frozenset(
-    ["accelerator", "api_key_env", "api_key_variable", "checkpoint_every_seconds", "checkpoint_every_steps", "devices", "enable_model_summary", "enable_progress_bar", "log_every_n_steps", "max_concurrency", "max_retries", "micro_batch_size", "num_nodes", "num_workers", "progress_bar", "strategy", "timeout_seconds", "token_variable", "tokens_per_batch"]
+    {
+        "accelerator",
+        "api_key_variable",
+        "base_url",
+        "checkpoint_every_steps",
+        "devices",
+        "enable_model_summary",
+        "enable_progress_bar",
+        "log_every_n_steps",
+        "max_concurrency",
+        "max_retries",
+        "micro_batch_size",
+        "num_nodes",
+        "num_workers",
+        "strategy",
+        "timeout_seconds",
+        "token_variable",
+        "tokens_per_batch",
+    }
 )
-PACKAGES = ["datasets", "hydra-core", "numpy", "openai", "pyarrow", "pytorch-lightning", "tokenizers", "torch", "transformers"]
+PACKAGES = (
+    "datasets",
+    "hydra-core",
+    "numpy",
+    "openai",
+    "pyarrow",
+    "pytorch-lightning",
+    "tokenizers",
+    "torch",
+    "transformers",
+)
 
 
 class StageError(Exception):

@@ -3,6 +3,7 @@
 import ast
 import difflib
 import functools
+import hashlib
 import importlib.util
 import os
 from collections.abc import Mapping, Sequence
@@ -16,7 +17,9 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from qurating.artifacts import StageError
+from qurating.artifacts import StageError, leaves
+
+ROOT = Path(__file__).parent.parent  # of the repository; relative paths to files of conf/ start here
 
 
 def register_resolvers() -> None:
@@ -25,7 +28,7 @@ def register_resolvers() -> None:
         "base": lambda path: str(path).rsplit("/", 1)[-1],
         "count": _count,
         "cpus": lambda: len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
-        "names": lambda mapping: list(mapping),
+        "sha256": _sha256,
         "stem": _stem,
         "sweep_name": _sweep_name,
         "when": lambda condition, yes, no: yes if condition else no,
@@ -45,6 +48,12 @@ def _count(number: int | str) -> str:
     return str(number)
 
 
+def _sha256(path: str) -> str:
+    """The start of a file's SHA-256; the stage that reads the file says so if it is absent."""
+    file = ROOT / path
+    return hashlib.sha256(file.read_bytes()).hexdigest()[:16] if file.is_file() else "absent"
+
+
 def _stem(paths: str | Sequence[str]) -> str:
     """The name of the first file without its endings: /data/wiki.jsonl.zst -> wiki; a glob's star goes too."""
     first = paths if isinstance(paths, str) else next(iter(paths), "empty")
@@ -54,6 +63,8 @@ def _stem(paths: str | Sequence[str]) -> str:
 
 
 def _sweep_name() -> str:
+    if not HydraConfig.initialized():
+        return "none"
     hydra = HydraConfig.get()
     return str(Path(hydra.sweep.dir if str(hydra.mode).endswith("MULTIRUN") else hydra.run.dir))
 
@@ -64,14 +75,14 @@ def check(config: DictConfig, names: Mapping[str, str]) -> None:
     Raises:
         StageError: says what is wrong, and what there is instead.
     """
-    known = set(compose("config").keys()) | {"experiment"}
+    known = _known_settings()
     for key in config:
         if key not in known:
             raise StageError(f"there is no setting {str(key)!r}; {_there_are(str(key), known)}")
     unknown_names = [stage for stage in config.artifacts if stage not in names]
     if unknown_names:
         raise StageError(f"artifacts.{unknown_names[0]}: {_there_are(str(unknown_names[0]), set(names))}")
-    missing = sorted(OmegaConf.missing_keys(config))
+    missing = sorted(key for key, value in leaves(OmegaConf.to_container(config)).items() if value == "???")
     if missing:
         raise StageError("not set yet: " + ", ".join(f"{key}=…" for key in missing))
     if config.criterion.name not in config.criteria:
@@ -82,6 +93,11 @@ def check(config: DictConfig, names: Mapping[str, str]) -> None:
         )
     for stage, given in config.stages.items():
         _check_signature(str(stage), given)
+
+
+@functools.cache
+def _known_settings() -> set[str]:
+    return {str(key) for key in compose("config")} | {"experiment"}
 
 
 def _check_signature(stage: str, given: DictConfig) -> None:
@@ -124,6 +140,15 @@ def explain(overrides: Sequence[str]) -> list[str]:
             continue
     lines = []
     for override in parsed:
+        options = {file.stem for file in (ROOT / "conf" / override.key_or_group).glob("*.yaml")}
+        if options:  # a group; Hydra lists its options itself, but not for a list of choices
+            chosen = override.value() if isinstance(override.value(), list) else []
+            lines += [
+                f"There is no {c!r} in {override.key_or_group}; {_there_are(str(c), options)}."
+                for c in chosen
+                if c not in options
+            ]
+            continue
         node, walked = config, ""
         for part in override.key_or_group.split("@")[0].replace("/", ".").split("."):
             if not OmegaConf.is_dict(node) or override.is_add() or part == "hydra":

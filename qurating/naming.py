@@ -6,6 +6,8 @@ rest. What changed is found by composing the config with one override more at a 
 given; the names of its inputs are part of that, so that a change goes down the pipeline by itself.
 """
 
+import copy
+import dataclasses
 import hashlib
 from collections.abc import Sequence
 from typing import Any
@@ -38,69 +40,70 @@ def name_artifacts(overrides: Sequence[str]) -> dict[str, str]:
 
     fixed = [o.input_line or "" for o in always] + [f"stage=[{','.join(STAGES)}]"]
     tags: dict[str, dict[str, str]] = {stage: {} for stage in STAGES}
-    before = _Composed([*fixed], tags, kept_by_hand)
+    config = compose("config", fixed)
+    config_before = copy.deepcopy(config)
+    current = _walk(config, tags, kept_by_hand, None, {})
     applied: list[str] = []
     waiting: list[Override] = []
     for override in others:
         applied.append(override.input_line or "")
         waiting.append(override)
         try:
-            after = _Composed([*fixed, *applied], tags, kept_by_hand)
+            config = compose("config", [*fixed, *applied])
         except (HydraException, OmegaConfBaseException):
             if override is others[-1]:
                 raise
             continue  # it may need the next one
+        new_tags: dict[str, str] = {}
         for step in waiting:
-            after = _tag(before, after, step, tags, kept_by_hand, named_groups, [*fixed, *applied])
+            group = step.key_or_group.split(".")[0].split("@")[0]
+            # a group's own name, set by hand, stands for all its settings
+            if group not in named_groups or step.key_or_group == f"{group}.name":
+                new_tags |= _tag_of(step, group, config_before, config)
         waiting.clear()
-        before = after
-    return before.names
+        config_before = copy.deepcopy(config)
+        current = _walk(config, tags, kept_by_hand, current, new_tags)
+    return {stage: current[stage].name for stage in STAGES}
 
 
-class _Composed:
-    """A config with all stages in it: each stage's name and what it is given, with the tags found so far."""
+@dataclasses.dataclass
+class _Stage:
+    """A stage's artifact: its name, and what the stage is given."""
 
-    def __init__(self, overrides: list[str], tags: dict[str, dict[str, str]], kept_by_hand: set[str]) -> None:
-        self.config = compose("config", overrides)
-        self.names: dict[str, str] = {}
-        self.bases: dict[str, Any] = {}
-        self.given: dict[str, Any] = {}
-        for stage in STAGES:
-            base = _resolved(self.config.artifacts, stage)
-            self.bases[stage] = base
-            # before its own name is set: what it is given holds the names of its inputs, which come earlier
-            self.given[stage] = without_runtime(_resolved(self.config.stages, stage))
-            hand = f"artifacts.{stage}" in kept_by_hand
-            self.names[stage] = base if hand or not base else _tagged(str(base), tags[stage])
-            OmegaConf.update(self.config, f"artifacts.{stage}", self.names[stage])
+    name: str
+    given: Any
 
 
-def _tag(
-    before: _Composed,
-    after: _Composed,
-    override: Override,
+def _walk(
+    config: DictConfig,
     tags: dict[str, dict[str, str]],
     kept_by_hand: set[str],
-    named_groups: set[str],
-    overrides: list[str],
-) -> _Composed:
-    """Append what `override` changed to the names that do not say it, from the first stage to the last."""
-    key = override.key_or_group
-    group = key.split(".")[0].split("@")[0]
-    if group in named_groups and key != f"{group}.name":
-        return after  # the group's own name, set by hand, stands for all its settings
+    before: dict[str, _Stage] | None,
+    new_tags: dict[str, str],
+) -> dict[str, _Stage]:
+    """Name the stages of `config` from the first to the last; each is given the final names of its inputs.
+
+    A stage that is given something else than `before`, under the same name, has `new_tags` added to its `tags`.
+    """
+    found = {}
     for stage in STAGES:
-        unsaid = after.bases[stage] is not None and after.names[stage] == before.names[stage]
-        if unsaid and after.given[stage] != before.given[stage] and f"artifacts.{stage}" not in kept_by_hand:
-            tags[stage] |= _tag_of(override, group, before, after)
-            # the names further down are made of this one
-            after = _Composed(overrides, tags, kept_by_hand)
-    return after
+        base = _resolved(config.artifacts, stage)
+        given = without_runtime(_resolved(config.stages, stage))
+        name = base
+        if base and f"artifacts.{stage}" not in kept_by_hand:
+            name = _tagged(base, tags[stage])
+            if before and name == before[stage].name and given != before[stage].given:
+                tags[stage] |= new_tags
+                name = _tagged(base, tags[stage])
+        OmegaConf.update(config, f"artifacts.{stage}", name)
+        found[stage] = _Stage(name, given)
+    return found
 
 
-def _tag_of(override: Override, group: str, before: _Composed, after: _Composed) -> dict[str, str]:
-    name = OmegaConf.select(after.config, f"{group}.name")
-    if name is not None and name != OmegaConf.select(before.config, f"{group}.name"):
+def _tag_of(override: Override, group: str, before: DictConfig, after: DictConfig) -> dict[str, str]:
+    """What an override appends: the name of its group where that has changed, else its key and value."""
+    name = _resolved(after[group], "name") if group in after and OmegaConf.is_dict(after[group]) else None
+    if name is not None and (group not in before or name != _resolved(before[group], "name")):
         return {group: _safe(str(name))}
     if override.package:
         return {override.package: _safe(override.get_value_element_as_str())}
@@ -109,9 +112,10 @@ def _tag_of(override: Override, group: str, before: _Composed, after: _Composed)
 
 
 def _resolved(config: DictConfig, key: str) -> Any:
-    """A node with its interpolations resolved, or None where a value that it needs is not set yet."""
+    """A value with its interpolations resolved; None where it, or what it needs, is absent or not set yet."""
     try:
-        return OmegaConf.to_container(OmegaConf.create({"node": config[key]}, parent=config), resolve=True)["node"]  # type: ignore[call-arg,index]
+        value = config.get(key)
+        return OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value
     except OmegaConfBaseException:
         return None
 

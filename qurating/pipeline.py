@@ -124,18 +124,20 @@ def _tracker(config: DictConfig, cell: Mapping[str, str]) -> Any:
     """The context of the cell's run in the tracker."""
     from hydra.utils import instantiate
 
-    logger = OmegaConf.to_container(config.logger, resolve=True)
+    open_run = instantiate(OmegaConf.to_container(config.logger, resolve=True))
     last = list(cell)[-1]
-    run_id = hashlib.blake2b(cell[last].encode(), digest_size=8).hexdigest()
-    return instantiate(
-        logger,
+    return open_run(
         name=cell["select"].split("/")[-1],
-        run_id=run_id,
+        run_id=hashlib.blake2b(cell[last].encode(), digest_size=8).hexdigest(),
         folder=config.paths.artifacts,
-        config=OmegaConf.to_container(config, resolve=True),
+        settings=OmegaConf.to_container(config, resolve=True),
         tags=[str(stage) for stage in config.stages],
-        _convert_="all",
     )
+
+
+def runs_elsewhere() -> bool:
+    """Whether this cell was sent to another process or machine by a launcher."""
+    return not HydraConfig.get().launcher["_target_"].endswith("BasicLauncher")
 
 
 def _analyse(cells: list[dict[str, str]], config: DictConfig) -> None:

@@ -10,14 +10,14 @@ _run: Any = None
 
 
 @contextlib.contextmanager
-def csv_only() -> Iterator[None]:
+def csv_only(**_: Any) -> Iterator[None]:
     """No tracker: metrics are in the artifacts (`metrics.csv`, `metrics.json`)."""
     yield
 
 
 @contextlib.contextmanager
 def wandb(
-    *, project: str, group: str, name: str, run_id: str, folder: str, config: Mapping[str, Any], tags: list[str]
+    *, project: str, group: str, name: str, run_id: str, folder: str, settings: Mapping[str, Any], tags: list[str]
 ) -> Iterator[None]:
     """One Weights & Biases run, offline where there is no key.
 
@@ -25,7 +25,7 @@ def wandb(
         group: the sweep.
         run_id: stable for a cell, so that a resumed cell goes on in its run.
         folder: where the run's own files go.
-        config: resolved, without secrets (keys are only ever read from the environment).
+        settings: the config, resolved, without secrets (keys are only ever read from the environment).
     """
     import wandb as client
 
@@ -41,7 +41,7 @@ def wandb(
         id=run_id,
         resume="allow",
         dir=folder,
-        config=dict(config),
+        config=dict(settings),
         tags=tags,
         mode=mode,  # type: ignore[arg-type]
         settings=client.Settings(console="off", save_code=False, disable_git=True, x_disable_machine_info=True),

@@ -1,6 +1,7 @@
 """What both trainings share: steps, checkpoints that resume, metrics that survive an interruption."""
 
 import csv
+import logging
 import re
 import warnings
 from collections.abc import Callable
@@ -10,6 +11,7 @@ from typing import Any, Protocol
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import Callback, ModelCheckpoint, TQDMProgressBar
 from pytorch_lightning.loggers import CSVLogger
+from pytorch_lightning.plugins.environments import SLURMEnvironment
 
 from qurating import tracking
 
@@ -64,22 +66,27 @@ def fit(
         best = ModelCheckpoint(folder, filename="best", monitor=best_by, mode="max", enable_version_counter=False)
         callbacks.append(best)
     local = CSVLogger(output, name="metrics", version=f"from_step_{start}", flush_logs_every_n_steps=1)
-    made = trainer(
-        max_epochs=1,
-        max_steps=data.num_steps,
-        callbacks=callbacks,
-        logger=[local, *tracking.loggers(name)],
-        use_distributed_sampler=False,
-        num_sanity_val_steps=0,
-        limit_val_batches=1.0 if validate_every_steps else 0,
-    )
-    made.accumulate_grad_batches = data.accumulation(made.world_size)
-    if validate_every_steps:
-        made.val_check_interval = validate_every_steps * made.accumulate_grad_batches
+    logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
     with warnings.catch_warnings():
-        # hints at DataLoader workers do not concern loaders that read a memory map
+        # of no concern here: workers for loaders that read a memory map, a folder that is there to be resumed from
         warnings.filterwarnings("ignore", message=".*does not have many workers.*")
         warnings.filterwarnings("ignore", message=".*Checkpoint directory .* exists and is not empty.*")
+        warnings.filterwarnings("ignore", message=".*LeafSpec.*")
+        warnings.filterwarnings("ignore", message=".*`srun` command is available.*")
+        made = trainer(
+            max_epochs=1,
+            max_steps=data.num_steps,
+            callbacks=callbacks,
+            logger=[local, *tracking.loggers(name)],
+            # submitit puts jobs back into the queue; two that do would do it twice
+            plugins=[SLURMEnvironment(auto_requeue=False)] if SLURMEnvironment.detect() else None,
+            use_distributed_sampler=False,
+            num_sanity_val_steps=0,
+            limit_val_batches=1.0 if validate_every_steps else 0,
+        )
+        made.accumulate_grad_batches = data.accumulation(made.world_size)
+        if validate_every_steps:
+            made.val_check_interval = validate_every_steps * made.accumulate_grad_batches
         made.fit(module, datamodule=data, ckpt_path=checkpoint, weights_only=True)
     if made.global_step != data.num_steps:
         raise RuntimeError(f"training ended at step {made.global_step} of {data.num_steps}")

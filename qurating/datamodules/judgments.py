@@ -8,6 +8,7 @@ import pyarrow.parquet as pq
 import pytorch_lightning as pl
 import torch
 from torch import Tensor
+from torch.utils.data import DataLoader
 from transformers import PreTrainedTokenizerBase
 
 from qurating import bradley_terry
@@ -115,7 +116,10 @@ class Judgments(pl.LightningDataModule):
         assert self.trainer is not None
         return PairLoader(self, self.trainer)
 
-    def val_dataloader(self) -> list[dict[str, Tensor]]:
+    def val_dataloader(self) -> DataLoader:
+        return DataLoader(self.validation_batches(), batch_size=None)  # type: ignore[arg-type]
+
+    def validation_batches(self) -> list[dict[str, Tensor]]:
         return [
             self.batch(self.validation[start : start + self.micro_batch_size])
             for start in range(0, len(self.validation), self.micro_batch_size)

@@ -29,6 +29,7 @@ class Settings:
     num_pairs: int
     max_snippet_tokens: int
     prompt: str
+    prompt_sha256: str  # so that another text of the prompt is another identity of the judgments
     method: str
     base_url: str | None = None
     simulated: bool = False

@@ -22,7 +22,7 @@ def select(
     label: str,
     seed: int,
 ) -> dict[str, Any]:
-    """Write `subset.parquet`, a row a chosen sequence in corpus order: `id`, `shard`, `row`, `length`, `domain`, `score`.
+    """Write `subset.parquet`: `id`, `shard`, `row`, `length`, `domain`, `score` of what is chosen, in corpus order.
 
     Args:
         corpus: whose training shards are chosen from; only `id`, `length` and `domain` are read.

@@ -101,7 +101,7 @@ def validation_report(module: Rater, data: Judgments, criteria: list[str]) -> di
     (every judged pair, confident or not, of the pairs that were held out) and by domain (pairs within one domain)."""
     module.eval().to(module.device)
     scores_a, scores_b = zip(
-        *(module._scores({k: v.to(module.device) for k, v in batch.items()}) for batch in data.val_dataloader()),
+        *(module._scores({k: v.to(module.device) for k, v in batch.items()}) for batch in data.validation_batches()),
         strict=True,
     )
     rows = torch.from_numpy(data.validation)

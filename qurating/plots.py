@@ -1,0 +1,257 @@
+"""The report's figures, from plain numbers. Colours are Okabe and Ito's, which colour-blind readers can tell apart."""
+
+import io
+import textwrap
+from collections.abc import Callable, Mapping, Sequence
+from functools import wraps
+from pathlib import Path
+from typing import Any, ParamSpec
+
+import matplotlib as mpl
+import numpy as np
+import numpy.typing as npt
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+INK, GREY, ACCENT, WARM = "#222222", "#8a8a8a", "#0072B2", "#D55E00"
+COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9", "#7a6a00", "#222222")
+HATCHES = ("", "///", "...", "xxx")
+STYLE: dict[str, Any] = {
+    "font.family": "DejaVu Sans",
+    "font.size": 8.5,
+    "axes.titlesize": 9,
+    "axes.titleweight": "bold",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.edgecolor": GREY,
+    "axes.axisbelow": True,
+    "xtick.color": INK,
+    "ytick.color": INK,
+    "legend.frameon": False,
+    "figure.constrained_layout.use": True,
+    "text.parse_math": False,  # a name may hold a dollar sign
+    "svg.fonttype": "path",  # looks the same on every machine
+    "svg.hashsalt": "qurating",  # and is the same file each time
+}
+WIDTH = 8.6  # inches
+P = ParamSpec("P")
+
+
+def _style() -> Any:
+    """The style, for a while; untyped, since matplotlib lists every key in the type."""
+    return mpl.rc_context(STYLE)  # type: ignore[arg-type]
+
+
+def _styled(draw: Callable[P, Figure]) -> Callable[P, Figure]:
+    @wraps(draw)
+    def styled(*args: P.args, **kwargs: P.kwargs) -> Figure:
+        with _style():
+            return draw(*args, **kwargs)
+
+    return styled
+
+
+def save(figure: Figure, path: Path) -> str:
+    """Write a figure as PNG (160 dots an inch) at `path`; returns it as SVG, without a background, for the page."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    buffer = io.StringIO()
+    with _style():
+        figure.draw_without_rendering()
+        figure.set_layout_engine("none")  # laid out once for both
+        figure.savefig(path, dpi=160, metadata={"Software": None})
+        figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
+    return buffer.getvalue()
+
+
+def short(name: str, width: int = 34) -> str:
+    """A name that fits a label: on one line, printable, with its middle left out if it is long."""
+    name = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in name)
+    keep = (width - 1) // 2
+    return name if len(name) <= width else f"{name[:keep]}…{name[-(width - 1 - keep) :]}"
+
+
+def _folded(name: str) -> str:
+    return "\n".join(textwrap.wrap(short(name).replace("_", " "), 13, break_long_words=True)[:3])
+
+
+@_styled
+def changes(names: Sequence[str], middle: Sequence[float], intervals: Sequence[tuple[float, float]]) -> Figure:
+    """Change of perplexity against the baseline, in percent, a dot and an interval each (NaN where there is none)."""
+    figure = Figure(figsize=(WIDTH, 1.0 + 0.27 * len(names)))
+    axes = figure.subplots()
+    places = np.arange(len(names))[::-1]
+    for place, value, (low, high) in zip(places, middle, intervals, strict=True):
+        sure = high < 0 or low > 0
+        colour = GREY if not sure else ACCENT if value < 0 else WARM
+        axes.plot([low, high], [place, place], color=colour, linewidth=2.2, solid_capstyle="butt")
+        axes.plot(value, place, "o", color=colour, markersize=6, markerfacecolor=colour if sure else "white")
+    axes.axvline(0, color=INK, linewidth=0.8)
+    axes.set_yticks(places, [short(name) for name in names])
+    axes.set_ylim(-0.7, len(names) - 0.3)
+    axes.grid(axis="x", color="#e4e4e4")
+    axes.tick_params(axis="y", length=0)
+    axes.spines["left"].set_visible(False)
+    axes.set_xlabel("change of held-out perplexity against uniform, %   (left is better)")
+    return figure
+
+
+def _signed(form: str, value: float) -> str:
+    """A number with a true minus; what rounds to nothing has no sign."""
+    text = form.format(value)
+    return text.lstrip("+-") if not text.strip("+-0.") else text.replace("-", "−")
+
+
+@_styled
+def heat_map(
+    values: npt.NDArray[np.float64],
+    rows: Sequence[str],
+    columns: Sequence[str],
+    *,
+    unit: str,
+    form: str,
+    bold: npt.NDArray[np.bool_] | None = None,
+    limit: float | None = None,
+) -> Figure:
+    """A table of signed numbers coloured from purple (negative) over white to orange; NaN stays empty.
+
+    `limit` is the number with the strongest colour: by default the 95th percentile of the sizes, so that one outlier
+    does not bleach the rest.
+    """
+    sizes = np.abs(values[np.isfinite(values)])
+    top = limit or (float(np.percentile(sizes, 95)) if sizes.size else 1.0) or 1.0
+    figure = Figure(figsize=(min(WIDTH, 3.0 + 0.95 * len(columns)), 1.2 + 0.29 * len(rows)))
+    axes = figure.subplots()
+    image = axes.imshow(values, cmap="PuOr_r", vmin=-top, vmax=top, aspect="auto")
+    for i, j in np.ndindex(values.shape):
+        if np.isfinite(values[i, j]):
+            red, green, blue, _ = image.cmap(image.norm(values[i, j]))
+            dark = 0.299 * red + 0.587 * green + 0.114 * blue < 0.52
+            text = axes.text(j, i, _signed(form, float(values[i, j])), ha="center", va="center", fontsize=8)
+            text.set_color("white" if dark else INK)
+            text.set_fontweight("bold" if bold is not None and bool(bold[i, j]) else "normal")
+    axes.set_xticks(range(len(columns)), [_folded(name) for name in columns], fontsize=8)
+    axes.set_yticks(range(len(rows)), [short(name) for name in rows])
+    axes.tick_params(length=0, labeltop=True, labelbottom=False)
+    for spine in axes.spines.values():
+        spine.set_visible(False)
+    axes.set_xticks(np.arange(1, len(columns)) - 0.5, minor=True)
+    axes.set_yticks(np.arange(1, len(rows)) - 0.5, minor=True)
+    axes.grid(which="minor", color="white", linewidth=1.5)
+    axes.tick_params(which="minor", length=0)
+    if len(rows) < 4:  # no room for a scale, and the numbers are there
+        return figure
+    bar = figure.colorbar(image, ax=axes, fraction=0.03, pad=0.02, aspect=max(8, 2 * len(rows)))
+    bar.set_label(unit)
+    bar.outline.set_visible(False)
+    return figure
+
+
+@_styled
+def curves(
+    lines: Mapping[str, tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]], highlighted: Sequence[str], unit: str
+) -> Figure:
+    """Training loss, name -> (x, loss); the highlighted in colour, the others as grey lines behind them."""
+    figure = Figure(figsize=(WIDTH, 3.6))
+    axes = figure.subplots()
+    for name, (x, loss) in lines.items():
+        if name not in highlighted:
+            axes.plot(x, loss, color="#c4c4c4", linewidth=0.7)
+    for number, name in enumerate(highlighted):
+        x, loss = lines[name]
+        style = ("-", "--", ":", "-.")[number // len(COLOURS) % 4]
+        axes.plot(x, loss, style, color=COLOURS[number % len(COLOURS)], linewidth=1.5, label=short(name))
+    axes.set_xlabel(unit)
+    axes.set_ylabel("training loss, nats per token")
+    axes.grid(color="#ececec")
+    axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), fontsize=8)
+    axes.xaxis.set_major_formatter(mpl.ticker.EngFormatter(sep=""))
+    ends = [loss for _, loss in lines.values() if len(loss)]
+    if ends:
+        # the first steps of a training from scratch are far above all that is of interest
+        tail = np.concatenate([loss[len(loss) // 10 :] for loss in ends])
+        axes.set_ylim(tail.min() - 0.05 * np.ptp(tail), tail.max() + 0.25 * np.ptp(tail) + 1e-3)
+    return figure
+
+
+@_styled
+def shares(names: Sequence[str], domains: Sequence[str], values: npt.NDArray[np.float64]) -> Figure:
+    """Stacked bars: (names, domains) shares of tokens, in percent."""
+    figure = Figure(figsize=(WIDTH, 1.3 + 0.29 * len(names)))
+    axes = figure.subplots()
+    places, left = np.arange(len(names))[::-1], np.zeros(len(names))
+    for number, domain in enumerate(domains):
+        colour = COLOURS[number % len(COLOURS)]
+        hatch = HATCHES[number // len(COLOURS) % len(HATCHES)]
+        axes.barh(
+            places, values[:, number], 0.74, left, color=colour, label=short(domain, 26), hatch=hatch, edgecolor="white"
+        )
+        for place, share, start in zip(places, values[:, number], left, strict=True):
+            if share >= 5:
+                dark = colour in ("#0072B2", "#222222", "#7a6a00", "#D55E00", "#009E73")
+                axes.text(
+                    start + share / 2, place, f"{share:.0f}", ha="center", va="center", fontsize=7.5,
+                    color="white" if dark else INK,
+                )  # fmt: skip
+        left = left + values[:, number]
+    axes.set_yticks(places, [short(name) for name in names])
+    axes.set_ylim(-0.6, len(names) - 0.4)
+    axes.set_xlim(0, 100)
+    axes.set_xlabel("share of tokens, %")
+    axes.tick_params(axis="y", length=0)
+    axes.spines["left"].set_visible(False)
+    axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), fontsize=8)
+    return figure
+
+
+@_styled
+def boxes(
+    ratings: Mapping[str, npt.NDArray[np.float64]], domains: npt.NDArray[np.object_], shown: Sequence[str]
+) -> Figure:
+    """Ratings by domain, a panel a criterion: box the middle half, line the median, whiskers 5th to 95th percentile."""
+    figure, panels = _panels(len(ratings), 1.1 + 0.24 * len(shown), sharey=True, sharex=True)
+    counts = [int((domains == domain).sum()) for domain in shown]
+    for panel, (name, values) in zip(panels, ratings.items(), strict=False):
+        data = [values[domains == domain] for domain in shown][::-1]
+        panel.boxplot(
+            data, orientation="horizontal", whis=(5, 95), showfliers=False, widths=0.62, patch_artist=True,
+            medianprops={"color": INK, "linewidth": 1.4}, boxprops={"facecolor": "#9cc9e3", "edgecolor": "#5a8fae"},
+            whiskerprops={"color": "#5a8fae"}, capprops={"color": "#5a8fae"},
+        )  # fmt: skip
+        labels = [f"{short(domain, 24)} ({count:,})" for domain, count in zip(shown, counts, strict=True)][::-1]
+        panel.set_yticks(range(1, len(shown) + 1), labels)
+        panel.axvline(0, color=GREY, linewidth=0.8, zorder=0)
+        panel.set_title(short(name), loc="left")
+        panel.set_xlabel("rating, standard deviations from the corpus' mean")
+        panel.grid(axis="x", color="#ececec")
+    return figure
+
+
+@_styled
+def inside_outside(panels_of: Sequence[tuple[str, str, npt.NDArray[np.float64], npt.NDArray[np.float64]]]) -> Figure:
+    """Histograms of (method, criterion, ratings selected, ratings left), a panel a method, on one axis of ratings."""
+    figure, panels = _panels(len(panels_of), 1.9, sharex=True)
+    every = np.concatenate([np.concatenate([inside, outside]) for _, _, inside, outside in panels_of])
+    low, high = np.percentile(every, [0.2, 99.8])
+    edges = np.linspace(low, high, 41)
+    for panel, (name, criterion, inside, outside) in zip(panels, panels_of, strict=False):
+        for values, colour, label in ((outside, "#b9b9b9", "left out"), (inside, ACCENT, "selected")):
+            weights = np.full(len(values), 100.0 / max(1, len(inside) + len(outside)))
+            panel.hist(np.clip(values, low, high), list(edges), weights=weights, color=colour, alpha=0.75, label=label)
+        panel.set_title(short(name, 44), loc="left")
+        panel.set_xlabel(f"{short(criterion)}, standard deviations")
+        panel.set_ylabel("% of sequences")
+    panels[0].legend(fontsize=8)
+    return figure
+
+
+def _panels(number: int, height: float, **shared: bool) -> tuple[Figure, list[Axes]]:
+    """Two panels a row; returns as many as are asked for."""
+    rows = -(-number // 2)
+    figure = Figure(figsize=(WIDTH, max(1, rows) * height))
+    figure.set_layout_engine("constrained", h_pad=0.08, w_pad=0.08)
+    grid = np.atleast_1d(figure.subplots(rows, 2 if number > 1 else 1, squeeze=False, **shared)).ravel()  # type: ignore[call-overload]
+    for unused in grid[number:]:
+        unused.set_visible(False)
+    for axes in grid[:number]:
+        axes.tick_params(labelbottom=True)
+    return figure, list(grid[:number])

@@ -1,0 +1,153 @@
+"""Compare the cells of a sweep: a table, plots, and one self-contained page that says how each number came about."""
+
+import csv
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from qurating import plots, report
+from qurating.artifacts import StageError, read_json, write_json
+from qurating.comparison import STAGES, Cell, compare, labels_of, read_cells
+from qurating.rated_rows import excerpts, read_rated_rows
+from qurating.sweep_figures import MAX_DOMAINS, MAX_METHODS, draw_rated, draw_results, draw_shares
+
+PERCENTILES = (5, 30, 70, 95)
+MAX_RATINGS = 3  # ratings artifacts that the page goes into
+
+
+def analyse(
+    *,
+    output: Path,
+    cells: Sequence[Mapping[str, Path]],
+    title: str,
+    max_rated_rows: int,
+    num_resamples: int,
+    excerpt_characters: int,
+    seed: int,
+) -> dict[str, Any]:
+    """Write `table.json`, `table.csv`, `report.html` and `plots/*.png`.
+
+    Args:
+        cells: stage -> folder of the artifact that the cell used; a stage that it did without is absent.
+        title: of the page.
+        max_rated_rows: rows of each ratings artifact that the distributions are made from.
+        num_resamples: of the paired bootstrap over held-out documents.
+        excerpt_characters: of a document shown.
+        seed: of the bootstrap.
+
+    Raises:
+        StageError: no cell, or ratings that are not of their corpus.
+    """
+    if not cells:
+        raise StageError("there is no cell to compare: run select, train_lm and evaluate before analyse")
+    read = read_cells(cells)
+    rows = compare(read, num_resamples=num_resamples, seed=seed)
+    order = {row["method"]: place for place, row in enumerate(rows)}
+    read.sort(key=lambda cell: order[cell.method])
+    write_json(output / "table.json", rows)
+    _write_csv(output / "table.csv", rows)
+    figures: dict[str, dict[str, Any]] = {}
+
+    def keep(name: str, figure: Any, **said: Any) -> None:
+        figures[name] = {"svg": plots.save(figure, output / "plots" / f"{name}.png"), **said}
+
+    with tqdm(total=4, desc="report", unit="part", mininterval=0.5) as progress:
+        draw_results(rows, read, keep)
+        progress.update()
+        draw_shares(rows, read, keep)
+        progress.update()
+        rated = []
+        for number, (corpus, folder) in enumerate(_distinct_ratings(read)[:MAX_RATINGS]):
+            sample = read_rated_rows(corpus, folder, max_rated_rows)
+            draw_rated(number, sample, folder, corpus, read, keep)
+            rated.append(
+                {
+                    "number": number,
+                    "name": str(read_json(folder / "manifest.json").get("name", folder.name)),
+                    "num_rows": sample.num_rows,
+                    "num_read": len(sample.ids),
+                    "excerpts": {
+                        c: excerpts(corpus, sample, c, PERCENTILES, excerpt_characters) for c in sample.ratings
+                    },
+                }
+            )
+        progress.update()
+        content = {
+            "title": title,
+            "rows": rows,
+            "domains": report.domains_by_size(rows)[:MAX_DOMAINS],
+            "num_domains": len(report.domains_by_size(rows)),
+            "labels": labels_of(_artifacts(read)),
+            "figures": figures,
+            "rated": rated,
+            "num_rated": len(_distinct_ratings(read)),
+            "judges": _read_each(read, "judge", "summary.json"),
+            "raters": _read_each(read, "train_rater", "validation.json"),
+            "artifacts": _artifacts(read),
+            "package_sets": _package_sets(_artifacts(read)),
+            "cells": read,
+            "stages": STAGES,
+            "num_resamples": num_resamples,
+            "max_methods": MAX_METHODS,
+            "seed_spread": _seed_spread(rows),
+            "seed": seed,
+        }
+        (output / "report.html").write_text(report.render(content), encoding="utf-8")
+        progress.update()
+    evaluated = sum(row["perplexity"] is not None for row in rows)
+    return {"methods": len(rows), "evaluated": evaluated, "plots": len(figures)}
+
+
+def _write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """The table, one row a method; the columns of a domain end in its name."""
+    measures = ("perplexity", "bits_per_byte", "change_percent", "change_low", "change_high", "num_heldout_tokens")
+    head = ["method", "reference", "tokens", *measures, "num_heldout_documents", "labels"]
+    domains = report.domains_by_size(rows)
+    with open(path, "w", newline="", encoding="utf-8") as stream:
+        writer = csv.writer(stream)
+        writer.writerow([*head, *(f"{measure} {domain}" for domain in domains for measure in measures)])
+        for row in rows:
+            flat = [*(row[key] for key in head[:-1]), "; ".join(row["labels"])]
+            writer.writerow([*flat, *(row["domains"].get(d, {}).get(measure) for d in domains for measure in measures)])
+
+
+def _distinct_ratings(cells: Sequence[Cell]) -> list[tuple[Path, Path]]:
+    """The (corpus, ratings) pairs that the cells used."""
+    used = (cell.folders for cell in cells if {"prepare_corpus", "rate"} <= {*cell.folders})
+    return list(dict.fromkeys((folders["prepare_corpus"], folders["rate"]) for folders in used))
+
+
+def _read_each(cells: Sequence[Cell], stage: str, file: str) -> list[dict[str, Any]]:
+    """A JSON file of each distinct artifact of a stage, with the artifact's name; absent files are passed over."""
+    found = {cell.folders[stage]: cell.manifests[stage] for cell in cells if stage in cell.folders}
+    return [
+        {"name": str(manifest.get("name", folder.name)), "content": read_json(folder / file)}
+        for folder, manifest in found.items()
+        if (folder / file).is_file()
+    ]
+
+
+def _artifacts(cells: Sequence[Cell]) -> list[dict[str, Any]]:
+    """Each artifact that any cell used, once, in the order of the stages."""
+    found: dict[Path, dict[str, Any]] = {}
+    for stage in STAGES:
+        for cell in cells:
+            if stage in cell.folders:
+                found.setdefault(cell.folders[stage], {"stage": stage, **cell.manifests[stage]})
+    return list(found.values())
+
+
+def _package_sets(artifacts: Sequence[Mapping[str, Any]]) -> list[tuple[dict[str, str], list[str]]]:
+    """The distinct sets of package versions, each with the artifacts made with it."""
+    sets: dict[tuple[tuple[str, str], ...], list[str]] = {}
+    for artifact in artifacts:
+        sets.setdefault(tuple(sorted((artifact.get("packages") or {}).items())), []).append(str(artifact.get("name")))
+    return [(dict(packages), names) for packages, names in sets.items() if packages]
+
+
+def _seed_spread(rows: Sequence[Mapping[str, Any]]) -> tuple[float, float] | None:
+    """The least and the greatest perplexity among several uniform cells; None for fewer than two."""
+    uniform = [row["perplexity"] for row in rows if row["is_reference"] and row["perplexity"] is not None]
+    return (min(uniform), max(uniform)) if len(uniform) > 1 else None

@@ -1,0 +1,188 @@
+"""Measure a language model's perplexity on a corpus' held-out documents."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from tqdm import tqdm
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
+
+from qurating import perplexity
+from qurating.artifacts import StageError, row_files, write_json, write_table
+
+PRECISIONS = ("32-true", "bf16-mixed")
+# logits held at once: 2^25 float32, 128 MB, which is 1024 tokens of a vocabulary of 32,000
+MAX_LOGITS = 2**25
+
+
+def evaluate(
+    *, output: Path, corpus: Path, language_model: Path, batch_size_sequences: int, precision: str, accelerator: str
+) -> dict[str, Any]:
+    """Write `sequences.parquet` (`nll_nats` of every held-out sequence, in corpus order) and `metrics.json`.
+
+    Each sequence is read on its own after one end-of-text token, so that every one of its tokens is predicted and
+    counts once; its closing end-of-text token is one of them.
+
+    Args:
+        corpus: whose `heldout` shards are read.
+        language_model: a Hugging Face folder with the tokenizer it was trained with.
+        batch_size_sequences: sequences a forward pass; the result does not depend on it (beyond rounding).
+        precision: 32-true, or bf16-mixed (faster on a GPU, about three digits).
+        accelerator: auto, cpu or gpu.
+
+    Raises:
+        StageError: no held-out shard, another tokenizer than the model's, a sequence longer than its context, an
+            architecture whose logits are not one linear layer, a loss that is not finite, or a GPU asked for in vain.
+    """
+    if precision not in PRECISIONS:
+        raise StageError(f"precision {precision!r} is not known to evaluate; set it to one of {', '.join(PRECISIONS)}")
+    if batch_size_sequences < 1:
+        raise StageError(f"batch_size_sequences must be at least 1, not {batch_size_sequences}")
+    device = _device(accelerator)
+    tokenizer = AutoTokenizer.from_pretrained(corpus / "tokenizer")
+    _same_vocabulary(corpus, language_model, tokenizer.get_vocab())
+    if tokenizer.eos_token_id is None:
+        raise StageError(f"{corpus / 'tokenizer'} has no end-of-text token, and a sequence needs one before it")
+    rows, input_ids, starts = _read(corpus / "heldout")
+    network = AutoModelForCausalLM.from_pretrained(language_model, dtype=torch.float32).to(device).eval()
+    _fits(network, rows, np.diff(starts), corpus)
+    nll = sequence_nll(network, input_ids, starts, tokenizer.eos_token_id, batch_size_sequences, precision)
+    bad = np.flatnonzero(~np.isfinite(nll))
+    if len(bad):
+        named = rows["document_id"][int(bad[0])].as_py()
+        raise StageError(
+            f"the loss is not finite on {len(bad)} of {len(nll)} sequences, the first in document {named!r}: "
+            f"{language_model} has diverged" + ("" if precision == "32-true" else ", or try precision=32-true")
+        )
+    rows = rows.append_column("nll_nats", pa.array(nll))
+    write_table(output / "sequences.parquet", rows)
+    columns = ("document_id", "domain", "nll_nats", "num_tokens", "num_bytes")
+    result = perplexity.metrics(perplexity.by_document(*(rows[c].to_numpy(zero_copy_only=False) for c in columns)))
+    write_json(output / "metrics.json", result)
+    return {"sequences": len(nll), **result["overall"]}
+
+
+@torch.inference_mode()
+def sequence_nll(
+    network: PreTrainedModel,
+    input_ids: npt.NDArray[np.int32],
+    starts: npt.NDArray[np.int64],
+    eos_token_id: int,
+    batch_size_sequences: int,
+    precision: str,
+) -> npt.NDArray[np.float64]:
+    """Σ_t −ln p(x_t | eos, x_<t) of each sequence, in nats, in the order given.
+
+    Args:
+        input_ids: all tokens, flat; sequence n is `input_ids[starts[n]:starts[n + 1]]`.
+        starts: (N + 1,).
+
+    Returns:
+        (N,) sums in float64 of cross-entropies in float32; 0 for a sequence without tokens.
+    """
+    lengths = np.diff(starts)
+    nll = np.zeros(len(lengths))
+    # longest first: too large a batch fails at once
+    ranked = np.argsort(-lengths, kind="stable")[: int((lengths > 0).sum())]
+    device = network.device
+    with tqdm(total=int(lengths.sum()), desc="perplexity", unit="token", unit_scale=True, mininterval=0.5) as progress:
+        for start in range(0, len(ranked), batch_size_sequences):
+            batch = ranked[start : start + batch_size_sequences]
+            width = int(lengths[batch[0]])
+            inputs = torch.full((len(batch), width + 1), eos_token_id, dtype=torch.int64)
+            mask = torch.zeros((len(batch), width), dtype=torch.bool)
+            for row, n in enumerate(batch):
+                sequence = input_ids[starts[n] : starts[n + 1]].astype(np.int64)
+                inputs[row, 1 : lengths[n] + 1] = torch.from_numpy(sequence)
+                mask[row, : lengths[n]] = True
+            inputs, mask = inputs.to(device), mask.to(device)
+            with torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision == "bf16-mixed"):
+                # no attention mask: padding stands on the right, where a causal model never looks
+                states = network.base_model(input_ids=inputs[:, :-1], use_cache=False).last_hidden_state
+                losses = _cross_entropy(_head(network), states[mask], inputs[:, 1:][mask])
+            # in float64, and row by row, so that a sequence's sum does not depend on its neighbours
+            parts = losses.double().cpu().split([int(lengths[n]) for n in batch])
+            nll[batch] = [float(part.sum()) for part in parts]
+            progress.update(int(lengths[batch].sum()))
+    return nll
+
+
+def _cross_entropy(head: nn.Module, states: Tensor, targets: Tensor) -> Tensor:
+    """−ln p of each target, (tokens,) float32, with the logits of at most MAX_LOGITS at a time."""
+    step = max(1, MAX_LOGITS // int(head.weight.shape[0]))  # type: ignore[index]
+    return torch.cat(
+        [
+            F.cross_entropy(head(part).float(), target, reduction="none")
+            for part, target in zip(states.split(step), targets.split(step), strict=True)
+        ]
+    )
+
+
+def _head(network: PreTrainedModel) -> nn.Module:
+    head = network.get_output_embeddings()
+    assert isinstance(head, nn.Module)
+    return head
+
+
+def _device(accelerator: str) -> torch.device:
+    if accelerator not in ("auto", "cpu", "gpu"):
+        raise StageError(f"accelerator {accelerator!r} is not known; set it to auto, cpu or gpu")
+    if accelerator == "gpu" and not torch.cuda.is_available():
+        raise StageError("accelerator=gpu, but torch sees no GPU here; set accelerator=auto or cpu")
+    return torch.device("cuda" if accelerator != "cpu" and torch.cuda.is_available() else "cpu")
+
+
+def _same_vocabulary(corpus: Path, language_model: Path, vocabulary: dict[str, int]) -> None:
+    """Token ids mean nothing to a model that was trained with another vocabulary."""
+    if AutoTokenizer.from_pretrained(language_model).get_vocab() != vocabulary:
+        raise StageError(
+            f"{language_model} was trained with another tokenizer than {corpus}'s: prepare the held-out corpus with "
+            "the model's tokenizer, and evaluate on that"
+        )
+
+
+def _read(folder: Path) -> tuple[pa.Table, npt.NDArray[np.int32], npt.NDArray[np.int64]]:
+    """What the result says of each sequence, all tokens flat, and where each sequence starts among them."""
+    rows, tokens, lengths = [], [np.empty(0, np.int32)], [np.zeros(1, np.int64)]
+    for file in row_files(folder):
+        table = pq.read_table(file, columns=["id", "document_id", "domain", "text", "input_ids"])
+        length = pc.list_value_length(table["input_ids"]).cast(pa.int32())
+        # of the text in UTF-8, which is how Arrow holds it
+        num_bytes = pc.binary_length(table["text"]).cast(pa.int64())
+        kept = table.select(["id", "document_id", "domain"])
+        rows.append(kept.append_column("num_tokens", length).append_column("num_bytes", num_bytes))
+        tokens.append(pc.list_flatten(table["input_ids"]).to_numpy().astype(np.int32, copy=False))
+        lengths.append(length.to_numpy().astype(np.int64))
+    flat = np.concatenate(tokens)
+    if not len(flat):
+        raise StageError(f"{folder} holds no token to predict; hold out more documents")
+    return pa.concat_tables(rows).combine_chunks(), flat, np.cumsum(np.concatenate(lengths))
+
+
+def _fits(network: PreTrainedModel, rows: pa.Table, lengths: npt.NDArray[np.int64], corpus: Path) -> None:
+    """Raises StageError if a sequence is too long for the network, or its logits are not `_cross_entropy`'s."""
+    context = getattr(network.config, "max_position_embeddings", None)
+    longest = int(lengths.argmax())
+    if context is not None and lengths[longest] > context:
+        document = rows["document_id"][longest].as_py()
+        raise StageError(
+            f"{corpus} holds out a sequence of {lengths[longest]} tokens (document {document!r}), and the model's "
+            f"context is {context}: prepare the corpus with sequence_length={context} or less, "
+            "or train with a longer context"
+        )
+    with torch.inference_mode():
+        probe = torch.arange(min(8, network.config.vocab_size), device=network.device)[None]
+        expected = network(input_ids=probe, use_cache=False).logits.float()
+        got = _head(network)(network.base_model(input_ids=probe, use_cache=False).last_hidden_state).float()
+    if got.shape != expected.shape or not torch.allclose(got, expected, rtol=1e-3, atol=1e-3):
+        raise StageError(
+            f"a {network.config.model_type} does more than one linear layer between its states and its logits, "
+            "which evaluate does not know; use another architecture"
+        )

@@ -1,0 +1,157 @@
+"""Which figures a comparison has, and the numbers in them, read from the cells' artifacts."""
+
+import csv
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from qurating import plots, report
+from qurating.artifacts import row_files
+from qurating.comparison import Cell, selected_tokens, tokens_by_domain
+from qurating.rated_rows import RatedRows, rank_correlations
+
+# beyond these a figure cannot be read; the table has all
+MAX_METHODS, MAX_DOMAINS, MAX_CURVES, MAX_PANELS = 24, 12, 12, 8
+MAX_CURVE_POINTS = 400
+Floats = npt.NDArray[np.float64]
+Keep = Callable[..., None]  # (name, figure, **what the page says of it)
+
+
+def shown(rows: Sequence[Any], limit: int = MAX_METHODS) -> list[int]:
+    """Places of the rows that a figure has room for: from the top (baselines, then the best) and the bottom."""
+    if len(rows) <= limit:
+        return list(range(len(rows)))
+    return [*range(limit // 2), *range(len(rows) - (limit - limit // 2), len(rows))]
+
+
+def draw_results(rows: list[dict[str, Any]], cells: list[Cell], keep: Keep) -> None:
+    """The change of perplexity, overall and by domain, and the training losses."""
+    held = [row for row in rows if row["change_percent"] is not None]
+    held = [held[place] for place in shown(held)]
+    if held:
+        names = [row["method"] for row in held]
+        spans = [(_nan(row["change_low"]), _nan(row["change_high"])) for row in held]
+        keep("changes", plots.changes(names, [row["change_percent"] for row in held], spans))
+        domains = report.domains_by_size(held)[:MAX_DOMAINS]
+        table = [[row["domains"].get(domain, {}) for domain in domains] for row in held]
+        values = np.array([[_nan(entry.get("change_percent")) for entry in line] for line in table])
+        sure = [[_excludes_zero(entry) for entry in line] for line in table]
+        if domains:
+            unit = "change of perplexity, %"
+            keep("domains", plots.heat_map(values, names, domains, unit=unit, form="{:+.1f}", bold=np.array(sure)))
+    curves = {c.method: found for c in cells if (found := _loss_curve(c)) is not None}
+    if curves:
+        by_tokens = all(axis == "tokens" for axis, _, _ in curves.values())
+        lines = {name: (x if by_tokens else steps, loss) for name, (_, (x, steps), loss) in curves.items()}
+        names = list(lines)
+        named = [names[place] for place in shown(names, MAX_CURVES)]
+        unit = "tokens seen" if by_tokens else "optimizer steps"
+        keep("loss", plots.curves(lines, named, unit), more=len(names) - len(named))
+
+
+def _excludes_zero(entry: Mapping[str, Any]) -> bool:
+    return _nan(entry.get("change_high")) < 0 or _nan(entry.get("change_low")) > 0
+
+
+def _nan(value: float | None) -> float:
+    return float("nan") if value is None else value
+
+
+def _loss_curve(cell: Cell) -> tuple[str, tuple[Floats, Floats], Floats] | None:
+    """("tokens" or "steps", (tokens seen, steps), loss), a running mean over a fiftieth of the training."""
+    file = cell.folders.get("train_lm", Path()) / "metrics.csv"
+    if not file.is_file():
+        return None
+    with open(file, newline="", encoding="utf-8") as stream:
+        lines = [line for line in csv.DictReader(stream) if line.get("train/loss")]
+    if not lines:
+        return None
+    loss = np.array([float(line["train/loss"]) for line in lines])
+    steps = np.array([float(line.get("step") or place) for place, line in enumerate(lines)])
+    has_tokens = all(line.get("train/tokens") for line in lines)
+    tokens = np.array([float(line["train/tokens"]) for line in lines]) if has_tokens else steps
+    window = max(1, len(loss) // 50)
+    sums = np.cumsum(np.concatenate([[0.0], loss]))
+    ends = np.arange(1, len(loss) + 1)
+    begins = np.maximum(0, ends - window)
+    smooth = (sums[ends] - sums[begins]) / (ends - begins)
+    kept = np.unique(np.linspace(0, len(loss) - 1, min(len(loss), MAX_CURVE_POINTS)).round().astype(int))
+    return "tokens" if has_tokens else "steps", (tokens[kept], steps[kept]), smooth[kept]
+
+
+def draw_shares(rows: list[dict[str, Any]], cells: list[Cell], keep: Keep) -> None:
+    """The share of each domain in the corpus and in what was selected."""
+    corpora = list(dict.fromkeys(c.folders["prepare_corpus"] for c in cells if "prepare_corpus" in c.folders))
+    bars: list[tuple[str, dict[str, int]]] = []
+    for corpus in corpora[:2]:
+        totals: dict[str, int] = {}
+        for file in row_files(corpus / "train"):
+            for domain, tokens in tokens_by_domain(pq.read_table(file, columns=["domain", "length"])).items():
+                totals[domain] = totals.get(domain, 0) + tokens
+        bars.append((f"corpus: {corpus.name}" if len(corpora) > 1 else "whole corpus", totals))
+    chosen = [cells[place] for place in shown(rows)]
+    bars += [(cell.method, found) for cell in chosen if (found := selected_tokens(cell))]
+    if not bars:
+        return
+    size: dict[str, int] = {}
+    for _, totals in bars[: max(1, len(corpora[:2]))]:
+        for domain, tokens in totals.items():
+            size[domain] = size.get(domain, 0) + tokens
+    ranked = sorted(size, key=lambda name: (-size[name], name))
+    domains = ranked if len(ranked) <= MAX_DOMAINS else ranked[: MAX_DOMAINS - 1]
+    table = np.array([[totals.get(domain, 0) for domain in domains] for _, totals in bars], dtype=np.float64)
+    whole = np.array([sum(totals.values()) for _, totals in bars], dtype=np.float64)
+    rest = whole - table.sum(axis=1)
+    if (rest > 0).any():
+        domains, table = [*domains, "all other domains"], np.column_stack([table, rest])
+    keep("shares", plots.shares([name for name, _ in bars], domains, 100 * table / np.maximum(whole, 1)[:, None]))
+
+
+def draw_rated(number: int, rows: RatedRows, folder: Path, corpus: Path, cells: Sequence[Cell], keep: Keep) -> None:
+    """Ratings by domain, their correlations, and what the selections took of them, for one ratings artifact."""
+    names, counts = np.unique(rows.domains.astype(str), return_counts=True)
+    largest = [str(names[i]) for i in np.argsort(-counts, kind="stable")]
+    keep(
+        f"ratings_{number}",
+        plots.boxes(rows.ratings, rows.domains, largest[:MAX_DOMAINS]),
+        more=len(largest) - MAX_DOMAINS,
+    )
+    columns = {**rows.ratings, "length in tokens": rows.lengths}
+    correlations = rank_correlations(columns)
+    # a column is itself: nothing to read there
+    np.fill_diagonal(correlations, np.nan)
+    rho = plots.heat_map(correlations, list(columns), list(columns), unit="Spearman's ρ", form="{:+.2f}", limit=1.0)
+    keep(f"correlations_{number}", rho)
+    # a uniform cell rates nothing, but it selects from the same corpus
+    using = [c for c in cells if "select" in c.folders and c.folders.get("prepare_corpus") == corpus]
+    using = [c for c in using if c.folders.get("rate", folder) == folder]
+    using = [using[place] for place in shown(using)]
+    inside = {cell.method: _is_selected(cell, rows) for cell in using}
+    inside = {method: chosen for method, chosen in inside.items() if chosen.sum() >= 2}
+    if inside:
+        standard = {**rows.ratings, "length in tokens": _standardised(rows.lengths)}
+        means = np.array([[values[chosen].mean() for values in standard.values()] for chosen in inside.values()])
+        unit = "mean of the selected,\nstandard deviations"
+        keep(f"selected_{number}", plots.heat_map(means, list(inside), list(standard), unit=unit, form="{:+.2f}"))
+    panels = []
+    for cell in using:
+        criterion = (cell.manifests["select"].get("config") or {}).get("criterion")
+        if isinstance(criterion, str) and criterion in rows.ratings and cell.method in inside:
+            values, chosen = rows.ratings[criterion], inside[cell.method]
+            panels.append((cell.method, criterion, values[chosen], values[~chosen]))
+    if panels:
+        keep(f"inside_{number}", plots.inside_outside(panels[:MAX_PANELS]), more=len(panels) - MAX_PANELS)
+
+
+def _is_selected(cell: Cell, rows: RatedRows) -> npt.NDArray[np.bool_]:
+    ids = pq.read_table(cell.folders["select"] / "subset.parquet", columns=["id"])["id"]
+    return np.isin(rows.ids, ids.cast(pa.int64()).to_numpy())
+
+
+def _standardised(values: npt.NDArray[np.int64]) -> Floats:
+    return (values - values.mean()) / (values.std() or 1.0)

@@ -1,0 +1,21 @@
+"""What several tests need: a place to compose configs, and nothing else."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hydra import initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+
+from qurating import configuration
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture
+def conf() -> Iterator[Path]:
+    """The folder of the configuration, with Hydra initialised on it."""
+    configuration.register_resolvers()
+    GlobalHydra.instance().clear()
+    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+        yield ROOT / "conf"

@@ -1,0 +1,193 @@
+"""Artifacts: whole or absent, built once, refused when they differ."""
+
+import json
+import multiprocessing
+import os
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+from qurating import artifacts
+from qurating.artifacts import StageError, manifest, publish, read_json, up_to_date, write_json, write_table
+
+IDENTITY = {"stage": "rate", "inputs": {"corpus": "corpora/x (0123)"}, "config": {"max_tokens": 512, "seed": 1}}
+
+
+def build(folder: Path) -> dict[str, Any]:
+    (folder / "part").mkdir(exist_ok=True)
+    (folder / "part" / "a.txt").write_text("one")
+    return {"rows": 1, "labels": ["simulated judge"]}
+
+
+def made(path: Path, identity: Any = IDENTITY, overwrite: bool = False, build: Any = build) -> Any:
+    return publish(path, identity, identity["config"], ["inherited"], overwrite, build)
+
+
+def test_a_manifest_says_how_it_came_about(tmp_path: Path) -> None:
+    path = tmp_path / "ratings" / "mine"
+    made(path)
+    found = manifest(path)
+    assert found["name"] == "ratings/mine"
+    assert found["counts"] == {"rows": 1}
+    assert found["labels"] == ["inherited", "simulated judge"]
+    assert found["seed"] == 1
+    assert found["inputs"] == IDENTITY["inputs"]
+    assert found["files"].keys() == {"part/a.txt"}
+    assert found["packages"]["torch"]
+    assert str(tmp_path) not in (path / "manifest.json").read_text()
+    assert not list(path.parent.glob(".*.partial"))
+
+
+def test_the_fingerprint_is_of_content_and_identity_not_of_time(tmp_path: Path) -> None:
+    one, two, other = (made(tmp_path / name, IDENTITY)["fingerprint"] for name in ("a/x", "b/x", "c/x"))
+    assert one == two == other
+
+    def differently(folder: Path) -> dict[str, Any]:
+        (folder / "a.txt").write_text("two")
+        return {}
+
+    assert made(tmp_path / "d/x", build=differently)["fingerprint"] != one
+
+
+def test_what_is_complete_is_not_built_again(tmp_path: Path) -> None:
+    path = tmp_path / "k" / "x"
+    made(path)
+    assert up_to_date(path, IDENTITY, overwrite=False)
+    assert made(path, build=None) is None
+
+
+def test_another_config_under_the_same_name_is_refused_with_both_ways_out(tmp_path: Path) -> None:
+    path = tmp_path / "k" / "x"
+    made(path)
+    other = {**IDENTITY, "config": {"max_tokens": 256, "seed": 1}}
+    with pytest.raises(
+        StageError, match=r"config.max_tokens: 512 there, 256 now(.|\n)*artifacts.rate=(.|\n)*overwrite"
+    ):
+        made(path, other)
+    made(path, other, overwrite=True)
+    assert manifest(path)["config"]["max_tokens"] == 256
+    # the other one is refused now, and what is the same is kept although overwrite is set
+    assert made(path, other, overwrite=True, build=None) is None
+    assert [file.name for file in path.parent.iterdir() if "lock" not in file.name] == ["x"]
+
+
+def test_a_failed_build_is_not_published_and_its_work_is_kept(tmp_path: Path) -> None:
+    path = tmp_path / "k" / "x"
+
+    def half(folder: Path) -> dict[str, Any]:
+        (folder / "half").write_text("half")
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        made(path, build=half)
+    assert not path.exists()
+
+    def rest(folder: Path) -> dict[str, Any]:
+        assert (folder / "half").read_text() == "half"
+        return {}
+
+    other = {**IDENTITY, "config": {"max_tokens": 256}}
+    with pytest.raises(StageError, match="was begun otherwise"):
+        made(path, other, build=rest)
+    made(path, build=rest)
+    assert manifest(path)["files"].keys() == {"half"}
+
+
+def test_work_begun_otherwise_is_thrown_away_with_overwrite(tmp_path: Path) -> None:
+    path = tmp_path / "k" / "x"
+
+    def half(folder: Path) -> dict[str, Any]:
+        (folder / "half").write_text("half")
+        raise OSError
+
+    with pytest.raises(OSError):  # noqa: PT011
+        made(path, build=half)
+    made(path, {**IDENTITY, "config": {}}, overwrite=True)
+    assert manifest(path)["files"].keys() == {"part/a.txt"}
+
+
+@pytest.mark.parametrize("damage", ["gone", "short"])
+def test_damage_is_noticed(tmp_path: Path, damage: str) -> None:
+    path = tmp_path / "k" / "x"
+    made(path)
+    file = path / "part" / "a.txt"
+    file.unlink() if damage == "gone" else file.write_text("o")
+    with pytest.raises(StageError, match=r"damaged: part/a.txt"):
+        up_to_date(path, IDENTITY, overwrite=False)
+
+
+def test_an_absent_input_says_what_to_do(tmp_path: Path) -> None:
+    with pytest.raises(StageError, match="not there yet: add the stage"):
+        manifest(tmp_path / "x")
+
+
+def _slow_build(path: Path, log: Path) -> None:
+    def slowly(folder: Path) -> dict[str, Any]:
+        with open(log, "a", encoding="utf-8") as stream:
+            stream.write(f"{os.getpid()}\n")
+        time.sleep(1)
+        return build(folder)
+
+    made(path, build=slowly)
+
+
+def test_of_two_tasks_one_builds_and_the_other_waits(tmp_path: Path) -> None:
+    context = multiprocessing.get_context("fork")
+    log, path = tmp_path / "log", tmp_path / "k" / "x"
+    tasks = [context.Process(target=_slow_build, args=(path, log)) for _ in range(3)]
+    for task in tasks:
+        task.start()
+    for task in tasks:
+        task.join(30)
+    assert [task.exitcode for task in tasks] == [0, 0, 0]
+    assert len(log.read_text().splitlines()) == 1
+
+
+def test_a_killed_builder_leaves_its_lock_free(tmp_path: Path) -> None:
+    context = multiprocessing.get_context("fork")
+    log, path = tmp_path / "log", tmp_path / "k" / "x"
+    task = context.Process(target=_slow_build, args=(path, log))
+    task.start()
+    while not log.exists():
+        time.sleep(0.01)
+    assert task.pid is not None
+    os.kill(task.pid, signal.SIGKILL)
+    task.join(10)
+    assert not path.exists()
+    started = time.monotonic()
+    made(path)
+    assert time.monotonic() - started < 5
+    assert manifest(path)["counts"] == {"rows": 1}
+
+
+def test_files_are_replaced_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_json(tmp_path / "a.json", {"σ": float("1.5")})
+    assert read_json(tmp_path / "a.json") == {"σ": 1.5}
+
+    def full(*_: Any, **__: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(json, "dumps", full)
+    with pytest.raises(OSError, match="No space"):
+        write_json(tmp_path / "a.json", {})
+    monkeypatch.undo()
+    assert read_json(tmp_path / "a.json") == {"σ": 1.5}
+    write_table(tmp_path / "new" / "t.parquet", pa.table({"a": [1]}))
+    assert [file.name for file in tmp_path.rglob("*") if file.is_file()] == ["a.json", "t.parquet"]
+
+
+def test_seeds_are_apart_and_stable() -> None:
+    assert artifacts.seed_for(0, "select", "noise") == 1612640821089508567  # a change would change every result
+    seeds = {artifacts.seed_for(seed, *purpose) for seed in (0, 1) for purpose in (("a",), ("b",), ("a", "b"), ("ab",))}
+    assert len(seeds) == 8
+    assert all(0 <= seed < 2**63 for seed in seeds)
+
+
+def test_settings_that_change_no_result_are_not_compared() -> None:
+    found = artifacts.without_runtime({"a": {"num_workers": 3, "b": 1}, "c": [{"devices": 2}]})
+    assert found == {"a": {"b": 1}, "c": [{}]}
+    assert artifacts.plain({"t": float("inf"), "p": Path("x")}) == {"t": "inf", "p": "x"}

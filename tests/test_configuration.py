@@ -1,0 +1,232 @@
+"""Every YAML against the signature that it feeds, and every refusal."""
+
+import dataclasses
+import importlib
+import inspect
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from hydra import compose
+from omegaconf import OmegaConf
+
+from conftest import ROOT
+from qurating import configuration
+from qurating.artifacts import StageError
+from qurating.naming import STAGES, name_artifacts
+
+GROUPS = sorted(p.name for p in (ROOT / "conf").iterdir() if p.is_dir() and p.name not in {"hydra", "prompts"})
+CHOICES = [
+    (group, file.stem)
+    for group in GROUPS
+    if group != "experiment"
+    for file in sorted((ROOT / "conf" / group).glob("*"))
+]
+REQUIRED = {
+    "endpoint": ["judge.model=m", "judge.base_url=http://127.0.0.1:1/v1"],
+    "jsonl": ["corpus.paths=x.jsonl"],
+    "parquet": ["corpus.paths=x.parquet"],
+    "hub": ["corpus.dataset=a/b"],
+}
+
+
+def targets(node: Any) -> list[dict[str, Any]]:
+    """Every mapping with a `_target_` in a resolved config."""
+    found = []
+    if isinstance(node, dict):
+        found += [node] if "_target_" in node else []
+        found += [target for value in node.values() for target in targets(value)]
+    return found
+
+
+@pytest.mark.parametrize(("group", "choice"), CHOICES)
+@pytest.mark.usefixtures("conf")
+def test_every_choice_feeds_signatures_that_exist(group: str, choice: str) -> None:
+    override = f"stage=[{choice}]" if group == "stage" else f"{group}={choice}"
+    config = compose("config", [override, *REQUIRED.get(choice, [])])
+    configuration.check(config, dict.fromkeys(STAGES, ""))
+    resolved = OmegaConf.to_container(config, resolve=True)
+    assert isinstance(resolved, dict)
+    for target in targets({key: value for key, value in resolved.items() if key != "hydra"}):
+        module, name = target["_target_"].rsplit(".", 1)
+        function = getattr(importlib.import_module(module), name)
+        parameters = inspect.signature(function).parameters
+        given = {key for key in target if not key.startswith("_")} - {"inputs"}
+        if "inputs" in target:
+            given |= target["inputs"].keys() | {"output"}
+        if not any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
+            assert given <= parameters.keys(), target["_target_"]
+        if not target.get("_partial_"):
+            needed = {n for n, p in parameters.items() if p.default is p.empty and p.kind is not p.VAR_KEYWORD}
+            assert needed <= given, target["_target_"]
+
+
+def test_every_stage_has_a_yaml_a_file_and_a_place() -> None:
+    stages = {file.stem for file in (ROOT / "conf" / "stage").glob("*.yaml")}
+    assert stages == set(STAGES)
+    assert stages == {file.stem for file in (ROOT / "qurating" / "stages").glob("*.py")} - {"__init__"}
+
+
+@pytest.mark.parametrize("file", sorted((ROOT / "conf" / "experiment").glob("*.yaml")), ids=lambda file: file.stem)
+@pytest.mark.usefixtures("conf")
+def test_every_experiment_says_how_it_runs_and_composes(file: Path) -> None:
+    content = yaml.safe_load(file.read_text(encoding="utf-8"))
+    assert {"mode", "sweeper"} <= content["hydra"].keys()
+    config = compose("config", [f"+experiment={file.stem}"])
+    configuration.check(config, name_artifacts([f"+experiment={file.stem}"]))
+    # a choice or a value on the command line beats the experiment's
+    beaten = compose("config", [f"+experiment={file.stem}", "selection=top_r", "selection.fraction=0.7"])
+    assert beaten.selection.fraction == 0.7
+
+
+@pytest.mark.usefixtures("conf")
+def test_the_papers_scale_is_the_papers() -> None:
+    config = compose("config", ["scale=paper", "selection=sample"])
+    OmegaConf.resolve(config)
+    judge, rater, model = config.judge, config.rater, config.model
+    assert (judge.num_pairs, judge.num_votes, judge.temperature) == (250_000, 20, 1.0)
+    assert judge.max_snippet_tokens == 512
+    assert rater.network.name_or_path == "princeton-nlp/Sheared-LLaMA-1.3B"
+    assert (rater.batch_size_pairs, rater.num_epochs, rater.warmup_fraction) == (512, 2, 0.1)
+    assert (rater.optimizer.lr, rater.optimizer.weight_decay, rater.validation_fraction) == (5e-5, 0.1, 0.1)
+    assert (rater.minimum_confidence, rater.max_tokens) == (0.5, 512)
+    assert config.corpus.sequence_length == 1024
+    assert config.corpus.reader.dataset == "cerebras/SlimPajama-627B"
+    assert config.selection.num_tokens == 30_000_000_000
+    assert config.selection.by_domain
+    network = model.network
+    assert (network.num_hidden_layers, network.hidden_size, network.intermediate_size) == (24, 2048, 5504)
+    assert (network.num_attention_heads, model.sequence_length) == (16, 1024)
+    assert (model.batch_size_sequences, model.warmup_fraction) == (2048, 0.05)
+    assert (model.optimizer.lr, model.schedule.min_lr_rate) == (5e-4, 0.1)
+    assert (list(model.optimizer.betas), model.optimizer.weight_decay) == ([0.9, 0.95], 0.1)
+    assert (model.gradient_clip_norm, config.trainer.precision) == (1.0, "bf16-mixed")
+    assert list(config.criteria) == ["writing_style", "required_expertise", "facts_and_trivia", "educational_value"]
+
+
+def test_the_papers_language_model_has_1_3_billion_parameters() -> None:
+    import torch
+
+    from qurating.models import networks
+
+    settings = yaml.safe_load((ROOT / "conf/model/llama_1.3b.yaml").read_text(encoding="utf-8"))["network"]
+    settings = {key: value for key, value in settings.items() if not key.startswith("_")}
+    with torch.device("meta"):
+        network = networks.language_model(**settings, vocabulary_size=32000, eos_token_id=2)
+    assert 1.3e9 < sum(p.numel() for p in network.parameters()) < 1.4e9
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["+colour=red"], "there is no setting 'colour'; there are"),
+        (["+stages.select.temprature=1"], r"stages.select has no setting 'temprature'; there are.*by_domain"),
+        (["corpus=jsonl"], r"not set yet: corpus.paths=…"),
+        (["judge=endpoint"], r"not set yet: judge.base_url=…, judge.model=…"),
+        (["+artifacts.slect=x"], r"artifacts.slect: there are.*did you mean 'select'"),
+        (["~criterion@criteria.writing_style", "criterion=writing_style"], r"add it with \+criterion@criteria.writing"),
+    ],
+)
+@pytest.mark.usefixtures("conf")
+def test_a_bad_config_is_refused(overrides: list[str], message: str) -> None:
+    with pytest.raises(StageError, match=message):
+        configuration.check(compose("config", overrides), dict.fromkeys(STAGES, ""))
+
+
+@pytest.mark.usefixtures("conf")
+def test_a_key_that_does_not_exist_is_explained() -> None:
+    assert configuration.explain(["selection=sample", "selection.temprature=2"]) == [
+        "There is no 'temprature' in selection; there are by_domain, criterion, inverse, label, name, num_tokens, ratings,"
+        " rule, temperature (did you mean 'temperature'?)."
+    ]
+    assert "did you mean 'rater'" in configuration.explain(["raterr.max_tokens=2"])[0]
+    assert configuration.explain(["seed=1", "+trainer.max_time=x", "hydra/launcher=slurm"]) == []
+
+
+def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, str(ROOT / "run.py"), *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60)
+
+
+@pytest.mark.parametrize(
+    ("argument", "message"),
+    [
+        ("selection=nonsense", "Available options in 'selection':"),
+        ("stage=[prepare,select]", "There is no 'prepare' in stage; there are analyse, evaluate, judge,"),
+        ("+experiment=lsq", "Available options in 'experiment':"),
+        ("selection.temprature=2", "There is no 'temprature' in selection; there are"),
+        ("nosuchgroup=2", "There is no 'nosuchgroup'; there are"),
+    ],
+)
+def test_the_command_line_lists_what_exists(argument: str, message: str) -> None:
+    found = run(argument)
+    assert found.returncode == 1
+    assert message in found.stderr
+    assert "Traceback" not in found.stderr
+
+
+def test_help_and_config_answer_without_heavy_imports() -> None:
+    """What makes `--help` quick: nothing heavy is imported. The seconds are measured in benchmarks/."""
+    code = (
+        "import runpy, sys; sys.argv = ['run.py', *sys.argv[1:]]\n"
+        "try: runpy.run_path('run.py', run_name='__main__')\n"
+        "except SystemExit as stop: assert not stop.code, stop.code\n"
+        "heavy = {'torch', 'transformers', 'pytorch_lightning', 'datasets', 'pyarrow', 'matplotlib', 'openai', 'wandb'}\n"
+        "assert not heavy & sys.modules.keys(), heavy & sys.modules.keys()"
+    )
+    for argument in ("--help", "--cfg=job"):
+        started = time.monotonic()
+        found = subprocess.run([sys.executable, "-c", code, argument], cwd=ROOT, capture_output=True, text=True)
+        assert found.returncode == 0, found.stderr
+        assert len(found.stdout.splitlines()) > 20
+        assert time.monotonic() - started < 60  # hangs are failures, slowness is not
+
+
+def test_counts_read_as_people_write_them() -> None:
+    names = {30_000_000_000: "30B", 400_000: "400K", 1_500_000: "1.5M", 123_456: "123456", 999: "999", 1000: "1K"}
+    assert {number: configuration._count(number) for number in names} == names
+    assert configuration._stem(["/data/wiki-*.jsonl.gz"]) == "wiki"
+    assert configuration._stem("/data/books/*.parquet") == "books"
+
+
+def test_layers_point_down() -> None:
+    """run → stages → models, datamodules → the rest → maths; models and datamodules do not know each other."""
+    import ast
+
+    maths = {"selection", "ordering", "chunking", "bradley_terry", "perplexity", "judging"}
+
+    @dataclasses.dataclass
+    class File:
+        path: Path
+
+        @property
+        def layer(self) -> str:
+            parts = self.path.relative_to(ROOT / "qurating").parts
+            return parts[0] if len(parts) > 1 else self.path.stem
+
+        def imports(self) -> set[str]:
+            found = set()
+            for node in ast.walk(ast.parse(self.path.read_text(encoding="utf-8"))):
+                if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == "qurating":
+                    rest = node.module.split(".")[1:]
+                    found |= {rest[0]} if rest else {alias.name for alias in node.names}
+                elif isinstance(node, ast.Import):
+                    found |= {a.name.split(".")[1] for a in node.names if a.name.startswith("qurating.")}
+            return found
+
+    for path in sorted((ROOT / "qurating").rglob("*.py")):
+        file = File(path)
+        imports = file.imports()
+        if file.layer in maths:
+            assert imports <= maths, path
+        elif file.layer not in {"stages", "pipeline"}:
+            assert not imports & {"stages", "pipeline"}, path
+        if file.layer == "models":
+            assert "datamodules" not in imports, path
+        if file.layer == "datamodules":
+            assert "models" not in imports, path
+        assert not imports & {"experiments", "benchmarks", "tests"}, path

@@ -1,0 +1,171 @@
+"""The evaluation stage on a random tiny Llama and real text."""
+
+import json
+import math
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import torch
+from sweep_example import PIECE, corpus, read
+from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
+
+from qurating.artifacts import StageError, write_table
+from qurating.stages import evaluate as stage
+from qurating.stages.evaluate import evaluate
+
+SETTINGS = {"batch_size_sequences": 7, "precision": "32-true", "accelerator": "cpu"}
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    root = tmp_path_factory.mktemp("evaluate")
+    texts = corpus(root / "corpus")
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        vocab_size=600, hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=4,
+        max_position_embeddings=PIECE, initializer_range=0.3,
+    )  # fmt: skip
+    LlamaForCausalLM(config).save_pretrained(root / "lm")
+    for file in (texts / "tokenizer").iterdir():
+        shutil.copy(file, root / "lm")
+    return texts, root / "lm"
+
+
+def run(made: tuple[Path, Path], output: Path, **changed: object) -> dict:
+    output.mkdir()
+    given = {"corpus": made[0], "language_model": made[1]} | SETTINGS | changed
+    return evaluate(output=output, **given)  # type: ignore[arg-type]
+
+
+def test_every_sequence_matches_a_plain_forward_pass(made: tuple[Path, Path], tmp_path: Path) -> None:
+    counts = run(made, tmp_path / "out")
+    got = pq.read_table(tmp_path / "out" / "sequences.parquet")
+    held = read(made[0], "heldout")
+    assert got["id"].equals(held["id"])  # corpus order
+    assert got["num_tokens"].to_pylist() == held["length"].to_pylist()
+    assert got["num_bytes"].to_pylist() == [len(text.encode()) for text in held["text"].to_pylist()]
+    network = AutoModelForCausalLM.from_pretrained(made[1]).eval()
+    for row in (0, 1, len(held) // 2, len(held) - 1):
+        ids = held["input_ids"][row].as_py()
+        with torch.no_grad():
+            logits = network(input_ids=torch.tensor([[0, *ids]])).logits[0, :-1].double()
+        expected = -torch.log_softmax(logits, -1)[range(len(ids)), ids].sum().item()
+        assert got["nll_nats"][row].as_py() == pytest.approx(expected, rel=1e-5)
+    metrics = json.loads((tmp_path / "out" / "metrics.json").read_text())
+    nats = sum(got["nll_nats"].to_pylist()) / sum(got["num_tokens"].to_pylist())
+    assert metrics["overall"]["perplexity"] == pytest.approx(math.exp(nats))
+    assert counts["perplexity"] == metrics["overall"]["perplexity"]
+    assert set(metrics["domains"]) == set(held["domain"].to_pylist())
+    assert sum(m["num_tokens"] for m in metrics["domains"].values()) == metrics["overall"]["num_tokens"]
+
+
+def test_batches_and_chunks_change_nothing(
+    made: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run(made, tmp_path / "a", batch_size_sequences=1)
+    monkeypatch.setattr(stage, "MAX_LOGITS", 600 * 11)  # eleven tokens at a time
+    run(made, tmp_path / "b", batch_size_sequences=33)
+    a, b = (pq.read_table(tmp_path / x / "sequences.parquet")["nll_nats"].to_numpy() for x in "ab")
+    np.testing.assert_allclose(a, b, rtol=1e-5)
+
+
+def test_logits_are_never_held_for_more_than_the_bound(
+    made: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sizes = []
+    plain = stage.F.cross_entropy
+
+    def watched(logits: torch.Tensor, *given: object, **named: object) -> torch.Tensor:
+        sizes.append(logits.numel())
+        return plain(logits, *given, **named)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(stage, "MAX_LOGITS", 600 * 50)
+    monkeypatch.setattr(stage.F, "cross_entropy", watched)
+    run(made, tmp_path / "out", batch_size_sequences=64)
+    assert max(sizes) == 600 * 50
+
+
+def test_bfloat16_is_near(made: tuple[Path, Path], tmp_path: Path) -> None:
+    exact = run(made, tmp_path / "a")["nats_per_token"]
+    rough = run(made, tmp_path / "b", precision="bf16-mixed")["nats_per_token"]
+    assert rough != exact
+    assert rough == pytest.approx(exact, rel=2e-2)
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"precision": "16-mixed"}, "32-true, bf16-mixed"),
+        ({"accelerator": "tpu"}, "auto, cpu or gpu"),
+        ({"batch_size_sequences": 0}, "at least 1"),
+    ],
+)
+def test_unknown_settings_are_refused(
+    made: tuple[Path, Path], tmp_path: Path, changed: dict[str, object], message: str
+) -> None:
+    with pytest.raises(StageError, match=message):
+        run(made, tmp_path / "out", **changed)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_a_gpu_that_is_not_there_is_said(made: tuple[Path, Path], tmp_path: Path) -> None:
+    with pytest.raises(StageError, match="no GPU"):
+        run(made, tmp_path / "out", accelerator="gpu")
+
+
+def altered(made: tuple[Path, Path], folder: Path, column: str, values: object) -> Path:
+    """The corpus with one column of its held-out shard replaced."""
+    shutil.copytree(made[0], folder)
+    table = read(folder, "heldout")
+    place = table.schema.get_field_index(column)
+    import pyarrow as pa
+
+    changed = table.set_column(place, column, pa.array(values, table.schema.field(place).type))
+    write_table(folder / "heldout" / "00000.parquet", changed)
+    return folder
+
+
+def test_a_sequence_beyond_the_context_is_an_error_that_says_so(made: tuple[Path, Path], tmp_path: Path) -> None:
+    ids = read(made[0], "heldout")["input_ids"].to_pylist()
+    ids[3] = ids[3] + [5] * PIECE
+    long = altered(made, tmp_path / "long", "input_ids", ids)
+    with pytest.raises(StageError, match=f"sequence_length={PIECE}"):
+        run((long, made[1]), tmp_path / "out")
+
+
+def test_a_sequence_of_no_tokens_costs_nothing(made: tuple[Path, Path], tmp_path: Path) -> None:
+    ids = read(made[0], "heldout")["input_ids"].to_pylist()
+    ids[2] = []
+    run((altered(made, tmp_path / "empty", "input_ids", ids), made[1]), tmp_path / "out")
+    assert pq.read_table(tmp_path / "out" / "sequences.parquet")["nll_nats"][2].as_py() == 0.0
+
+
+def test_nothing_held_out_is_an_error(made: tuple[Path, Path], tmp_path: Path) -> None:
+    empty = altered(made, tmp_path / "empty", "input_ids", [[]] * len(read(made[0], "heldout")))
+    with pytest.raises(StageError, match="no token to predict"):
+        run((empty, made[1]), tmp_path / "out")
+
+
+def test_another_tokenizer_is_refused(made: tuple[Path, Path], tmp_path: Path) -> None:
+    shutil.copytree(made[1], tmp_path / "lm")
+    file = tmp_path / "lm" / "tokenizer.json"
+    content = json.loads(file.read_text())
+    vocabulary = content["model"]["vocab"]
+    one, other = list(vocabulary)[100:102]
+    vocabulary[one], vocabulary[other] = vocabulary[other], vocabulary[one]
+    file.write_text(json.dumps(content))
+    with pytest.raises(StageError, match="another tokenizer"):
+        run((made[0], tmp_path / "lm"), tmp_path / "out")
+
+
+def test_a_diverged_model_is_named(made: tuple[Path, Path], tmp_path: Path) -> None:
+    network = AutoModelForCausalLM.from_pretrained(made[1])
+    # finite on the first ids, which the check of the architecture reads, and not on later ones
+    network.get_input_embeddings().weight.data[50:] = torch.nan
+    shutil.copytree(made[1], tmp_path / "lm")
+    network.save_pretrained(tmp_path / "lm")
+    with pytest.raises(StageError, match="not finite"):
+        run((made[0], tmp_path / "lm"), tmp_path / "out")

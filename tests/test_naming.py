@@ -1,0 +1,103 @@
+"""Names of artifacts: those of the released models, and what a sweep appends and shares."""
+
+import pytest
+from hydra.errors import HydraException
+
+from qurating.naming import STAGES, name_artifacts
+
+pytestmark = pytest.mark.usefixtures("conf")
+
+
+def changed(*overrides: str) -> dict[str, str]:
+    """The names that differ from those without overrides."""
+    plain, names = name_artifacts([]), name_artifacts(list(overrides))
+    return {stage: names[stage] for stage in STAGES if names[stage] != plain[stage]}
+
+
+def test_plain_names() -> None:
+    assert name_artifacts(["selection=sample"]) == {
+        "prepare_corpus": "corpora/embedded",
+        "judge": "judgments/simulated",
+        "train_rater": "models/rater-tiny-by-simulated",
+        "rate": "ratings/rater-tiny-by-simulated",
+        "select": "subsets/select_400K_tokens_by-educational_value-sample_with_temperature2.0",
+        "order": "orders/select_400K_tokens_by-educational_value-sample_with_temperature2.0",
+        "train_lm": "models/lm-tiny-select_400K_tokens_by-educational_value-sample_with_temperature2.0",
+        "evaluate": "evaluations/lm-tiny-select_400K_tokens_by-educational_value-sample_with_temperature2.0",
+        "analyse": None,
+    }
+
+
+def test_the_papers_scale_gives_the_released_names() -> None:
+    names = name_artifacts(["scale=paper", "selection=sample"])
+    assert names["select"] == "subsets/select_30B_tokens_by-educational_value-sample_with_temperature2.0"
+    assert names["train_lm"] == "models/lm-1.3B-select_30B_tokens_by-educational_value-sample_with_temperature2.0"
+    assert names["prepare_corpus"] == "corpora/slimpajama"
+
+
+def test_an_override_is_appended_where_it_changes_something_unsaid() -> None:
+    found = changed("model.optimizer.lr=0.001", "selection=top_k")
+    assert found["train_lm"] == "models/lm-tiny-select_400K_tokens_by-educational_value-top_k,lr=0.001"
+    assert found["evaluate"] == "evaluations/lm-tiny-select_400K_tokens_by-educational_value-top_k,lr=0.001"
+    assert found["select"] == "subsets/select_400K_tokens_by-educational_value-top_k"
+    assert set(found) == {"select", "order", "train_lm", "evaluate"}
+
+
+def test_what_the_name_says_already_is_not_appended() -> None:
+    found = changed("selection=sample", "selection.temperature=0.5", "num_tokens=1000", "criterion=writing_style")
+    assert found["select"] == "subsets/select_1K_tokens_by-writing_style-sample_with_temperature0.5"
+
+
+def test_a_change_goes_down_the_pipeline_and_spares_what_it_does_not_touch() -> None:
+    found = changed("judge.num_pairs=10")
+    assert found == {
+        "judge": "judgments/simulated,num_pairs=10",
+        "train_rater": "models/rater-tiny-by-simulated,num_pairs=10",
+        "rate": "ratings/rater-tiny-by-simulated,num_pairs=10",
+    }  # a uniform selection reads no ratings
+    found = changed("judge.num_pairs=10", "selection=top_k")
+    assert found["select"] == "subsets/select_400K_tokens_by-educational_value-top_k,num_pairs=10"
+    assert found["train_lm"] == "models/lm-tiny-select_400K_tokens_by-educational_value-top_k,num_pairs=10"
+
+
+def test_names_do_not_depend_on_the_order_of_overrides() -> None:
+    overrides = ["seed=3", "selection=top_k", "model.optimizer.lr=0.1", "judge.num_pairs=7"]
+    assert name_artifacts(overrides) == name_artifacts(overrides[::-1])
+
+
+def test_a_group_with_a_name_is_appended_by_its_name() -> None:
+    found = changed("corpus=jsonl", "corpus.paths=/data/my wiki.jsonl.zst", "selection=top_k")
+    assert found["prepare_corpus"] == "corpora/my wiki"
+    assert found["select"] == "subsets/select_400K_tokens_by-educational_value-top_k,corpus=my_wiki"
+    named = changed("corpus=jsonl", "corpus.paths=/data/x.jsonl", "corpus.name=mine", "corpus.sequence_length=64")
+    assert named["prepare_corpus"] == "corpora/mine"
+    assert named["select"] == "subsets/select_400K_tokens_uniform,corpus=mine"
+
+
+def test_a_name_set_by_hand_is_kept_and_inherited() -> None:
+    found = changed("artifacts.judge=judgments/mine", "judge.num_pairs=10", "judge.noise=2")
+    assert found["judge"] == "judgments/mine"
+    assert "train_rater" not in found or "num_pairs" not in found["train_rater"]
+
+
+def test_settings_that_change_no_result_change_no_name() -> None:
+    runtime = ["num_workers=7", "judge.max_concurrency=2", "trainer.devices=4", "logger=wandb", "overwrite=true"]
+    assert changed(*runtime, "model.micro_batch_size=2", "stage=[select]", "hydra/launcher=local") == {}
+
+
+def test_seed_marks_every_name() -> None:
+    found = changed("seed=5")
+    assert set(found) == {*STAGES} - {"analyse"}
+    assert found["train_lm"] == "models/lm-tiny-select_400K_tokens_uniform,seed=5"
+
+
+def test_names_stay_short_enough_for_a_file_system() -> None:
+    overrides = [f"+trainer.setting_number_{i}={'x' * 30}" for i in range(12)]
+    names = name_artifacts(overrides)
+    assert len(names["train_lm"].encode()) <= 200
+    assert names["train_lm"] != name_artifacts([*overrides[:-1], overrides[-1] + "y"])["train_lm"]
+
+
+def test_an_override_that_does_not_compose_is_an_error() -> None:
+    with pytest.raises(HydraException):
+        name_artifacts(["selection=nonsense"])
