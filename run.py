@@ -1,4 +1,16 @@
-"""qurating: `python run.py --help` says what it can do; conf/config.yaml what it does by default."""
+"""qurating: choose what a language model is pre-trained on, and compare the choices.
+
+python run.py                          the whole method on the embedded corpus, in minutes
+python run.py +experiment=NAME         a named experiment
+python run.py -m +experiment=select_and_train selection=top_k,sample criterion=educational_value,writing_style
+                                       a sweep; hydra/launcher=slurm sends it to a cluster
+python run.py 'stage=[select,order]'   some stages only
+python run.py scale=paper              the papers' sizes
+python run.py --cfg job                show the composed configuration; --hydra-help lists Hydra's other flags
+
+Settings are key=value, as in seed=1 num_tokens=200_000 model.optimizer.lr=0.001 overwrite=true (conf/config.yaml).
+Groups are group=choice (an experiment is added: +experiment=...; stage takes a list):
+"""
 
 import errno
 import os
@@ -35,6 +47,10 @@ def main(config: DictConfig) -> None:
 
 def _command_line() -> int:
     """Run, and answer with the exit status."""
+    if {"--help", "-h"} & set(sys.argv[1:]):
+        # not Hydra's: that takes seconds to list the groups
+        print(__doc__, *configuration.groups(), sep="\n")
+        return 0
     try:
         main()
     except KeyboardInterrupt:

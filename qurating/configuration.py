@@ -162,6 +162,13 @@ def explain(overrides: Sequence[str]) -> list[str]:
     return lines
 
 
+def groups() -> list[str]:
+    """A line a config group, with its choices, as `--help` shows them."""
+    files = sorted((ROOT / "conf").rglob("*/*.yaml"))
+    names = dict.fromkeys(file.parent.relative_to(ROOT / "conf").as_posix() for file in files)
+    return [f"  {name:15} {', '.join(f.stem for f in files if f.parent == ROOT / 'conf' / name)}" for name in names]
+
+
 def _there_are(word: str, names: set[str]) -> str:
     near = difflib.get_close_matches(word, names, n=1)
     return f"there are {', '.join(sorted(names))}" + (f" (did you mean {near[0]!r}?)" if near else "")

@@ -33,15 +33,15 @@ def run(config: DictConfig) -> None:
     stages = [stage for stage in naming.STAGES if stage in config.stages]
     cell = {stage: name for stage, name in names.items() if name}
     write_json(Path(hydra.runtime.output_dir) / "artifacts.json", cell)
-    if hydra.mode == RunMode.MULTIRUN:
-        stages = [stage for stage in stages if stage != "analyse"]
-    elif "analyse" in stages:
-        _analyse([cell], config)
-        return
+    alone = hydra.mode != RunMode.MULTIRUN
+    analyse_now = alone and "analyse" in stages
+    stages = [stage for stage in stages if stage != "analyse"]
     with contextlib.ExitStack() as opened:
         track = functools.cache(lambda: opened.enter_context(_tracker(config, cell)))
         for number, stage in enumerate(stages, 1):
             run_stage(stage, config, f"[{number}/{len(stages)}]", before=track)
+    if analyse_now:
+        _analyse([{stage: name for stage, name in cell.items() if stage in _COMPARED}], config)
 
 
 def run_stage(stage: str, config: DictConfig, counter: str, before: Callable[[], Any] = lambda: None) -> Path:
@@ -66,7 +66,8 @@ def run_stage(stage: str, config: DictConfig, counter: str, before: Callable[[],
         "inputs": {},
         "config": artifacts.plain(artifacts.without_runtime(settings)),
     }
-    reads = ", ".join(dict.fromkeys(used.values())) or "no artifact"
+    names = list(dict.fromkeys(used.values()))
+    reads = ", ".join(names) if 0 < len(names) <= 4 else f"{len(names) or 'no'} artifacts"
     print(f"{counter} {stage}: reads {reads}; writes {target}", flush=True)
     labels: set[str] = set()
     for key, name in used.items():

@@ -16,6 +16,21 @@ from pytorch_lightning.plugins.environments import SLURMEnvironment
 from qurating import tracking
 
 
+class _Bar(TQDMProgressBar):
+    """Lightning's progress bar, for a training that is one stream of steps."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(refresh_rate=10)
+        self.name = name
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, *_: Any) -> None:
+        super().on_train_epoch_start(trainer)
+        self.train_progress_bar.set_description(f"training {self.name}")
+
+    def get_metrics(self, *arguments: Any) -> dict[str, Any]:
+        return {key: value for key, value in super().get_metrics(*arguments).items() if key != "v_num"}
+
+
 class Data(Protocol):
     """A data module whose whole training is one stream of optimizer steps."""
 
@@ -59,7 +74,7 @@ def fit(
         print(f"    going on from step {start:,} of {data.num_steps:,}", flush=True)
     callbacks: list[Callback] = [
         ModelCheckpoint(folder, filename="{step}", every_n_train_steps=checkpoint_every_steps),
-        TQDMProgressBar(refresh_rate=10),
+        _Bar(name),
     ]
     best = None
     if best_by:

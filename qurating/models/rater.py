@@ -60,7 +60,8 @@ class Rater(pl.LightningModule):
 
     def validation_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
         scores_a, scores_b = self._scores(batch)
-        self.log("validation/loss", bradley_terry.loss(scores_a, scores_b, batch["preference"]), sync_dist=True)
+        loss = bradley_terry.loss(scores_a, scores_b, batch["preference"])
+        self.log("validation/loss", loss, sync_dist=True, batch_size=len(scores_a))
         self._agreements.append(bradley_terry.agreement(scores_a, scores_b, batch["preference"]))
 
     def on_validation_epoch_end(self) -> None:

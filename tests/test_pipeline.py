@@ -1,0 +1,161 @@
+"""The main job at its smallest size, through the command line, as a person would run it."""
+
+import csv
+import json
+import os
+import random
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from conftest import ROOT
+from qurating.naming import STAGES
+
+SMALL = ["scale=smoke", "corpus.reader.max_characters_per_domain=60_000", "num_workers=1"]
+
+
+def command(artifacts: Path, *arguments: str) -> list[str]:
+    outputs = [f"hydra.run.dir={artifacts}/outputs", f"hydra.sweep.dir={artifacts}/sweep"]
+    return [sys.executable, str(ROOT / "run.py"), *SMALL, f"paths.artifacts={artifacts}", *outputs, *arguments]
+
+
+def run(artifacts: Path, *arguments: str) -> str:
+    found = subprocess.run(command(artifacts, *arguments), capture_output=True, text=True, timeout=400, cwd=ROOT)
+    assert found.returncode == 0, found.stdout[-3000:] + found.stderr[-3000:]
+    return found.stdout
+
+
+def manifests(artifacts: Path) -> dict[str, dict[str, Any]]:
+    found = (json.loads(file.read_text(encoding="utf-8")) for file in artifacts.glob("*/*/manifest.json"))
+    return {manifest["name"]: manifest for manifest in found}
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """Two cells, uniform and top-k, run to the end: the folder of their artifacts, and what was printed."""
+    artifacts = tmp_path_factory.mktemp("artifacts")
+    return artifacts, run(artifacts, "selection=uniform,top_k")
+
+
+def test_the_sweep_makes_every_artifact_and_prints_its_table(finished: tuple[Path, str]) -> None:
+    artifacts, printed = finished
+    assert len(re.findall(r"^\[\d/8\]", printed, re.MULTILINE)) == 16
+    made = manifests(artifacts)
+    kinds = sorted(name.split("/")[0] for name in made)
+    assert kinds == sorted(
+        ["corpora", "judgments", "ratings", "analyses", *["models"] * 3, *["subsets", "orders", "evaluations"] * 2]
+    )
+    report = Path(printed.strip().splitlines()[-1].removeprefix("Report: "))
+    page = report.read_text(encoding="utf-8")
+    assert "simulated" in page
+    with open(report.parent / "table.csv", newline="", encoding="utf-8") as stream:
+        rows = list(csv.DictReader(stream))
+    assert len(rows) == 2
+    assert "educational_value top-k" in printed
+
+
+def test_simulated_judgments_label_whatever_comes_of_them(finished: tuple[Path, str]) -> None:
+    for name, manifest in manifests(finished[0]).items():
+        untouched = name.startswith("corpora/") or "uniform" in name
+        assert manifest["labels"] == ([] if untouched else ["simulated judge"]), name
+
+
+def test_the_budget_is_met_by_every_method(finished: tuple[Path, str]) -> None:
+    for name, manifest in manifests(finished[0]).items():
+        if name.startswith("subsets/"):
+            assert 30_000 <= manifest["counts"]["tokens"] < 30_000 + 7 * 256  # one sequence a domain crosses
+
+
+def test_nothing_held_out_is_selected(finished: tuple[Path, str]) -> None:
+    import pyarrow.parquet as pq
+
+    corpus = next(finished[0].glob("corpora/[!.]*"))
+    held_out = set().union(*(pq.read_table(f)["id"].to_pylist() for f in (corpus / "heldout").glob("*.parquet")))
+    assert held_out
+    for subset in finished[0].glob("subsets/*/subset.parquet"):
+        assert not held_out & set(pq.read_table(subset)["id"].to_pylist())
+
+
+def test_tokens_lie_in_the_order_laid_down(finished: tuple[Path, str]) -> None:
+    import numpy as np
+    import pyarrow.parquet as pq
+
+    corpus = next(finished[0].glob("corpora/[!.]*"))
+    by_id: dict[int, list[int]] = {}
+    for file in (corpus / "train").glob("*.parquet"):
+        table = pq.read_table(file, columns=["id", "input_ids"])
+        by_id |= dict(zip(table["id"].to_pylist(), table["input_ids"].to_pylist(), strict=True))
+    for order in finished[0].glob("orders/*/order.parquet"):
+        ids = pq.read_table(order)["id"].to_pylist()
+        expected = [token for sequence in ids for token in by_id[sequence]]
+        assert np.load(order.parent / "tokens.npy").tolist() == expected
+
+
+def test_models_load_as_hugging_face_folders(finished: tuple[Path, str]) -> None:
+    from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer
+
+    for folder in finished[0].glob("models/[!.]*"):
+        kind = AutoModelForCausalLM if folder.name.startswith("lm-") else AutoModelForSequenceClassification
+        model = kind.from_pretrained(folder)
+        tokenizer = AutoTokenizer.from_pretrained(folder)
+        assert model(**tokenizer("a text", return_tensors="pt")).logits.isfinite().all()
+
+
+def test_a_second_time_everything_is_skipped(finished: tuple[Path, str]) -> None:
+    artifacts, _ = finished
+    before = manifests(artifacts)
+    printed = run(artifacts, "selection=uniform,top_k")
+    assert printed.count("skipped: complete since") == 17
+    assert "done in" not in printed
+    assert manifests(artifacts) == before
+
+
+def test_another_setting_under_the_same_name_is_refused(finished: tuple[Path, str]) -> None:
+    artifacts, _ = finished
+    subset = next(name for name in manifests(artifacts) if name.startswith("subsets/") and "uniform" in name)
+    corpus = next(name for name in manifests(artifacts) if name.startswith("corpora/"))
+    # quoted for Hydra: the names hold commas and equals signs
+    named = [f'artifacts.select="{subset}"', f'artifacts.prepare_corpus="{corpus}"']
+    found = subprocess.run(
+        command(artifacts, "hydra.mode=RUN", "seed=1", "stage=[select]", *named),
+        capture_output=True,
+        text=True,
+        timeout=100,
+        cwd=ROOT,
+    )
+    assert found.returncode == 1
+    assert "config.seed: 0 there, 1 now" in found.stderr
+    assert "artifacts.select=<kind>/<name>" in found.stderr
+    assert "overwrite=true" in found.stderr
+    assert "Traceback" not in found.stderr
+
+
+def test_killed_at_a_random_stage_and_run_again_it_ends_the_same(finished: tuple[Path, str], tmp_path: Path) -> None:
+    reference, _ = finished
+    stage = random.choice(STAGES)
+    delay = random.uniform(0.0, 2.0)
+    arguments = ["hydra.mode=RUN", "selection=top_k"]
+    task = subprocess.Popen(
+        command(tmp_path, *arguments), stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, cwd=ROOT, start_new_session=True
+    )
+    assert task.stdout is not None
+    for line in task.stdout:
+        if f"] {stage}:" in line.decode():
+            break
+    time.sleep(delay)
+    os.killpg(task.pid, signal.SIGKILL)
+    task.communicate()
+    run(tmp_path, *arguments)
+    expected = manifests(reference)
+    for name, manifest in manifests(tmp_path).items():
+        if not name.startswith("analyses/"):
+            same = manifest["fingerprint"] == expected[name]["fingerprint"]
+            assert same, f"killed {delay:.2f} s into {stage}: {name} came out otherwise"
+    (table,) = [json.loads(f.read_text(encoding="utf-8")) for f in tmp_path.glob("analyses/*/table.json")]
+    assert "top-k" in json.dumps(table)
