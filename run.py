@@ -15,6 +15,7 @@ Groups are group=choice (an experiment is added: +experiment=...; stage takes a 
 import errno
 import os
 import sys
+import warnings
 
 import hydra
 from omegaconf import DictConfig
@@ -24,6 +25,8 @@ from qurating.artifacts import StageError
 
 configuration.register_resolvers()
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # worker processes tokenise side by side already
+# an experiment that runs once may be swept with -m: no reason for a warning
+warnings.filterwarnings("ignore", message=r"\s*Running Hydra app with --multirun")
 _composed = False
 
 

@@ -24,6 +24,8 @@ from typing import TYPE_CHECKING, Any
 
 import filelock
 
+from qurating import __version__
+
 if TYPE_CHECKING:
     import pyarrow as pa
 
@@ -180,7 +182,7 @@ def code_version() -> str:
     try:
         return subprocess.run(git, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
     except (OSError, subprocess.SubprocessError):
-        return importlib.metadata.version("qurating")
+        return __version__
 
 
 def _versions() -> dict[str, str]:

@@ -1,0 +1,135 @@
+"""A sweep on a real SLURM: one job array, shared artifacts built once, a config that is frozen at submission."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from conftest import ROOT
+
+if os.environ.get("QURATING_REQUIRE_SLURM"):
+    assert shutil.which("sbatch"), "QURATING_REQUIRE_SLURM is set, and there is no sbatch"
+    assert os.environ.get("SLURM_CONF"), "QURATING_REQUIRE_SLURM is set, and SLURM_CONF is not"
+
+pytestmark = [
+    pytest.mark.slurm,
+    pytest.mark.skipif(
+        not (shutil.which("sbatch") and os.environ.get("SLURM_CONF")),
+        reason="needs SLURM: no sbatch, or no cluster named in SLURM_CONF (CI starts one)",
+    ),
+    pytest.mark.timeout(900),
+]
+
+SWEEP = [
+    "-m",
+    "+experiment=select_and_train",
+    "selection=top_k,sample",
+    "criterion=educational_value,writing_style",
+    "hydra/launcher=slurm",
+    "hydra.launcher.mem_gb=3",
+    "scale=smoke",
+    "corpus.reader.max_characters_per_domain=60_000",
+    "num_workers=1",
+]
+
+
+@pytest.fixture
+def copy(tmp_path: Path) -> Path:
+    """A copy of the project, whose YAMLs may be edited."""
+    for name in ("conf", "qurating"):
+        shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(ROOT / "run.py", tmp_path)
+    return tmp_path
+
+
+def submit(copy: Path, number: int, *arguments: str) -> subprocess.Popen[str]:
+    # a test run inside a job must not hand its SLURM_ variables on
+    environment = {key: v for key, v in os.environ.items() if not key.startswith("SLURM_") or key == "SLURM_CONF"}
+    command = [sys.executable, "run.py", *SWEEP, f"hydra.sweep.dir=sweep{number}", *arguments]
+    return subprocess.Popen(
+        command, cwd=copy, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+
+
+def logs(copy: Path, number: int) -> dict[str, str]:
+    """What each task of the array printed, by the id of its job."""
+    files = (copy / f"sweep{number}" / ".submitit").glob("*/*_log.out")
+    return {file.parent.name: file.read_text(encoding="utf-8") for file in files}
+
+
+def made(copy: Path) -> dict[str, dict[str, Any]]:
+    found = (json.loads(f.read_text(encoding="utf-8")) for f in copy.glob("artifacts/*/[!.]*/manifest.json"))
+    return {manifest["name"]: manifest for manifest in found}
+
+
+def test_a_two_by_two_sweep_runs_as_one_array_and_shares_what_it_can(copy: Path) -> None:
+    # the jobs wait for a while, and meanwhile somebody edits a YAML
+    task = submit(copy, 1, "+hydra.launcher.additional_parameters={begin: now+10}")
+    started = time.monotonic()
+    while not list(copy.glob("sweep1/.submitit/*/*_submitted.pkl")):
+        assert time.monotonic() - started < 120
+        assert task.poll() is None, task.communicate()[0]
+        time.sleep(0.1)
+    assert not list(copy.glob("artifacts/*"))
+    original = (copy / "conf/config.yaml").read_text(encoding="utf-8")
+    (copy / "conf/config.yaml").write_text(original.replace("seed: 0", "seed: 999"), encoding="utf-8")
+    smoke = copy / "conf/scale/smoke.yaml"
+    smoke_original = smoke.read_text(encoding="utf-8")
+    smoke.write_text(smoke_original.replace("30_000", "77_000"), encoding="utf-8")
+    printed, _ = task.communicate(timeout=600)
+    assert task.returncode == 0, printed + json.dumps(logs(copy, 1), indent=1)
+
+    tasks = logs(copy, 1)
+    assert len(tasks) == 4
+    assert len({job.split("_")[0] for job in tasks}) == 1, "one job array"
+    for stage in ("prepare_corpus", "judge", "train_rater", "rate"):
+        builders = [job for job, log in tasks.items() if "    done in" in part(log, stage)]
+        assert len(builders) == 1, f"{stage} was built by {builders}"
+    first = made(copy)
+    kinds = [name.split("/")[0] for name in first]
+    assert {kind: kinds.count(kind) for kind in sorted(set(kinds))} == {
+        "analyses": 1,
+        "corpora": 1,
+        "evaluations": 4,
+        "judgments": 1,
+        "models": 5,
+        "orders": 4,
+        "ratings": 1,
+        "subsets": 4,
+    }
+    assert {manifest["seed"] for manifest in first.values()} <= {0, None}, "the edit reached the jobs"
+    assert all("select_30K" in name for name in first if name.startswith("subsets/"))
+    assert all(f"select_30K_tokens_by-{c}" in str(first) for c in ("educational_value", "writing_style"))
+    assert "Report: " in printed
+
+    # a second sweep runs nothing
+    (copy / "conf/config.yaml").write_text(original, encoding="utf-8")
+    smoke.write_text(smoke_original, encoding="utf-8")
+    task = submit(copy, 2)
+    printed, _ = task.communicate(timeout=300)
+    assert task.returncode == 0, printed
+    assert len(logs(copy, 2)) == 4
+    for log in logs(copy, 2).values():
+        assert log.count("skipped: complete since") == 8
+        assert "done in" not in log
+    assert made(copy) == first
+
+
+def part(log: str, stage: str) -> str:
+    """What a task printed in one stage."""
+    found = re.search(rf"^\[\d/\d\] {stage}:.*?(?=^\[\d/\d\] |\Z)", log, re.MULTILINE | re.DOTALL)
+    return found[0] if found else ""
+
+
+def test_an_error_in_a_cell_comes_home(copy: Path) -> None:
+    task = submit(copy, 1, "stage=[select]")
+    printed, _ = task.communicate(timeout=600)
+    assert task.returncode == 1
+    assert "is not there yet: add the stage that makes it" in printed
