@@ -207,6 +207,22 @@ def up_to_date(path: Path, identity: Mapping[str, Any], overwrite: bool) -> bool
     return not changed
 
 
+def follow(path: Path, identity: Mapping[str, Any], join: Callable[[Path], Any] | None) -> None:
+    """What the other processes of a distributed run do with an artifact that the first one builds.
+
+    Wait until it is complete; if the stage trains on several devices, take part as soon as the first has begun:
+    `join(folder)` trains beside it in the same working folder.
+    """
+    plan = path.with_name(f".{path.name}.partial") / "plan.json"
+    while not up_to_date(path, identity, overwrite=True):
+        time.sleep(0.2)
+        if join is not None and plan.is_file():
+            with contextlib.suppress(FileNotFoundError, json.JSONDecodeError):
+                if not differences(read_json(plan)["identity"], identity):
+                    join(plan.parent)
+                    join = None
+
+
 def _refusal(what: str, how: str, changed: list[str], stage: str) -> str:
     shown = "\n".join(f"    {line}" for line in changed[:20])
     more = f"\n    ... and {len(changed) - 20} more" if len(changed) > 20 else ""

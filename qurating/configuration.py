@@ -6,7 +6,7 @@ import functools
 import hashlib
 import importlib.util
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -131,7 +131,7 @@ def explain(overrides: Sequence[str]) -> list[str]:
         parsed = OverridesParser.create().parse_overrides([o for o in overrides if not o.startswith("-")])
     except HydraException:
         return []
-    config: Any = None
+    config: DictConfig | None = None
     for choices in ([o.input_line for o in parsed if o.is_sweep_override() is False and "." not in o.key_or_group], []):
         try:
             config = compose("config", [str(choice) for choice in choices])
@@ -142,14 +142,12 @@ def explain(overrides: Sequence[str]) -> list[str]:
     for override in parsed:
         options = {file.stem for file in (ROOT / "conf" / override.key_or_group).glob("*.yaml")}
         if options:  # a group; Hydra lists its options itself, but not for a list of choices
-            chosen = override.value() if isinstance(override.value(), list) else []
-            lines += [
-                f"There is no {c!r} in {override.key_or_group}; {_there_are(str(c), options)}."
-                for c in chosen
-                if c not in options
-            ]
+            value = override.value()
+            unknown = [str(choice) for choice in value if choice not in options] if isinstance(value, list) else []
+            lines += [f"There is no {c!r} in {override.key_or_group}; {_there_are(c, options)}." for c in unknown]
             continue
-        node, walked = config, ""
+        node: Any = config
+        walked = ""
         for part in override.key_or_group.split("@")[0].replace("/", ".").split("."):
             if not OmegaConf.is_dict(node) or override.is_add() or part == "hydra":
                 break
@@ -157,8 +155,7 @@ def explain(overrides: Sequence[str]) -> list[str]:
                 there = {str(key) for key in node}
                 lines.append(f"There is no {part!r}{f' in {walked}' if walked else ''}; {_there_are(part, there)}.")
                 break
-            node, walked = OmegaConf.to_container(node)[part], f"{walked}.{part}".lstrip(".")
-            node = OmegaConf.create(node) if isinstance(node, dict) else node
+            node, walked = node._get_node(part), f"{walked}.{part}".lstrip(".")
     return lines
 
 
@@ -169,6 +166,6 @@ def groups() -> list[str]:
     return [f"  {name:15} {', '.join(f.stem for f in files if f.parent == ROOT / 'conf' / name)}" for name in names]
 
 
-def _there_are(word: str, names: set[str]) -> str:
+def _there_are(word: str, names: Collection[str]) -> str:
     near = difflib.get_close_matches(word, names, n=1)
     return f"there are {', '.join(sorted(names))}" + (f" (did you mean {near[0]!r}?)" if near else "")

@@ -3,6 +3,7 @@
 import contextlib
 import functools
 import hashlib
+import os
 import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -40,7 +41,7 @@ def run(config: DictConfig) -> None:
         track = functools.cache(lambda: opened.enter_context(_tracker(config, cell)))
         for number, stage in enumerate(stages, 1):
             run_stage(stage, config, f"[{number}/{len(stages)}]", before=track)
-    if analyse_now:
+    if analyse_now and process() == 0:
         _analyse([{stage: name for stage, name in cell.items() if stage in _COMPARED}], config)
 
 
@@ -57,8 +58,7 @@ def run_stage(stage: str, config: DictConfig, counter: str, before: Callable[[],
     """
     root = Path(config.paths.artifacts)
     target = root / config.artifacts[stage]
-    settings = OmegaConf.to_container(config.stages[stage], resolve=True)
-    assert isinstance(settings, dict)
+    settings: dict[str, Any] = OmegaConf.to_container(config.stages[stage], resolve=True)  # type: ignore[assignment]
     inputs = settings.pop("inputs")
     used = {key: name for key, name in artifacts.leaves(_numbered(inputs)).items() if name}
     identity = {
@@ -78,7 +78,8 @@ def run_stage(stage: str, config: DictConfig, counter: str, before: Callable[[],
         made = artifacts.manifest(target)
         print(f"    skipped: complete since {made['finished']} with these settings and inputs", flush=True)
         return target
-    before()
+    if process() == 0:
+        before()
 
     def build(output: Path) -> dict[str, Any]:
         from hydra.utils import instantiate
@@ -87,6 +88,9 @@ def run_stage(stage: str, config: DictConfig, counter: str, before: Callable[[],
         given = instantiate({key: value for key, value in settings.items() if key != "_target_"}, _convert_="all")
         return function(output=output, **_paths(inputs, root), **given)
 
+    if process() > 0:
+        artifacts.follow(target, identity, build if "trainer" in settings else None)
+        return target
     published = artifacts.publish(target, identity, settings, sorted(labels), config.overwrite, build)
     if published is None:
         print("    skipped: another task has built it meanwhile", flush=True)
@@ -95,6 +99,11 @@ def run_stage(stage: str, config: DictConfig, counter: str, before: Callable[[],
         warning = "".join(f"; {label}" for label in published["labels"])
         print(f"    done in {published['seconds']:,} s: {shown}{warning}", flush=True)
     return target
+
+
+def process() -> int:
+    """The rank of this process in a distributed run (torchrun, or a SLURM job with a task a device); else 0."""
+    return int(os.environ.get("RANK") or os.environ.get("SLURM_PROCID") or 0)
 
 
 def _numbered(inputs: Any) -> Any:
@@ -170,7 +179,7 @@ class Sweep(Callback):
         loader.repository = ConfigRepository(config_search_path=loader.config_search_path)
 
     def on_multirun_end(self, config: DictConfig, **_: Any) -> None:
-        if "analyse" not in config.stages:
+        if "analyse" not in config.stages or process() > 0:
             return
         try:
             files = sorted(Path(config.hydra.sweep.dir).glob("*/artifacts.json"), key=lambda f: int(f.parent.name))

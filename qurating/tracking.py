@@ -43,7 +43,7 @@ def wandb(
         dir=folder,
         config=dict(settings),
         tags=tags,
-        mode=mode,  # type: ignore[arg-type]
+        mode=mode,
         settings=client.Settings(console="off", save_code=False, disable_git=True, x_disable_machine_info=True),
     )
     failed = True

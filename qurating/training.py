@@ -2,6 +2,7 @@
 
 import csv
 import logging
+import os
 import re
 import warnings
 from collections.abc import Callable
@@ -14,6 +15,7 @@ from pytorch_lightning.loggers import CSVLogger
 from pytorch_lightning.plugins.environments import SLURMEnvironment
 
 from qurating import tracking
+from qurating.artifacts import StageError
 
 
 class _Bar(TQDMProgressBar):
@@ -65,8 +67,13 @@ def fit(
         validate_every_steps: where there is a validation set.
         best_by: the metric whose highest value marks the checkpoint to return.
 
+    Of a distributed run all processes call this. Only the first is to write what comes after.
+
     Returns:
         the best checkpoint by `best_by`, or None without it.
+
+    Raises:
+        StageError: several devices, and no process for each (Lightning would start them anew, past the locks).
     """
     folder = output / "checkpoints"
     checkpoint, start = latest_checkpoint(folder)
@@ -99,13 +106,19 @@ def fit(
             num_sanity_val_steps=0,
             limit_val_batches=1.0 if validate_every_steps else 0,
         )
+        if made.world_size > 1 and not ({"TORCHELASTIC_RUN_ID", "SLURM_NTASKS"} & os.environ.keys()):
+            raise StageError(
+                f"{made.world_size} devices need a process each: start with `torchrun --nproc-per-node "
+                f"{made.num_devices} run.py …`, through hydra/launcher=slurm_gpu, or set trainer.devices=1"
+            )
         made.accumulate_grad_batches = data.accumulation(made.world_size)
         if validate_every_steps:
             made.val_check_interval = validate_every_steps * made.accumulate_grad_batches
         made.fit(module, datamodule=data, ckpt_path=checkpoint, weights_only=True)
     if made.global_step != data.num_steps:
         raise RuntimeError(f"training ended at step {made.global_step} of {data.num_steps}")
-    _merge_metrics(output)
+    if made.is_global_zero:
+        _merge_metrics(output)
     return Path(best.best_model_path) if best else None
 
 

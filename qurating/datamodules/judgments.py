@@ -20,6 +20,7 @@ class Judgments(pl.LightningDataModule):
 
     A batch holds `input_ids` and `attention_mask` (2 · pairs, tokens): all first texts, then all second, right-padded;
     and `preference` (pairs, criteria): p(B ≻ A), NaN where there is none or where it is below the confidence wanted.
+    A training batch also holds `weight`, a number: its share of the step's preferences over its share of the parts.
     All epochs are one stream of optimizer steps, so that a resumed run goes on with the next pair.
 
     Args:
@@ -55,7 +56,7 @@ class Judgments(pl.LightningDataModule):
         self.micro_batch_size = micro_batch_size
         self.num_epochs = num_epochs
         self.seed = seed
-        self.pad_token_id = int(tokenizer.pad_token_id or tokenizer.eos_token_id or 0)  # type: ignore[arg-type]
+        self.pad_token_id = int(tokenizer.pad_token_id or tokenizer.eos_token_id or 0)
         file = judgments / "judgments.parquet"
         absent = [c for c in criteria if f"{c}_average" not in pq.read_schema(file).names]
         if absent:
@@ -112,6 +113,10 @@ class Judgments(pl.LightningDataModule):
         preference = self.preference[torch.from_numpy(indices)]
         return {"input_ids": input_ids, "attention_mask": attention_mask, "preference": preference}
 
+    def num_preferences(self, indices: np.ndarray) -> int:
+        """How many preferences, over all criteria, these pairs hold."""
+        return int((~torch.isnan(self.preference[torch.from_numpy(indices)])).sum())
+
     def train_dataloader(self) -> "PairLoader":
         assert self.trainer is not None
         return PairLoader(self, self.trainer)
@@ -146,10 +151,15 @@ class PairLoader:
 
     def __iter__(self) -> Iterator[dict[str, Tensor]]:
         trainer = self.trainer
+        num_parts = trainer.world_size * trainer.accumulate_grad_batches
         for step in range(trainer.global_step, self.data.num_steps):
-            mine = np.array_split(self.step(step), trainer.world_size)[trainer.global_rank]
+            pairs = self.step(step)
+            in_step = self.data.num_preferences(pairs)
+            mine = np.array_split(pairs, trainer.world_size)[trainer.global_rank]
             for part in np.array_split(mine, trainer.accumulate_grad_batches):
-                yield self.data.batch(part)
+                # parts hold different numbers of preferences: each is to weigh the same, whatever the parts
+                weight = num_parts * self.data.num_preferences(part) / in_step
+                yield self.data.batch(part) | {"weight": torch.tensor(weight, dtype=torch.float32)}
 
     # Lightning asks a loader that it may resume for its state; ours is the trainer's step
     def state_dict(self) -> dict[str, int]:

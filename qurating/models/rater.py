@@ -55,8 +55,8 @@ class Rater(pl.LightningModule):
         # one stream of random numbers a step: an interrupted run goes on with the very same
         torch.manual_seed(self.seed + batch_idx)
         loss = bradley_terry.loss(*self._scores(batch), batch["preference"])
-        self.log("train/loss", loss, on_step=True)
-        return loss
+        self.log("train/loss", loss, on_step=True, batch_size=len(batch["preference"]))
+        return batch["weight"] * loss
 
     def validation_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
         scores_a, scores_b = self._scores(batch)

@@ -1,5 +1,6 @@
 """Rate every sequence of a corpus by every criterion of a rater."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -92,7 +93,7 @@ def _rated(
 @torch.inference_mode()
 def rate_windows(
     network: PreTrainedModel,
-    inputs: list[list[int]],
+    inputs: list[Sequence[int]],
     tokens_per_batch: int,
     pad_token_id: int,
     progress: tqdm,
@@ -116,7 +117,7 @@ def rate_windows(
     return ratings
 
 
-def _forward(network: PreTrainedModel, batch: list[list[int]], pad_token_id: int) -> Tensor:
+def _forward(network: PreTrainedModel, batch: list[Sequence[int]], pad_token_id: int) -> Tensor:
     width = max(map(len, batch))
     ids = torch.full((len(batch), width), pad_token_id)
     mask = torch.zeros((len(batch), width), dtype=torch.int64)

@@ -45,14 +45,17 @@ def train_lm(
     data = TokenBlocks(order, sequence_length, batch_size_sequences, micro_batch_size)
     torch.manual_seed(seed_for(seed, "train_lm", "weights"))
     made = network(vocabulary_size=len(tokenizer), eos_token_id=tokenizer.eos_token_id)
+    module = LanguageModel(made, optimizer, schedule, warmup_fraction)
     fit(
-        LanguageModel(made, optimizer, schedule, warmup_fraction),
+        module,
         data,
         lambda **given: trainer(gradient_clip_val=gradient_clip_norm, **given),
         output,
         checkpoint_every_steps=checkpoint_every_steps,
         name="lm",
     )
+    if not module.trainer.is_global_zero:
+        return {}
     made.save_pretrained(output)
     tokenizer.save_pretrained(output)
     shutil.rmtree(output / "checkpoints")

@@ -77,6 +77,8 @@ def train_rater(
         validate_every_steps=data.steps_per_epoch,
         best_by="validation/accuracy",
     )
+    if not module.trainer.is_global_zero:
+        return {}
     assert best is not None
     module.load_state_dict(torch.load(best, map_location="cpu", weights_only=True)["state_dict"])
     report = validation_report(module, data, list(criteria))
