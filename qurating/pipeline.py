@@ -16,7 +16,7 @@ from hydra.experimental.callback import Callback
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from qurating import artifacts, configuration, naming
+from qurating import artifacts, configuration, naming, tracking
 from qurating.artifacts import StageError, read_json, write_json
 
 
@@ -96,6 +96,7 @@ def run_stage(stage: str, config: DictConfig, counter: str, before: Callable[[],
         print("    skipped: another task has built it meanwhile", flush=True)
     else:
         shown = ", ".join(f"{key} {_readable(value)}" for key, value in published["counts"].items())
+        tracking.summarise(artifacts.leaves({stage: published["counts"]}))
         warning = "".join(f"; {label}" for label in published["labels"])
         print(f"    done in {published['seconds']:,} s: {shown}{warning}", flush=True)
     return target

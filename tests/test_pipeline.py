@@ -137,6 +137,30 @@ def test_two_processes_train_the_same_models(finished: tuple[Path, str]) -> None
     shutil.rmtree(artifacts / "models" / "two-lm")
 
 
+def test_wandb_keeps_one_run_a_cell_offline_and_no_secret(finished: tuple[Path, str], tmp_path: Path) -> None:
+    artifacts, _ = finished
+    secrets = {"OPENAI_API_KEY": "sk-very-secret", "HF_TOKEN": "hf-very-secret", "HOME": str(tmp_path)}
+    arguments = ["hydra.mode=RUN", "stage=[train_lm,evaluate]", "logger=wandb", "artifacts.train_lm=models/tracked"]
+    found = subprocess.run(
+        command(artifacts, *arguments, "artifacts.evaluate=evaluations/tracked"),
+        env={key: value for key, value in os.environ.items() if not key.startswith("WANDB")} | secrets,
+        capture_output=True,
+        text=True,
+        timeout=200,
+        cwd=ROOT,
+    )
+    assert found.returncode == 0, found.stdout[-3000:] + found.stderr[-3000:]
+    assert "kept offline" in found.stdout
+    (kept,) = artifacts.glob("wandb/offline-run-*/*.wandb")
+    content = kept.read_bytes()
+    for expected in (b"train/loss", b"evaluate.perplexity", b"num_tokens", b"select_30K_tokens_uniform"):
+        assert expected in content
+    for file in [*artifacts.rglob("*"), *tmp_path.rglob("*")]:
+        assert not file.is_file() or b"very-secret" not in file.read_bytes(), file
+    shutil.rmtree(artifacts / "models" / "tracked")
+    shutil.rmtree(artifacts / "evaluations" / "tracked")
+
+
 def test_another_setting_under_the_same_name_is_refused(finished: tuple[Path, str]) -> None:
     artifacts, _ = finished
     subset = next(name for name in manifests(artifacts) if name.startswith("subsets/") and "uniform" in name)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from transformers import AutoTokenizer, PreTrainedModel
 
-from qurating import bradley_terry, tracking
+from qurating import bradley_terry
 from qurating.artifacts import seed_for, write_json
 from qurating.datamodules.judgments import Judgments
 from qurating.models.rater import Rater
@@ -88,7 +88,6 @@ def train_rater(
     tokenizer.save_pretrained(output)
     shutil.rmtree(output / "checkpoints")
     shutil.rmtree(output / "metrics")
-    tracking.summarise({f"rater/accuracy/{name}": value for name, value in report["accuracy"].items()})
     return {
         "training_pairs": len(data.training),
         "validation_pairs": len(data.validation),
