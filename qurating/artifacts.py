@@ -7,7 +7,6 @@ recorded but never compared.
 """
 
 import contextlib
-import datetime
 import functools
 import hashlib
 import importlib.metadata
@@ -15,14 +14,10 @@ import json
 import math
 import os
 import platform
-import shutil
 import subprocess
-import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-import filelock
 
 from qurating import __version__
 
@@ -170,7 +165,7 @@ def manifest(path: Path) -> dict[str, Any]:
     return found
 
 
-def _sha256(file: Path) -> str:
+def sha256(file: Path) -> str:
     with open(file, "rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
@@ -185,7 +180,7 @@ def code_version() -> str:
         return __version__
 
 
-def _versions() -> dict[str, str]:
+def versions() -> dict[str, str]:
     found = {"python": platform.python_version()}
     for package in PACKAGES:
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
@@ -203,27 +198,11 @@ def up_to_date(path: Path, identity: Mapping[str, Any], overwrite: bool) -> bool
         return False
     changed = differences(manifest(path)["identity"], identity)
     if changed and not overwrite:
-        raise StageError(_refusal(str(path), "was made otherwise", changed, str(identity["stage"])))
+        raise StageError(refusal(str(path), "was made otherwise", changed, str(identity["stage"])))
     return not changed
 
 
-def follow(path: Path, identity: Mapping[str, Any], join: Callable[[Path], Any] | None) -> None:
-    """What the other processes of a distributed run do with an artifact that the first one builds.
-
-    Wait until it is complete; if the stage trains on several devices, take part as soon as the first has begun:
-    `join(folder)` trains beside it in the same working folder.
-    """
-    plan = path.with_name(f".{path.name}.partial") / "plan.json"
-    while not up_to_date(path, identity, overwrite=True):
-        time.sleep(0.2)
-        if join is not None and plan.is_file():
-            with contextlib.suppress(FileNotFoundError, json.JSONDecodeError):
-                if not differences(read_json(plan)["identity"], identity):
-                    join(plan.parent)
-                    join = None
-
-
-def _refusal(what: str, how: str, changed: list[str], stage: str) -> str:
+def refusal(what: str, how: str, changed: list[str], stage: str) -> str:
     shown = "\n".join(f"    {line}" for line in changed[:20])
     more = f"\n    ... and {len(changed) - 20} more" if len(changed) > 20 else ""
     return (
@@ -231,91 +210,3 @@ def _refusal(what: str, how: str, changed: list[str], stage: str) -> str:
         f"  Either keep both, by another name for the new one: artifacts.{stage}=<kind>/<name>\n"
         "  or replace it: overwrite=true"
     )
-
-
-def publish(
-    path: Path,
-    identity: Mapping[str, Any],
-    settings: Mapping[str, Any],
-    labels: list[str],
-    overwrite: bool,
-    build: Callable[[Path], dict[str, Any]],
-) -> dict[str, Any] | None:
-    """Build an artifact under its lock and publish it by a rename; None if another task had built it meanwhile.
-
-    `build(folder)` fills a working folder, which survives a kill and is handed to the next attempt at the same
-    `identity`; it returns the counts for the manifest (and, under "labels", warnings that every later artifact
-    inherits). `settings` is everything the stage was given, for the record.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    work = path.with_name(f".{path.name}.partial")
-    with _locked(path.with_name(f".{path.name}.lock"), work):
-        if up_to_date(path, identity, overwrite):
-            return None
-        _open_work(work, identity, overwrite)
-        started = time.monotonic()
-        counts = build(work)
-        (work / "plan.json").unlink()
-        names = sorted(file.relative_to(work).as_posix() for file in work.rglob("*") if file.is_file())
-        files = {name: {"bytes": (work / name).stat().st_size, "sha256": _sha256(work / name)} for name in names}
-        made = {
-            "stage": identity["stage"],
-            "name": f"{path.parent.name}/{path.name}",
-            "identity": identity,
-            "config": plain(settings),
-            "inputs": identity["inputs"],
-            "labels": sorted({*labels, *counts.pop("labels", [])}),
-            "seed": settings.get("seed"),
-            "counts": counts,
-            "seconds": round(time.monotonic() - started, 1),
-            "finished": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-            "code_version": code_version(),
-            "packages": _versions(),
-            "files": files,
-        }
-        content = json.dumps([identity, {name: file["sha256"] for name, file in files.items()}], sort_keys=True)
-        made["fingerprint"] = hashlib.sha256(content.encode()).hexdigest()
-        write_json(work / "manifest.json", made)
-        if path.exists():  # only with overwrite, or a folder without a manifest, which is no artifact
-            old = path.with_name(f".{path.name}.replaced")
-            shutil.rmtree(old, ignore_errors=True)
-            os.rename(path, old)
-            os.rename(work, path)
-            shutil.rmtree(old)
-        else:
-            os.rename(work, path)
-        return made
-
-
-def _open_work(work: Path, identity: Mapping[str, Any], overwrite: bool) -> None:
-    """Make the working folder, or take up one left by an attempt at the same thing."""
-    plan = work / "plan.json"
-    if plan.is_file():
-        changed = differences(read_json(plan)["identity"], identity)
-        if changed and not overwrite:
-            raise StageError(_refusal(str(work), "was begun otherwise", changed, str(identity["stage"])))
-        if changed:
-            shutil.rmtree(work)
-    elif work.exists() and not (work / "manifest.json").exists():
-        shutil.rmtree(work)
-    (work / "manifest.json").unlink(missing_ok=True)
-    work.mkdir(exist_ok=True)
-    write_json(plan, {"identity": identity, "host": platform.node(), "process": os.getpid()})
-
-
-@contextlib.contextmanager
-def _locked(lock: Path, work: Path) -> Iterator[None]:
-    """Hold the lock of an artifact; says who builds it if that takes waiting. A dead builder's lock is free."""
-    guard = filelock.FileLock(lock)
-    try:
-        guard.acquire(timeout=0.2)
-    except filelock.Timeout:
-        plan = work / "plan.json"
-        with contextlib.suppress(OSError, ValueError):
-            builder = read_json(plan)
-            print(f"    waiting: {builder['host']} (process {builder['process']}) is building it", flush=True)
-        guard.acquire(poll_interval=0.5)
-    try:
-        yield
-    finally:
-        guard.release()

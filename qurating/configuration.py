@@ -37,10 +37,11 @@ def register_resolvers() -> None:
         OmegaConf.register_new_resolver(name, function, replace=True)
 
 
-def _count(number: int | str) -> str:
+def _count(number: float | str) -> str:
     """A number of tokens as people write it: 30000000000 -> 30B, 400000 -> 400K, 123456 -> 123456."""
-    if isinstance(number, str):
-        return number
+    if isinstance(number, str) or number != int(number):
+        return str(number)
+    number = int(number)
     for size, letter in ((10**9, "B"), (10**6, "M"), (10**3, "K")):
         tenths, rest = divmod(number * 10, size)
         if number >= size and not rest:
@@ -91,6 +92,13 @@ def check(config: DictConfig, names: Mapping[str, str]) -> None:
             f"nothing is judged by {name!r} (only by {', '.join(map(str, config.criteria))}): "
             f"add it with +criterion@criteria.{name}={name}"
         )
+    if "judge" in config.stages and config.judge.max_snippet_tokens > config.rater.max_tokens:
+        raise StageError(
+            f"judge.max_snippet_tokens={config.judge.max_snippet_tokens} is more than the rater reads: "
+            f"raise rater.max_tokens={config.rater.max_tokens}, or lower it"
+        )
+    if "@" in str(config.judge.base_url):
+        raise StageError("judge.base_url holds a user or a key, and would be written down: name judge.api_key_variable")
     for stage, given in config.stages.items():
         _check_signature(str(stage), given)
 

@@ -19,7 +19,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from qurating.artifacts import without_runtime
+from qurating.artifacts import leaves, without_runtime
 
 # In the order in which they feed one another.
 STAGES = ("prepare_corpus", "judge", "train_rater", "rate", "select", "order", "train_lm", "evaluate", "analyse")
@@ -36,13 +36,13 @@ def name_artifacts(overrides: Sequence[str]) -> dict[str, str]:
     kept_by_hand = {o.key_or_group for o in parsed if o.key_or_group.startswith("artifacts.")}
     named_groups = {o.key_or_group.removesuffix(".name") for o in parsed if o.key_or_group.endswith(".name")}
     always = [o for o in parsed if o.key_or_group in kept_by_hand]
-    others = sorted((o for o in parsed if _can_change_a_name(o.key_or_group)), key=_groups_first)
-
+    others = [o for o in parsed if _can_change_a_name(o.key_or_group)]
     fixed = [o.input_line or "" for o in always] + [f"stage=[{','.join(STAGES)}]"]
+    others = _in_order(others, fixed)
     tags: dict[str, dict[str, str]] = {stage: {} for stage in STAGES}
     config = compose("config", fixed)
     config_before = copy.deepcopy(config)
-    current = _walk(config, tags, kept_by_hand, None, {})
+    current = _walk(config, tags, kept_by_hand, None, [])
     applied: list[str] = []
     waiting: list[Override] = []
     for override in others:
@@ -54,12 +54,12 @@ def name_artifacts(overrides: Sequence[str]) -> dict[str, str]:
             if override is others[-1]:
                 raise
             continue  # it may need the next one
-        new_tags: dict[str, str] = {}
+        new_tags: list[_Tag] = []
         for step in waiting:
             group = step.key_or_group.split(".")[0].split("@")[0]
             # a group's own name, set by hand, stands for all its settings
             if group not in named_groups or step.key_or_group == f"{group}.name":
-                new_tags |= _tag_of(step, group, config_before, config)
+                new_tags.append(_tag(step, group, config_before, config))
         waiting.clear()
         config_before = copy.deepcopy(config)
         current = _walk(config, tags, kept_by_hand, current, new_tags)
@@ -68,10 +68,20 @@ def name_artifacts(overrides: Sequence[str]) -> dict[str, str]:
 
 @dataclasses.dataclass
 class _Stage:
-    """A stage's artifact: its name, and what the stage is given."""
+    """A stage's artifact: its name, its inputs, and what else the stage is given."""
 
     name: str
-    given: Any
+    inputs: Any
+    settings: Any
+
+
+@dataclasses.dataclass
+class _Tag:
+    """What an override appends: to a stage whose own settings it changes, and to those further down."""
+
+    own_key: str
+    inherited_key: str
+    value: str
 
 
 def _walk(
@@ -79,36 +89,46 @@ def _walk(
     tags: dict[str, dict[str, str]],
     kept_by_hand: set[str],
     before: dict[str, _Stage] | None,
-    new_tags: dict[str, str],
+    new_tags: list[_Tag],
 ) -> dict[str, _Stage]:
     """Name the stages of `config` from the first to the last; each is given the final names of its inputs.
 
-    A stage that is given something else than `before`, under the same name, has `new_tags` added to its `tags`.
+    A stage that is given something else than `before`, under the same name, has `new_tags` added to its `tags`: by
+    their own keys if its settings have changed, by the keys with their group if only its inputs have.
     """
     found = {}
     for stage in STAGES:
         base = _resolved(config.artifacts, stage)
-        given = without_runtime(_resolved(config.stages, stage))
-        name = base
+        settings = without_runtime(_resolved(config.stages, stage)) or {}
+        now = _Stage(base, settings.pop("inputs", None), settings)
         if base and f"artifacts.{stage}" not in kept_by_hand:
-            name = _tagged(base, tags[stage])
-            if before and name == before[stage].name and given != before[stage].given:
-                tags[stage] |= new_tags
-                name = _tagged(base, tags[stage])
-        OmegaConf.update(config, f"artifacts.{stage}", name)
-        found[stage] = _Stage(name, given)
+            now.name = _tagged(base, tags[stage])
+            own = before is not None and now.settings != before[stage].settings
+            changed = before is not None and (own or now.inputs != before[stage].inputs)
+            if before and changed and now.name == before[stage].name:
+                tags[stage] |= {tag.own_key if own else tag.inherited_key: tag.value for tag in new_tags}
+                now.name = _tagged(base, tags[stage])
+        OmegaConf.update(config, f"artifacts.{stage}", now.name)
+        found[stage] = now
     return found
 
 
-def _tag_of(override: Override, group: str, before: DictConfig, after: DictConfig) -> dict[str, str]:
-    """What an override appends: the name of its group where that has changed, else its key and value."""
+def _tag(override: Override, group: str, before: DictConfig, after: DictConfig) -> _Tag:
+    """The name of the override's group where that has changed, else the key and value."""
     name = _resolved(after[group], "name") if group in after and OmegaConf.is_dict(after[group]) else None
     if name is not None and (group not in before or name != _resolved(before[group], "name")):
-        return {group: _safe(str(name))}
+        return _Tag(group, group, _safe(str(name)))
+    value = "absent" if override.is_delete() else _safe(override.get_value_element_as_str())
     if override.package:
-        return {override.package: _safe(override.get_value_element_as_str())}
-    value = "absent" if override.is_delete() else override.get_value_element_as_str()
-    return {override.key_or_group.split(".")[-1]: _safe(value)}
+        return _Tag(override.package, override.package, value)
+    first, *path = override.key_or_group.split(".")
+    if not path:
+        return _Tag(first, first, value)
+    # the shortest end of the key that names one setting of its group: lr, but writing_style.question
+    settings = leaves(OmegaConf.to_container(after[first])) if OmegaConf.is_dict(after.get(first)) else {}
+    ends = (".".join(path[i:]) for i in reversed(range(len(path))))
+    own = next((end for end in ends if sum(f".{key}".endswith(f".{end}") for key in settings) <= 1), ".".join(path))
+    return _Tag(own, own if own.startswith(f"{first}.") else f"{first}.{own}", value)
 
 
 def _resolved(config: DictConfig, key: str) -> Any:
@@ -142,9 +162,19 @@ def _can_change_a_name(key: str) -> bool:
     }
 
 
-def _groups_first(override: Override) -> tuple[bool, str]:
-    is_value = "." in override.key_or_group or (override.package is None and override.key_or_group in _PLAIN_KEYS)
-    return is_value, override.key_or_group
+def _in_order(overrides: list[Override], fixed: list[str]) -> list[Override]:
+    """Choices of groups first, then values that are not set otherwise (`???`), then the rest; each by key."""
+
+    def is_choice(override: Override) -> bool:
+        return "." not in override.key_or_group and override.key_or_group not in _PLAIN_SETTINGS
+
+    choices = [o.input_line or "" for o in overrides if is_choice(o)]
+    try:
+        settings = leaves(OmegaConf.to_container(compose("config", [*fixed, *choices])))
+    except HydraException:
+        settings = {}  # the same error comes again where it is told
+    missing = {key for key, value in settings.items() if value == "???"}
+    return sorted(overrides, key=lambda o: (not is_choice(o), o.key_or_group not in missing, o.key_or_group))
 
 
-_PLAIN_KEYS = {"seed", "num_tokens"}
+_PLAIN_SETTINGS = {"seed", "num_tokens"}

@@ -16,7 +16,7 @@ from hydra.experimental.callback import Callback
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from qurating import artifacts, configuration, naming, tracking
+from qurating import artifacts, configuration, naming, publishing, tracking
 from qurating.artifacts import StageError, read_json, write_json
 
 
@@ -33,6 +33,7 @@ def run(config: DictConfig) -> None:
         OmegaConf.update(config, f"artifacts.{stage}", name)
     stages = [stage for stage in naming.STAGES if stage in config.stages]
     cell = {stage: name for stage, name in names.items() if name}
+    _check_processes(config)
     write_json(Path(hydra.runtime.output_dir) / "artifacts.json", cell)
     alone = hydra.mode != RunMode.MULTIRUN
     analyse_now = alone and "analyse" in stages
@@ -42,7 +43,7 @@ def run(config: DictConfig) -> None:
         for number, stage in enumerate(stages, 1):
             run_stage(stage, config, f"[{number}/{len(stages)}]", before=track)
     if analyse_now and process() == 0:
-        _analyse([{stage: name for stage, name in cell.items() if stage in _COMPARED}], config)
+        _analyse([cell], config)
 
 
 def run_stage(stage: str, config: DictConfig, counter: str, before: Callable[[], Any] = lambda: None) -> Path:
@@ -70,10 +71,13 @@ def run_stage(stage: str, config: DictConfig, counter: str, before: Callable[[],
     reads = ", ".join(names) if 0 < len(names) <= 4 else f"{len(names) or 'no'} artifacts"
     print(f"{counter} {stage}: reads {reads}; writes {target}", flush=True)
     labels: set[str] = set()
+    made_of: dict[str, str] = {}
     for key, name in used.items():
         made = artifacts.manifest(root / name)
         identity["inputs"][key] = f"{name} ({made['fingerprint'][:16]})"
         labels.update(made["labels"])
+        made_of |= dict.fromkeys(made["inputs"].values(), name)
+    _same_ancestors(stage, set(identity["inputs"].values()), made_of)
     if artifacts.up_to_date(target, identity, config.overwrite):
         made = artifacts.manifest(target)
         print(f"    skipped: complete since {made['finished']} with these settings and inputs", flush=True)
@@ -89,9 +93,9 @@ def run_stage(stage: str, config: DictConfig, counter: str, before: Callable[[],
         return function(output=output, **_paths(inputs, root), **given)
 
     if process() > 0:
-        artifacts.follow(target, identity, build if "trainer" in settings else None)
+        publishing.follow(target, identity, build if "trainer" in settings else None)
         return target
-    published = artifacts.publish(target, identity, settings, sorted(labels), config.overwrite, build)
+    published = publishing.publish(target, identity, settings, sorted(labels), config.overwrite, build)
     if published is None:
         print("    skipped: another task has built it meanwhile", flush=True)
     else:
@@ -100,6 +104,18 @@ def run_stage(stage: str, config: DictConfig, counter: str, before: Callable[[],
         warning = "".join(f"; {label}" for label in published["labels"])
         print(f"    done in {published['seconds']:,} s: {shown}{warning}", flush=True)
     return target
+
+
+def _same_ancestors(stage: str, used: set[str], made_of: Mapping[str, str]) -> None:
+    """Refuse inputs that were made of another version of one of the others, such as ratings of an earlier corpus."""
+    versions = {given.rsplit(" (", 1)[0]: given for given in used}
+    for given, name in made_of.items():
+        ancestor = given.rsplit(" (", 1)[0]
+        if versions.get(ancestor, given) != given:
+            raise StageError(
+                f"{stage}: {name} was made of {given}, and {versions[ancestor]} is there now: "
+                f"make {name} anew (add its stage to `stage=[...]`, with overwrite=true)"
+            )
 
 
 def process() -> int:
@@ -136,14 +152,38 @@ def _tracker(config: DictConfig, cell: Mapping[str, str]) -> Any:
     from hydra.utils import instantiate
 
     open_run = instantiate(OmegaConf.to_container(config.logger, resolve=True))
-    last = list(cell)[-1]
+    place = str(Path(config.paths.artifacts).resolve() / cell["evaluate"])
     return open_run(
         name=cell["select"].split("/")[-1],
-        run_id=hashlib.blake2b(cell[last].encode(), digest_size=8).hexdigest(),
+        run_id=hashlib.blake2b(place.encode(), digest_size=8).hexdigest(),
         folder=config.paths.artifacts,
         settings=OmegaConf.to_container(config, resolve=True),
         tags=[str(stage) for stage in config.stages],
     )
+
+
+def _used(cell: Mapping[str, str], root: Path) -> dict[str, str]:
+    """The artifacts of a cell that its evaluation goes back to: a uniform selection, say, reads no ratings."""
+    found, waiting = set(), [cell["evaluate"]]
+    while waiting:
+        name = waiting.pop()
+        if name not in found:
+            found.add(name)
+            waiting += [given.rsplit(" (", 1)[0] for given in artifacts.manifest(root / name)["inputs"].values()]
+    return {stage: name for stage, name in cell.items() if name in found}
+
+
+def _check_processes(config: DictConfig) -> None:
+    """Refuse several devices without a process for each: Lightning would start them itself, past the locks."""
+    devices = config.trainer.devices
+    wanted = devices * config.trainer.num_nodes if isinstance(devices, int) else 1
+    started = int(os.environ.get("WORLD_SIZE") or os.environ.get("SLURM_NTASKS") or 1)
+    if {"train_rater", "train_lm"} & config.stages.keys() and wanted not in {1, started}:
+        raise StageError(
+            f"trainer.devices={devices} on {config.trainer.num_nodes} node(s) need {wanted} processes, there are "
+            f"{started}: start with `torchrun --nproc-per-node {devices} run.py …`, through hydra/launcher=slurm_gpu, "
+            "or with trainer.devices=1"
+        )
 
 
 def runs_elsewhere() -> bool:
@@ -155,6 +195,7 @@ def _analyse(cells: list[dict[str, str]], config: DictConfig) -> None:
     """Compare cells, then print their table and where the report is."""
     from qurating.report import format_table
 
+    cells = [_used(cell, Path(config.paths.artifacts)) for cell in cells]
     names = sorted({cell["evaluate"] for cell in cells})
     if not config.artifacts.analyse:
         digest = hashlib.blake2b("\n".join(names).encode(), digest_size=4).hexdigest()
@@ -184,14 +225,10 @@ class Sweep(Callback):
             return
         try:
             files = sorted(Path(config.hydra.sweep.dir).glob("*/artifacts.json"), key=lambda f: int(f.parent.name))
-            cells = [{k: v for k, v in read_json(file).items() if k in _COMPARED} for file in files]
-            _analyse(cells, config)
+            _analyse([read_json(file) for file in files], config)
         except StageError as error:
             Sweep.failed = True
             print(f"\nError: {error}", flush=True)
         except Exception:
             Sweep.failed = True
             raise
-
-
-_COMPARED = frozenset(naming.STAGES) - {"analyse"}

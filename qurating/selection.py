@@ -205,7 +205,9 @@ def _budgets(
     lengths: npt.NDArray[np.int64], num_tokens: int, domains: npt.ArrayLike | None
 ) -> list[tuple[Indices, int]]:
     """(indices, budget) of each domain; raises ValueError if the budget is not to be had."""
-    available = int(lengths.sum())
+    if num_tokens != int(num_tokens):
+        raise ValueError(f"the budget must be a whole number of tokens, not {num_tokens}")
+    num_tokens, available = int(num_tokens), int(lengths.sum())
     if not 0 < num_tokens <= available:
         raise ValueError(f"the budget is {num_tokens:,} tokens, the corpus holds {available:,}")
     if domains is None:

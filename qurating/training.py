@@ -1,21 +1,20 @@
 """What both trainings share: steps, checkpoints that resume, metrics that survive an interruption."""
 
 import csv
+import functools
 import logging
-import os
-import re
 import warnings
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol
 
 import pytorch_lightning as pl
-from pytorch_lightning.callbacks import Callback, ModelCheckpoint, TQDMProgressBar
+from pytorch_lightning.callbacks import TQDMProgressBar
 from pytorch_lightning.loggers import CSVLogger
 from pytorch_lightning.plugins.environments import SLURMEnvironment
 
 from qurating import tracking
 from qurating.artifacts import StageError
+from qurating.checkpoints import Checkpoints, latest
 
 
 class _Bar(TQDMProgressBar):
@@ -45,9 +44,10 @@ class Data(Protocol):
 def fit(
     module: pl.LightningModule,
     data: Any,
-    trainer: Callable[..., pl.Trainer],
+    trainer: functools.partial[pl.Trainer],
     output: Path,
     *,
+    gradient_clip_norm: float | None,
     checkpoint_every_steps: int,
     name: str,
     validate_every_steps: int | None = None,
@@ -62,55 +62,49 @@ def fit(
         module: with its optimizer and schedule.
         data: a data module that is a `Data` too.
         trainer: makes the trainer, given what belongs to this training.
+        gradient_clip_norm: of all gradients together; None does not clip.
         checkpoint_every_steps: at least that often, in optimizer steps.
         name: in the tracker.
         validate_every_steps: where there is a validation set.
-        best_by: the metric whose highest value marks the checkpoint to return.
+        best_by: the metric whose highest value marks the weights to return.
 
     Of a distributed run all processes call this. Only the first is to write what comes after.
 
     Returns:
-        the best checkpoint by `best_by`, or None without it.
+        the file of the best weights by `best_by`, or None without it.
 
     Raises:
-        StageError: several devices, and no process for each (Lightning would start them anew, past the locks).
+        StageError: the trainer sets what belongs to this training.
     """
     folder = output / "checkpoints"
-    checkpoint, start = latest_checkpoint(folder)
+    checkpoint, start = latest(folder)
     if checkpoint:
         print(f"    going on from step {start:,} of {data.num_steps:,}", flush=True)
-    callbacks: list[Callback] = [
-        ModelCheckpoint(folder, filename="{step}", every_n_train_steps=checkpoint_every_steps),
-        _Bar(name),
-    ]
-    best = None
-    if best_by:
-        best = ModelCheckpoint(folder, filename="best", monitor=best_by, mode="max", enable_version_counter=False)
-        callbacks.append(best)
+    states = Checkpoints(folder, checkpoint_every_steps, validate_every_steps, best_by)
     local = CSVLogger(output, name="metrics", version=f"from_step_{start}", flush_logs_every_n_steps=1)
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
     with warnings.catch_warnings():
-        # of no concern here: workers for loaders that read a memory map, a folder that is there to be resumed from
+        # of no concern here: workers for loaders that read a memory map, and the like
         warnings.filterwarnings("ignore", message=".*does not have many workers.*")
-        warnings.filterwarnings("ignore", message=".*Checkpoint directory .* exists and is not empty.*")
         warnings.filterwarnings("ignore", message=".*LeafSpec.*")
         warnings.filterwarnings("ignore", message=".*`srun` command is available.*")
-        made = trainer(
-            max_epochs=1,
-            max_steps=data.num_steps,
-            callbacks=callbacks,
-            logger=[local, *tracking.loggers(name)],
+        ours = {
+            "max_epochs": 1,
+            "max_steps": data.num_steps,
+            "callbacks": [states, _Bar(name)],
+            "logger": [local, *tracking.loggers(name)],
             # submitit puts jobs back into the queue; two that do would do it twice
-            plugins=[SLURMEnvironment(auto_requeue=False)] if SLURMEnvironment.detect() else None,
-            use_distributed_sampler=False,
-            num_sanity_val_steps=0,
-            limit_val_batches=1.0 if validate_every_steps else 0,
-        )
-        if made.world_size > 1 and not ({"TORCHELASTIC_RUN_ID", "SLURM_NTASKS"} & os.environ.keys()):
-            raise StageError(
-                f"{made.world_size} devices need a process each: start with `torchrun --nproc-per-node "
-                f"{made.num_devices} run.py …`, through hydra/launcher=slurm_gpu, or set trainer.devices=1"
-            )
+            "plugins": [SLURMEnvironment(auto_requeue=False)] if SLURMEnvironment.detect() else None,
+            "gradient_clip_val": gradient_clip_norm,
+            "enable_checkpointing": False,  # of Lightning's own kind
+            "use_distributed_sampler": False,
+            "num_sanity_val_steps": 0,
+            "limit_val_batches": 1.0 if validate_every_steps else 0,
+        }
+        clash = sorted(trainer.keywords.keys() & (ours.keys() | {"accumulate_grad_batches", "val_check_interval"}))
+        if clash:
+            raise StageError(f"trainer.{clash[0]} is not for you to set: the training's own settings decide it")
+        made = trainer(**ours)
         made.accumulate_grad_batches = data.accumulation(made.world_size)
         if validate_every_steps:
             made.val_check_interval = validate_every_steps * made.accumulate_grad_batches
@@ -119,13 +113,7 @@ def fit(
         raise RuntimeError(f"training ended at step {made.global_step} of {data.num_steps}")
     if made.is_global_zero:
         _merge_metrics(output)
-    return Path(best.best_model_path) if best else None
-
-
-def latest_checkpoint(folder: Path) -> tuple[Path | None, int]:
-    """The checkpoint with the most steps, and how many; (None, 0) where there is none."""
-    steps = {file: int(found[1]) for file in folder.glob("*.ckpt") if (found := re.fullmatch(r"step=(\d+)", file.stem))}
-    return max(steps.items(), key=lambda item: item[1], default=(None, 0))
+    return folder / "best.pt" if best_by else None
 
 
 def _merge_metrics(output: Path) -> None:

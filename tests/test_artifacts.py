@@ -4,6 +4,7 @@ import json
 import multiprocessing
 import os
 import signal
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -11,8 +12,9 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from qurating import artifacts
-from qurating.artifacts import StageError, manifest, publish, read_json, up_to_date, write_json, write_table
+from qurating import artifacts, publishing
+from qurating.artifacts import StageError, manifest, read_json, up_to_date, write_json, write_table
+from qurating.publishing import follow, publish
 
 IDENTITY = {"stage": "rate", "inputs": {"corpus": "corpora/x (0123)"}, "config": {"max_tokens": 512, "seed": 1}}
 
@@ -191,3 +193,64 @@ def test_settings_that_change_no_result_are_not_compared() -> None:
     found = artifacts.without_runtime({"a": {"num_workers": 3, "b": 1}, "c": [{"devices": 2}]})
     assert found == {"a": {"b": 1}, "c": [{}]}
     assert artifacts.plain({"t": float("inf"), "p": Path("x")}) == {"t": "inf", "p": "x"}
+
+
+@pytest.mark.parametrize("window", ["hashing", "writing the manifest", "renaming"])
+def test_a_kill_during_publication_loses_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, window: str) -> None:
+    """What is built is not built again, and is not taken for something else."""
+    path = tmp_path / "k" / "x"
+
+    def killed(*_: Any, **__: Any) -> None:
+        raise KeyboardInterrupt
+
+    original = publishing.write_json
+    with monkeypatch.context() as patched:
+        if window == "hashing":
+            patched.setattr(publishing, "sha256", killed)
+        elif window == "renaming":
+            patched.setattr(publishing.os, "rename", killed)
+        else:
+            at_manifest = lambda file, value: (killed if file.name == "manifest.json" else original)(file, value)  # noqa: E731
+            patched.setattr(publishing, "write_json", at_manifest)
+        with pytest.raises(KeyboardInterrupt):
+            made(path)
+    assert not path.exists()
+    with pytest.raises(StageError, match="was begun otherwise"):
+        made(path, {**IDENTITY, "config": {"max_tokens": 1}})
+    made(path, build=None)
+    assert manifest(path)["counts"] == {"rows": 1}
+    assert manifest(path)["files"].keys() == {"part/a.txt"}
+
+
+def test_torn_files_of_a_killed_write_are_not_published(tmp_path: Path) -> None:
+    def torn(folder: Path) -> dict[str, Any]:
+        (folder / ".a.parquet.123.tmp").write_text("half")
+        return build(folder)
+
+    assert made(tmp_path / "k" / "x", build=torn)["files"].keys() == {"part/a.txt"}
+
+
+def test_followers_wait_take_part_and_hear_of_a_failure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SLURM_JOB_ID", "7")
+    path = tmp_path / "k" / "x"
+    joined: list[Path] = []
+    follower = threading.Thread(target=follow, args=(path, IDENTITY, joined.append))
+
+    def slowly(folder: Path) -> dict[str, Any]:
+        while not joined:
+            time.sleep(0.01)
+        return build(folder)
+
+    follower.start()
+    made(path, build=slowly)
+    follower.join(10)
+    assert not follower.is_alive()
+    assert joined == [path.with_name(".x.partial")]
+
+    def fails(_: Path) -> dict[str, Any]:
+        raise ValueError
+
+    with pytest.raises(ValueError):  # noqa: PT011
+        made(tmp_path / "k" / "y", build=fails)
+    with pytest.raises(StageError, match="the first process failed"):
+        follow(tmp_path / "k" / "y", IDENTITY, None)

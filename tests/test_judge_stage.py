@@ -32,6 +32,7 @@ from judge_fixtures import (
 from omegaconf import OmegaConf
 from tokenizers import Tokenizer
 
+from qurating import configuration
 from qurating.artifacts import StageError, read_json
 from qurating.pairs import _unranked, draw_pairs
 from qurating.prompts import Prompt, snippet
@@ -39,6 +40,7 @@ from qurating.stages.judge import judge
 
 
 def settings(choice: str = "simulated", **changes: Any) -> dict[str, Any]:
+    configuration.register_resolvers()
     given = OmegaConf.load(CONF / "judge" / f"{choice}.yaml")
     small: dict[str, Any] = {"num_pairs": 12, "max_snippet_tokens": 64, "max_retries": 0, "timeout_seconds": 20.0}
     if choice == "endpoint":

@@ -52,12 +52,30 @@ def test_a_change_goes_down_the_pipeline_and_spares_what_it_does_not_touch() -> 
     found = changed("judge.num_pairs=10")
     assert found == {
         "judge": "judgments/simulated,num_pairs=10",
-        "train_rater": "models/rater-tiny-by-simulated,num_pairs=10",
-        "rate": "ratings/rater-tiny-by-simulated,num_pairs=10",
+        "train_rater": "models/rater-tiny-by-simulated,judge.num_pairs=10",
+        "rate": "ratings/rater-tiny-by-simulated,judge.num_pairs=10",
     }  # a uniform selection reads no ratings
     found = changed("judge.num_pairs=10", "selection=top_k")
-    assert found["select"] == "subsets/select_400K_tokens_by-educational_value-top_k,num_pairs=10"
-    assert found["train_lm"] == "models/lm-tiny-select_400K_tokens_by-educational_value-top_k,num_pairs=10"
+    assert found["select"] == "subsets/select_400K_tokens_by-educational_value-top_k,judge.num_pairs=10"
+    assert found["train_lm"] == "models/lm-tiny-select_400K_tokens_by-educational_value-top_k,judge.num_pairs=10"
+
+
+def test_settings_of_one_key_are_told_apart() -> None:
+    """The same last key in two places is two settings."""
+    raters = changed("rater.optimizer.lr=0.1")
+    assert raters["train_rater"].endswith("simulated,lr=0.1")
+    names = changed("rater.optimizer.lr=0.1", "selection=top_k")
+    assert names["train_lm"].endswith("top_k,rater.lr=0.1")
+    one, other = (changed(f"criteria.{c}.question=Which?")["judge"] for c in ("writing_style", "facts_and_trivia"))
+    assert one == "judgments/simulated,writing_style.question=Which_"
+    assert one != other
+
+
+def test_values_beside_a_mandatory_one_are_appended_too() -> None:
+    found = changed("corpus=jsonl", "corpus.heldout_fraction=0.3", "corpus.paths=/data/wiki.jsonl")
+    assert found["prepare_corpus"] == "corpora/wiki,heldout_fraction=0.3"
+    judged = changed("judge=endpoint", "judge.method=votes", "judge.model=m", "judge.base_url=http://127.0.0.1:1")
+    assert judged["judge"] == "judgments/m,method=votes"
 
 
 def test_names_do_not_depend_on_the_order_of_overrides() -> None:

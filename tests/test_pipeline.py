@@ -73,6 +73,27 @@ def test_the_budget_is_met_by_every_method(finished: tuple[Path, str]) -> None:
             assert 30_000 <= manifest["counts"]["tokens"] < 30_000 + 7 * 256  # one sequence a domain crosses
 
 
+def test_the_report_leaves_out_what_a_method_did_not_use(finished: tuple[Path, str]) -> None:
+    (analysis,) = [m for name, m in manifests(finished[0]).items() if name.startswith("analyses/")]
+    cells: dict[str, set[str]] = {key.split(".")[1]: set() for key in analysis["inputs"]}
+    for key in analysis["inputs"]:
+        cells[key.split(".")[1]].add(key.split(".")[2])
+    assert cells["1"] - cells["0"] == {"judge", "train_rater", "rate"}  # top-k reads ratings, uniform does not
+
+
+def test_inputs_of_another_version_of_the_corpus_are_refused(finished: tuple[Path, str], tmp_path: Path) -> None:
+    copy = tmp_path / "artifacts"
+    shutil.copytree(finished[0], copy)
+    (corpus,) = copy.glob("corpora/[!.]*")
+    manifest = json.loads((corpus / "manifest.json").read_text(encoding="utf-8"))
+    (corpus / "manifest.json").write_text(json.dumps(manifest | {"fingerprint": "0" * 64}), encoding="utf-8")
+    arguments = ["hydra.mode=RUN", "stage=[order]", "artifacts.order=orders/mine"]
+    found = subprocess.run(command(copy, *arguments), capture_output=True, text=True, timeout=100, cwd=ROOT)
+    assert found.returncode == 1
+    assert "was made of corpora/embedded" in found.stderr
+    assert "overwrite=true" in found.stderr
+
+
 def test_nothing_held_out_is_selected(finished: tuple[Path, str]) -> None:
     import pyarrow.parquet as pq
 

@@ -12,10 +12,12 @@ import torch
 from torch import Tensor
 from transformers import get_cosine_with_min_lr_schedule_with_warmup
 
+from qurating.artifacts import StageError
+from qurating.checkpoints import latest
 from qurating.datamodules.tokens import TokenBlocks
 from qurating.models import networks
 from qurating.models.language_model import LanguageModel
-from qurating.training import fit, latest_checkpoint
+from qurating.training import fit
 
 TRAINER = functools.partial(
     pl.Trainer,
@@ -24,7 +26,6 @@ TRAINER = functools.partial(
     enable_model_summary=False,
     enable_progress_bar=True,
     log_every_n_steps=1,
-    gradient_clip_val=1.0,
 )
 
 
@@ -66,11 +67,13 @@ def order(tmp_path: Path) -> Path:
     return folder
 
 
-def train(order: Path, output: Path, micro_batch_size: int = 2, fail_at: int | None = None) -> Watched:
+def train(
+    order: Path, output: Path, micro_batch_size: int = 2, fail_at: int | None = None, every_steps: int = 1
+) -> Watched:
     model = a_model()
     model.fail_at = fail_at
     data = TokenBlocks(order, sequence_length=8, batch_size_sequences=4, micro_batch_size=micro_batch_size)
-    fit(model, data, TRAINER, output, checkpoint_every_steps=1, name="test")
+    fit(model, data, TRAINER, output, gradient_clip_norm=1.0, checkpoint_every_steps=every_steps, name="test")
     return model
 
 
@@ -103,6 +106,35 @@ def test_an_interrupted_training_ends_with_the_same_weights(order: Path, tmp_pat
     assert rows(tmp_path / "cut") == rows(tmp_path / "whole")
 
 
+@pytest.mark.parametrize(("before", "after"), [(4, 1), (2, 4), (1, 2)])
+def test_a_training_resumes_with_another_micro_batch(order: Path, tmp_path: Path, before: int, after: int) -> None:
+    whole = train(order, tmp_path / "whole", micro_batch_size=after)
+    with pytest.raises(RuntimeError, match="pulled the plug"):
+        train(order, tmp_path / "cut", micro_batch_size=before, fail_at=2 * (4 // before))
+    resumed = train(order, tmp_path / "cut", micro_batch_size=after)
+    assert len(resumed.seen) == 4 // after  # the last step alone
+    assert torch.allclose(weights(resumed), weights(whole), atol=1e-5)
+
+
+def test_a_training_shorter_than_a_checkpoint_ends_well(order: Path, tmp_path: Path) -> None:
+    assert torch.equal(
+        weights(train(order, tmp_path / "one", every_steps=100)), weights(train(order, tmp_path / "two", every_steps=1))
+    )
+
+
+def test_settings_of_the_trainer_that_belong_to_the_training_are_refused(order: Path, tmp_path: Path) -> None:
+    data = TokenBlocks(order, sequence_length=8, batch_size_sequences=4, micro_batch_size=2)
+    trainer = functools.partial(TRAINER, max_steps=3)
+    with pytest.raises(StageError, match=r"trainer\.max_steps is not for you"):
+        fit(a_model(), data, trainer, tmp_path, gradient_clip_norm=1.0, checkpoint_every_steps=1, name="test")
+
+
+def test_the_end_of_text_is_learned() -> None:
+    embedding = a_model().network.get_input_embeddings()
+    assert embedding.padding_idx is None
+    assert embedding.weight[0].abs().sum() > 0
+
+
 def test_gradients_do_not_depend_on_the_micro_batch(order: Path, tmp_path: Path) -> None:
     one = train(order, tmp_path / "one", micro_batch_size=1)
     four = train(order, tmp_path / "four", micro_batch_size=4)
@@ -118,10 +150,10 @@ def test_a_batch_that_devices_cannot_share_is_refused(order: Path) -> None:
 
 
 def test_the_latest_checkpoint_is_the_one_with_most_steps(tmp_path: Path) -> None:
-    assert latest_checkpoint(tmp_path) == (None, 0)
+    assert latest(tmp_path) == (None, 0)
     for name in ("step=5.ckpt", "step=20.ckpt", "best.ckpt"):
         (tmp_path / name).touch()
-    assert latest_checkpoint(tmp_path) == (tmp_path / "step=20.ckpt", 20)
+    assert latest(tmp_path) == (tmp_path / "step=20.ckpt", 20)
 
 
 def test_an_unknown_setting_of_the_network_is_refused() -> None:

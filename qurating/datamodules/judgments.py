@@ -14,6 +14,8 @@ from transformers import PreTrainedTokenizerBase
 from qurating import bradley_terry
 from qurating.artifacts import StageError, seed_for
 
+_MAX_MORE_TOKENS = 16
+
 
 class Judgments(pl.LightningDataModule):
     """Pairs of texts with soft preferences, split into training and validation by pair.
@@ -56,7 +58,8 @@ class Judgments(pl.LightningDataModule):
         self.micro_batch_size = micro_batch_size
         self.num_epochs = num_epochs
         self.seed = seed
-        self.pad_token_id = int(tokenizer.pad_token_id or tokenizer.eos_token_id or 0)
+        # what the network takes for padding, see models/networks.py
+        self.pad_token_id = int(tokenizer.eos_token_id)
         file = judgments / "judgments.parquet"
         absent = [c for c in criteria if f"{c}_average" not in pq.read_schema(file).names]
         if absent:
@@ -72,17 +75,17 @@ class Judgments(pl.LightningDataModule):
         texts = [text for pair in pairs for text in pair]
         self.texts = tokenizer(texts, add_special_tokens=False, verbose=False)["input_ids"]
         longest = max(map(len, self.texts), default=0)
-        if longest > max_tokens:
+        # a snippet that was cut between tokens can come to a few more when it is read again by itself
+        if longest > max_tokens + _MAX_MORE_TOKENS:
             raise StageError(
                 f"a judged text has {longest} tokens, the rater takes {max_tokens}: raise rater.max_tokens"
             )
         order = np.random.default_rng(seed_for(seed, "validation")).permutation(len(pairs))
         usable = order[(~torch.isnan(self.preference)).any(dim=1).numpy()[order]]
         num_validation = round(validation_fraction * len(order))
-        held_out = np.zeros(len(pairs), dtype=bool)
-        held_out[order[:num_validation]] = True
-        self.training = usable[~held_out[usable]]
-        self.validation = usable[held_out[usable]]
+        self.held_out = order[:num_validation]
+        self.training = usable[~np.isin(usable, self.held_out)]
+        self.validation = usable[np.isin(usable, self.held_out)]
         if len(self.training) < 1 or len(self.validation) < 1:
             raise StageError(
                 f"{file}: {len(usable)} of {len(pairs)} pairs are confident (|2p − 1| ≥ {minimum_confidence}), "
@@ -122,13 +125,12 @@ class Judgments(pl.LightningDataModule):
         return PairLoader(self, self.trainer)
 
     def val_dataloader(self) -> DataLoader:
-        return DataLoader(self.validation_batches(), batch_size=None)  # type: ignore[arg-type]
+        return DataLoader(self.batches(self.validation), batch_size=None)  # type: ignore[arg-type]
 
-    def validation_batches(self) -> list[dict[str, Tensor]]:
-        return [
-            self.batch(self.validation[start : start + self.micro_batch_size])
-            for start in range(0, len(self.validation), self.micro_batch_size)
-        ]
+    def batches(self, indices: np.ndarray) -> list[dict[str, Tensor]]:
+        """These pairs, in batches of one forward pass."""
+        starts = range(0, len(indices), self.micro_batch_size)
+        return [self.batch(indices[start : start + self.micro_batch_size]) for start in starts]
 
 
 class PairLoader:

@@ -3,7 +3,14 @@
 from typing import Any
 
 import torch
-from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSequenceClassification, PreTrainedModel
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
 
 
 def language_model(model_type: str, *, vocabulary_size: int, eos_token_id: int, **settings: Any) -> PreTrainedModel:
@@ -19,33 +26,35 @@ def language_model(model_type: str, *, vocabulary_size: int, eos_token_id: int, 
     """
     config = _config(model_type, settings)
     config.vocab_size = vocabulary_size
-    config.bos_token_id = config.eos_token_id = config.pad_token_id = eos_token_id
+    config.bos_token_id = config.eos_token_id = eos_token_id
+    # a padding token's embedding is zero and never trained; the end of text is a token like any other
+    config.pad_token_id = None
     return AutoModelForCausalLM.from_config(config, dtype=torch.float32)
 
 
 def rater(
-    model_type: str, *, vocabulary_size: int, eos_token_id: int, criteria: list[str], **settings: Any
+    model_type: str, *, tokenizer: PreTrainedTokenizerBase, criteria: list[str], **settings: Any
 ) -> PreTrainedModel:
     """A sequence classifier with random weights and one output a criterion, in float32; see `language_model`."""
     config = _config(model_type, settings)
-    config.vocab_size = vocabulary_size
-    return AutoModelForSequenceClassification.from_config(_rating(config, eos_token_id, criteria), dtype=torch.float32)
+    config.vocab_size = len(tokenizer)
+    return AutoModelForSequenceClassification.from_config(_rating(config, tokenizer, criteria), dtype=torch.float32)
 
 
-def pretrained_rater(
-    name_or_path: str, *, vocabulary_size: int, eos_token_id: int, criteria: list[str]
-) -> PreTrainedModel:
+def pretrained_rater(name_or_path: str, *, tokenizer: PreTrainedTokenizerBase, criteria: list[str]) -> PreTrainedModel:
     """A pre-trained network under a new head with one output a criterion, in float32.
 
     Raises:
-        ValueError: the corpus' tokenizer has ids that the network does not know.
+        ValueError: the corpus' tokenizer gives a token another id than the network's own does.
     """
-    config = _rating(AutoConfig.from_pretrained(name_or_path), eos_token_id, criteria)
-    if config.vocab_size < vocabulary_size:
+    known = AutoTokenizer.from_pretrained(name_or_path).get_vocab()
+    strange = [token for token, index in tokenizer.get_vocab().items() if known.get(token) != index]
+    if strange:
         raise ValueError(
-            f"{name_or_path} knows {config.vocab_size} tokens, the corpus' tokenizer has {vocabulary_size}: "
-            "set corpus.tokenizer to the tokenizer of the network"
+            f"{name_or_path} was trained with another tokenizer ({len(strange):,} tokens differ, such as "
+            f"{strange[0]!r}): set corpus.tokenizer={name_or_path}"
         )
+    config = _rating(AutoConfig.from_pretrained(name_or_path), tokenizer, criteria)
     return AutoModelForSequenceClassification.from_pretrained(name_or_path, config=config, dtype=torch.float32)
 
 
@@ -57,8 +66,9 @@ def _config(model_type: str, settings: dict[str, Any]) -> Any:
     return AutoConfig.for_model(model_type, **settings)
 
 
-def _rating(config: Any, eos_token_id: int, criteria: list[str]) -> Any:
-    config.bos_token_id = config.eos_token_id = config.pad_token_id = eos_token_id
+def _rating(config: Any, tokenizer: PreTrainedTokenizerBase, criteria: list[str]) -> Any:
+    # rated text holds no end-of-text token: it serves as padding, and so marks each text's last token
+    config.bos_token_id = config.eos_token_id = config.pad_token_id = tokenizer.eos_token_id
     config.id2label = dict(enumerate(criteria))
     config.label2id = {name: index for index, name in enumerate(criteria)}
     return config

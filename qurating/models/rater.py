@@ -46,7 +46,7 @@ class Rater(pl.LightningModule):
         """Ratings (texts, criteria) of right-padded texts (texts, tokens)."""
         return self.network(input_ids=input_ids, attention_mask=attention_mask, use_cache=False).logits
 
-    def _scores(self, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+    def scores(self, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
         """Ratings of both texts of each pair, (pairs, criteria) each: the batch holds all A texts, then all B."""
         scores = self(batch["input_ids"], batch["attention_mask"])
         return tuple(scores.chunk(2))
@@ -54,12 +54,12 @@ class Rater(pl.LightningModule):
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
         # one stream of random numbers a step: an interrupted run goes on with the very same
         torch.manual_seed(self.seed + batch_idx)
-        loss = bradley_terry.loss(*self._scores(batch), batch["preference"])
+        loss = bradley_terry.loss(*self.scores(batch), batch["preference"])
         self.log("train/loss", loss, on_step=True, batch_size=len(batch["preference"]))
         return batch["weight"] * loss
 
     def validation_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
-        scores_a, scores_b = self._scores(batch)
+        scores_a, scores_b = self.scores(batch)
         loss = bradley_terry.loss(scores_a, scores_b, batch["preference"])
         self.log("validation/loss", loss, sync_dist=True, batch_size=len(scores_a))
         self._agreements.append(bradley_terry.agreement(scores_a, scores_b, batch["preference"]))

@@ -72,7 +72,10 @@ def order(
     )
     for number, file in enumerate(tqdm(files, desc="tokens in order", unit="shard", mininterval=0.5)):
         mine = np.flatnonzero(shard == number)
-        sequences = pq.read_table(file, columns=["input_ids"])["input_ids"].take(pa.array(row[mine]))
+        rows = pq.read_table(file, columns=["id", "input_ids"]).take(pa.array(row[mine]))
+        if not np.array_equal(rows["id"].to_numpy(), ids[mine]):
+            raise StageError(f"{subset} was selected from another corpus than {corpus}: {file.name} holds other ids")
+        sequences = rows["input_ids"]
         for position, sequence in zip(offset_of[mine], sequences, strict=True):
             values = sequence.values.to_numpy()
             stream[position : position + len(values)] = values

@@ -31,13 +31,15 @@ def rate(
         accelerator: auto, cpu or gpu.
 
     Raises:
-        StageError: the rater's vocabulary is smaller than the corpus' tokenizer's.
+        StageError: the rater was trained with another tokenizer; or a GPU is asked for, and there is none.
     """
+    if accelerator == "gpu" and not torch.cuda.is_available():
+        raise StageError("accelerator=gpu, and torch finds no CUDA device: set trainer.accelerator=auto or cpu")
     device = torch.device("cuda" if accelerator != "cpu" and torch.cuda.is_available() else "cpu")
     network = AutoModelForSequenceClassification.from_pretrained(rater, dtype=torch.float32).to(device).eval()
     tokenizer = AutoTokenizer.from_pretrained(corpus / "tokenizer")
-    if network.config.vocab_size < len(tokenizer):
-        raise StageError(f"{rater} knows {network.config.vocab_size} tokens, the corpus has ids up to {len(tokenizer)}")
+    if AutoTokenizer.from_pretrained(rater).get_vocab() != tokenizer.get_vocab():
+        raise StageError(f"{rater} was trained with another tokenizer than {corpus}'s: its ratings would mean nothing")
     criteria = read_json(rater / "criteria.json")
     files = row_files(corpus / "train")
     num_sequences = num_tokens = 0

@@ -1,5 +1,6 @@
 """Train a language model from scratch on a subset, in its order, and write it as a Hugging Face folder."""
 
+import functools
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -23,7 +24,7 @@ def train_lm(
     network: Callable[..., PreTrainedModel],
     optimizer: Callable[..., Any],
     schedule: Callable[..., Any],
-    trainer: Callable[..., pl.Trainer],
+    trainer: functools.partial[pl.Trainer],
     warmup_fraction: float,
     gradient_clip_norm: float | None,
     sequence_length: int,
@@ -32,7 +33,7 @@ def train_lm(
     checkpoint_every_steps: int,
     seed: int,
 ) -> dict[str, Any]:
-    """One pass over the tokens of `order`; writes the network, its tokenizer, `metrics.csv` and the last checkpoint.
+    """One pass over the tokens of `order`; writes the network, its tokenizer, and `metrics.csv`.
 
     Args:
         corpus: whose tokenizer belongs to the tokens.
@@ -49,8 +50,9 @@ def train_lm(
     fit(
         module,
         data,
-        lambda **given: trainer(gradient_clip_val=gradient_clip_norm, **given),
+        trainer,
         output,
+        gradient_clip_norm=gradient_clip_norm,
         checkpoint_every_steps=checkpoint_every_steps,
         name="lm",
     )
@@ -58,6 +60,6 @@ def train_lm(
         return {}
     made.save_pretrained(output)
     tokenizer.save_pretrained(output)
-    shutil.rmtree(output / "checkpoints")
+    shutil.rmtree(output / "checkpoints", ignore_errors=True)
     shutil.rmtree(output / "metrics")
     return {"tokens": len(data.tokens), "steps": data.num_steps, "parameters": made.num_parameters()}

@@ -1,5 +1,6 @@
 """Train a rater on judgments, and write it as a Hugging Face folder."""
 
+import functools
 import shutil
 from collections import defaultdict
 from collections.abc import Callable
@@ -9,10 +10,11 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 from torch import Tensor
-from transformers import AutoTokenizer, PreTrainedModel
+from tqdm import tqdm
+from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from qurating import bradley_terry
-from qurating.artifacts import seed_for, write_json
+from qurating.artifacts import StageError, seed_for, write_json
 from qurating.datamodules.judgments import Judgments
 from qurating.models.rater import Rater
 from qurating.training import fit
@@ -27,7 +29,7 @@ def train_rater(
     network: Callable[..., PreTrainedModel],
     optimizer: Callable[..., Any],
     schedule: Callable[..., Any],
-    trainer: Callable[..., pl.Trainer],
+    trainer: functools.partial[pl.Trainer],
     warmup_fraction: float,
     gradient_clip_norm: float | None,
     batch_size_pairs: int,
@@ -65,13 +67,14 @@ def train_rater(
         seed_for(seed, "train_rater", "pairs"),
     )
     torch.manual_seed(seed_for(seed, "train_rater", "weights"))
-    made = network(vocabulary_size=len(tokenizer), eos_token_id=tokenizer.eos_token_id, criteria=list(criteria))
+    made = _network(network, tokenizer, list(criteria))
     module = Rater(made, criteria, optimizer, schedule, warmup_fraction, seed_for(seed, "train_rater", "dropout") >> 32)
     best = fit(
         module,
         data,
-        lambda **given: trainer(gradient_clip_val=gradient_clip_norm, **given),
+        trainer,
         output,
+        gradient_clip_norm=gradient_clip_norm,
         checkpoint_every_steps=checkpoint_every_steps,
         name="rater",
         validate_every_steps=data.steps_per_epoch,
@@ -80,13 +83,13 @@ def train_rater(
     if not module.trainer.is_global_zero:
         return {}
     assert best is not None
-    module.load_state_dict(torch.load(best, map_location="cpu", weights_only=True)["state_dict"])
+    module.load_state_dict(torch.load(best, map_location="cpu", weights_only=True))
     report = validation_report(module, data, list(criteria))
     write_json(output / "validation.json", report)
     write_json(output / "criteria.json", list(criteria))
     made.save_pretrained(output)
     tokenizer.save_pretrained(output)
-    shutil.rmtree(output / "checkpoints")
+    shutil.rmtree(output / "checkpoints", ignore_errors=True)
     shutil.rmtree(output / "metrics")
     return {
         "training_pairs": len(data.training),
@@ -96,17 +99,27 @@ def train_rater(
     }
 
 
+def _network(
+    network: Callable[..., PreTrainedModel], tokenizer: PreTrainedTokenizerBase, criteria: list[str]
+) -> PreTrainedModel:
+    try:
+        return network(tokenizer=tokenizer, criteria=criteria)
+    except ValueError as error:
+        raise StageError(str(error)) from error
+
+
 @torch.inference_mode()
 def validation_report(module: Rater, data: Judgments, criteria: list[str]) -> dict[str, Any]:
     """Accuracy on the validation pairs, each with the number of pairs: by criterion (confident pairs), by confidence
-    (every judged pair, confident or not, of the pairs that were held out) and by domain (pairs within one domain)."""
-    module.eval().to(module.device)
-    scores_a, scores_b = zip(
-        *(module._scores({k: v.to(module.device) for k, v in batch.items()}) for batch in data.validation_batches()),
-        strict=True,
-    )
-    rows = torch.from_numpy(data.validation)
-    a, b = torch.cat(scores_a).cpu(), torch.cat(scores_b).cpu()
+    (every pair that was held out, confident or not) and by domain (confident pairs within one domain)."""
+    # Lightning has moved the module back to the CPU
+    device = module.trainer.strategy.root_device
+    module.eval().to(device)
+    pairs = []
+    for batch in tqdm(data.batches(data.held_out), desc="validate", unit="batch", mininterval=0.5):
+        pairs.append([scores.cpu() for scores in module.scores({k: v.to(device) for k, v in batch.items()})])
+    a, b = (torch.cat(scores) for scores in zip(*pairs, strict=True))
+    rows = torch.from_numpy(data.held_out)
     confident = bradley_terry.agreement(a, b, data.preference[rows])
     judged = bradley_terry.agreement(a, b, data.judged[rows])
     margin = (2 * data.judged[rows] - 1).abs()
@@ -115,7 +128,7 @@ def validation_report(module: Rater, data: Judgments, criteria: list[str]) -> di
         for low in (0.0, 0.25, 0.5, 0.75)
     }
     by_domain: dict[str, list[Tensor]] = defaultdict(list)
-    for row, index in enumerate(data.validation):
+    for row, index in enumerate(data.held_out):
         first, second = data.domains[index]
         if first == second:
             by_domain[first].append(confident[row])

@@ -1,0 +1,78 @@
+"""Checkpoints from which a training goes on as if it had never stopped, and the best weights so far."""
+
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.callbacks import Callback
+
+from qurating.artifacts import read_json, write_json
+
+
+class Checkpoints(Callback):
+    """Keeps `step=<n>.ckpt`, the last state of the training, and `best.pt`, the weights that validated best.
+
+    A state is written after the validation of its step, where there is one, so that no validation is lost between the
+    two. All processes of a distributed training call this; the first one writes.
+
+    Args:
+        folder: of this training alone.
+        every_steps: a state at least that often, in optimizer steps.
+        validate_every_steps: when there is a validation, if ever.
+        best_by: the metric of which the highest value is best (the first to reach it, on a tie).
+    """
+
+    def __init__(self, folder: Path, every_steps: int, validate_every_steps: int | None, best_by: str | None) -> None:
+        self.folder = folder
+        self.every_steps = every_steps
+        self.validate_every_steps = validate_every_steps
+        self.best_by = best_by
+        self.saved_step = latest(folder)[1]
+
+    def on_train_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
+        step = trainer.global_step
+        validates = bool(self.validate_every_steps) and step % int(self.validate_every_steps or 1) == 0
+        if step > self.saved_step and not validates and step - self.saved_step >= self.every_steps:
+            self._save(trainer)
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if self.best_by and trainer.is_global_zero:
+            value = float(trainer.callback_metrics[self.best_by])
+            record = self.folder / "best.json"
+            best = read_json(record)["value"] if record.is_file() else float("-inf")
+            if value > best:
+                self.folder.mkdir(exist_ok=True)
+                torch.save(pl_module.state_dict(), self.folder / "best.tmp")
+                os.replace(self.folder / "best.tmp", self.folder / "best.pt")
+                write_json(record, {"value": value, "step": trainer.global_step})
+        self._save(trainer)
+
+    def on_save_checkpoint(self, trainer: pl.Trainer, _: Any, checkpoint: dict[str, Any]) -> None:
+        checkpoint["passes_per_step"] = trainer.accumulate_grad_batches
+
+    def on_load_checkpoint(self, trainer: pl.Trainer, _: Any, checkpoint: dict[str, Any]) -> None:
+        """Lightning counts forward passes: recount where a step takes more or fewer of them than it did."""
+        then, now = checkpoint["passes_per_step"], trainer.accumulate_grad_batches
+        progress = checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"]
+        for counts in (progress["total"], progress["current"]):
+            for key, number in counts.items():
+                counts[key] = number * now // then
+
+    def _save(self, trainer: pl.Trainer) -> None:
+        self.saved_step = trainer.global_step
+        target = self.folder / f"step={self.saved_step}.ckpt"
+        trainer.save_checkpoint(target.with_suffix(".tmp"))
+        if trainer.is_global_zero:
+            os.replace(target.with_suffix(".tmp"), target)
+            for file in self.folder.glob("step=*.ckpt"):
+                if file != target:
+                    file.unlink()
+
+
+def latest(folder: Path) -> tuple[Path | None, int]:
+    """The checkpoint with the most steps, and how many; (None, 0) where there is none."""
+    steps = {file: int(found[1]) for file in folder.glob("*.ckpt") if (found := re.fullmatch(r"step=(\d+)", file.stem))}
+    return max(steps.items(), key=lambda item: item[1], default=(None, 0))
