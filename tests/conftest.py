@@ -4,10 +4,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import torch
 from hydra import initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 
 from qurating import configuration
+
+# the machine has few cores, and many small tests: threads would only get in each other's way
+torch.set_num_threads(1)
 
 ROOT = Path(__file__).parent.parent
 

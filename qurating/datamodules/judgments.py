@@ -59,6 +59,8 @@ class Judgments(pl.LightningDataModule):
         self.num_epochs = num_epochs
         self.seed = seed
         # what the network takes for padding, see models/networks.py
+        if tokenizer.eos_token_id is None:
+            raise StageError("the corpus' tokenizer has no end-of-text token, which pads the texts of a batch")
         self.pad_token_id = int(tokenizer.eos_token_id)
         file = judgments / "judgments.parquet"
         absent = [c for c in criteria if f"{c}_average" not in pq.read_schema(file).names]
