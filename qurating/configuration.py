@@ -1,6 +1,7 @@
 """The config's resolvers, and the checks that refuse a bad one before anything is loaded."""
 
 import ast
+import contextlib
 import difflib
 import functools
 import hashlib
@@ -86,6 +87,10 @@ def check(config: DictConfig, names: Mapping[str, str]) -> None:
     missing = sorted(key for key, value in leaves(OmegaConf.to_container(config)).items() if value == "???")
     if missing:
         raise StageError("not set yet: " + ", ".join(f"{key}=…" for key in missing))
+    for key in ("seed", "num_tokens"):
+        value = config[key]
+        if isinstance(value, bool | str) or value != int(value) or (key == "num_tokens" and value < 1):
+            raise StageError(f"{key} is a whole number{' of at least 1' if key == 'num_tokens' else ''}, not {value!r}")
     if config.criterion.name not in config.criteria:
         name = config.criterion.name
         raise StageError(
@@ -139,13 +144,14 @@ def explain(overrides: Sequence[str]) -> list[str]:
         parsed = OverridesParser.create().parse_overrides([o for o in overrides if not o.startswith("-")])
     except HydraException:
         return []
-    config: DictConfig | None = None
-    for choices in ([o.input_line for o in parsed if o.is_sweep_override() is False and "." not in o.key_or_group], []):
-        try:
-            config = compose("config", [str(choice) for choice in choices])
-            break
-        except (HydraException, OmegaConfBaseException):
-            continue
+    config, chosen = compose("config"), list[str]()
+    for override in parsed:
+        # the choices that compose: what a group holds depends on them
+        choice = override.input_line or ""
+        if "." not in override.key_or_group and not override.is_sweep_override():
+            with contextlib.suppress(HydraException, OmegaConfBaseException):
+                config = compose("config", [*chosen, choice])
+                chosen.append(choice)
     lines = []
     for override in parsed:
         options = {file.stem for file in (ROOT / "conf" / override.key_or_group).glob("*.yaml")}
@@ -159,7 +165,7 @@ def explain(overrides: Sequence[str]) -> list[str]:
         for part in override.key_or_group.split("@")[0].replace("/", ".").split("."):
             if not OmegaConf.is_dict(node) or override.is_add() or part == "hydra":
                 break
-            if part not in node:
+            if part not in node.keys():  # noqa: SIM118  (`in node` is false for a value that is not set yet)
                 there = {str(key) for key in node}
                 lines.append(f"There is no {part!r}{f' in {walked}' if walked else ''}; {_there_are(part, there)}.")
                 break

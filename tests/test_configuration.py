@@ -126,6 +126,10 @@ def test_the_papers_language_model_has_1_3_billion_parameters() -> None:
         (["+colour=red"], "there is no setting 'colour'; there are"),
         (["+stages.select.temprature=1"], r"stages.select has no setting 'temprature'; there are.*by_domain"),
         (["corpus=jsonl"], r"not set yet: corpus.paths=…"),
+        (["seed=abc"], "seed is a whole number, not 'abc'"),
+        (["num_tokens=-5"], "num_tokens is a whole number of at least 1, not -5"),
+        (["judge.base_url=http://user:key@127.0.0.1/v1"], "judge.base_url holds a user or a key"),
+        (["judge.max_snippet_tokens=4096"], "is more than the rater reads"),
         (["judge=endpoint"], r"not set yet: judge.base_url=…, judge.model=…"),
         (["+artifacts.slect=x"], r"artifacts.slect: there are.*did you mean 'select'"),
         (["~criterion@criteria.writing_style", "criterion=writing_style"], r"add it with \+criterion@criteria.writing"),
@@ -144,6 +148,10 @@ def test_a_key_that_does_not_exist_is_explained() -> None:
         "ratings, rule, temperature (did you mean 'temperature'?)."
     ]
     assert "did you mean 'rater'" in configuration.explain(["raterr.max_tokens=2"])[0]
+    # what one choice makes unknown does not spoil what another makes known
+    explained = configuration.explain(["corpus=jsonl", "selection=topk", "corpus.paths=x", "corpus.pats=x"])
+    assert len(explained) == 1
+    assert "did you mean 'paths'" in explained[0]
     assert configuration.explain(["seed=1", "+trainer.max_time=x", "hydra/launcher=slurm"]) == []
 
 
