@@ -89,7 +89,9 @@ class _Fields:
     def refuse(self, source: str, row: int, reason: str, unit: str) -> None:
         """Note a bad row, or stop at it."""
         if self.on_bad_row == "stop":
-            raise StageError(f"{source}, {unit} {row}: {reason}\n  Mend it, or leave such rows out: on_bad_row=skip")
+            raise StageError(
+                f"{source}, {unit} {row}: {reason}\n  Mend it, or leave such rows out: corpus.on_bad_row=skip"
+            )
         self.bad_rows.append(BadRow(source, row, reason))
 
 

@@ -42,5 +42,5 @@ class SeenIds:
             name = ids[int(is_repeated.argmax())]
             raise StageError(
                 f"two documents have the id {name!r}: ids tell documents apart. Leave out the second, name another "
-                "id_field, or set id_field=null to number them by file and line"
+                "id_field, or set corpus.id_field=null to number them by file and line"
             )

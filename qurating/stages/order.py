@@ -51,6 +51,9 @@ def order(
         raise StageError(f"ordering by {method!r} needs ratings: set ordering.criterion and ordering.ratings")
     else:
         scores = _scores(files, ratings, criterion, shard, row)
+        bad = np.flatnonzero(~np.isfinite(scores))
+        if len(bad):
+            raise StageError(f"{ratings}: {len(bad):,} ratings are NaN or infinite, the first of id {ids[bad[0]]}")
         if method == "sorting":
             permutation = ordering.sort(scores, ids, descending)
         elif method == "folding":
