@@ -12,7 +12,6 @@ Settings are key=value, as in seed=1 num_tokens=200_000 model.optimizer.lr=0.001
 Groups are group=choice (an experiment is added: +experiment=...; stage takes a list):
 """
 
-import errno
 import os
 import sys
 import warnings
@@ -38,14 +37,23 @@ def main(config: DictConfig) -> None:
 
     try:
         pipeline.run(config)
-    except (StageError, OSError) as error:
-        if isinstance(error, OSError) and error.errno != errno.ENOSPC:
-            raise
-        if pipeline.runs_elsewhere():
+    except Exception as error:
+        message = _for_the_user(error)
+        if message is None or pipeline.runs_elsewhere():
             raise  # the launcher brings it home
-        hint = "" if isinstance(error, StageError) else ". Make room and run the same command again"
-        print(f"\nError: {error}{hint}", file=sys.stderr)
+        print(f"\nError: {message}", file=sys.stderr)
         sys.exit(1)
+
+
+def _for_the_user(error: BaseException | None) -> str | None:
+    """What to tell of an error that the user can mend, wherever in its chain that stands; None for any other."""
+    while error is not None:
+        if isinstance(error, StageError):
+            return str(error)
+        if "No space left on device" in str(error):  # libraries have errors of their own for it
+            return f"{error}. Make room and run the same command again"
+        error = error.__cause__ or error.__context__
+    return None
 
 
 def _command_line() -> int:

@@ -4,9 +4,11 @@ import ast
 import contextlib
 import difflib
 import functools
+import glob
 import hashlib
 import importlib.util
 import os
+import re
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -29,6 +31,7 @@ def register_resolvers() -> None:
         "base": lambda path: str(path).rsplit("/", 1)[-1],
         "count": _count,
         "cpus": lambda: len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
+        "listing": _listing,
         "sha256": _sha256,
         "stem": _stem,
         "sweep_name": _sweep_name,
@@ -48,6 +51,14 @@ def _count(number: float | str) -> str:
         if number >= size and not rest:
             return f"{tenths // 10}{letter}" if tenths % 10 == 0 else f"{tenths / 10}{letter}"
     return str(number)
+
+
+def _listing(paths: str | Sequence[str]) -> str:
+    """A hash of the names and sizes of the files that patterns name: other files are another corpus."""
+    patterns = [paths] if isinstance(paths, str) else [str(path) for path in paths]
+    files = sorted({file for pattern in patterns for file in glob.glob(pattern, recursive=True)})
+    listed = "\n".join(f"{Path(file).name} {os.stat(file).st_size}" for file in files)
+    return f"{len(files)} files, {hashlib.sha256(listed.encode()).hexdigest()[:16]}"
 
 
 def _sha256(path: str) -> str:
@@ -84,13 +95,18 @@ def check(config: DictConfig, names: Mapping[str, str]) -> None:
     unknown_names = [stage for stage in config.artifacts if stage not in names]
     if unknown_names:
         raise StageError(f"artifacts.{unknown_names[0]}: {_there_are(str(unknown_names[0]), set(names))}")
+    if "stages" not in config:
+        raise StageError("no stage is chosen: stage=[prepare_corpus,...]")
+    for stage, artifact in names.items():
+        if artifact and not re.fullmatch(r"[^/.][^/]*/[^/.][^/]*", artifact):
+            raise StageError(f"artifacts.{stage}={artifact}: a name has the form <kind>/<name>, under paths.artifacts")
     missing = sorted(key for key, value in leaves(OmegaConf.to_container(config)).items() if value == "???")
     if missing:
         raise StageError("not set yet: " + ", ".join(f"{key}=…" for key in missing))
-    for key in ("seed", "num_tokens"):
+    for key, least in {"seed": 0, "num_tokens": 1}.items():
         value = config[key]
-        if isinstance(value, bool | str) or value != int(value) or (key == "num_tokens" and value < 1):
-            raise StageError(f"{key} is a whole number{' of at least 1' if key == 'num_tokens' else ''}, not {value!r}")
+        if isinstance(value, bool | str) or value != int(value) or value < least:
+            raise StageError(f"{key} is a whole number of at least {least}, not {value!r}")
     if config.criterion.name not in config.criteria:
         name = config.criterion.name
         raise StageError(

@@ -99,9 +99,10 @@ def _walk(
     found = {}
     for stage in STAGES:
         base = _resolved(config.artifacts, stage)
-        settings = without_runtime(_resolved(config.stages, stage)) or {}
-        now = _Stage(base, settings.pop("inputs", None), settings)
-        if base and f"artifacts.{stage}" not in kept_by_hand:
+        # each by itself: one that is not set yet hides no other
+        given = {str(key): _resolved(config.stages[stage], str(key)) for key in config.stages[stage]}
+        now = _Stage(base, given.pop("inputs", None), without_runtime(given))
+        if f"artifacts.{stage}" not in kept_by_hand:
             now.name = _tagged(base, tags[stage])
             own = before is not None and now.settings != before[stage].settings
             changed = before is not None and (own or now.inputs != before[stage].inputs)
@@ -140,7 +141,9 @@ def _resolved(config: DictConfig, key: str) -> Any:
         return None
 
 
-def _tagged(base: str, tags: dict[str, str]) -> str:
+def _tagged(base: Any, tags: dict[str, str]) -> Any:
+    if not base:
+        return base  # not set yet
     name = base + "".join(f",{key}={value}" for key, value in sorted(tags.items()))
     if len(name.encode()) > _MAX_NAME_BYTES:
         digest = hashlib.blake2b(name.encode(), digest_size=6).hexdigest()

@@ -59,6 +59,8 @@ def publish(
             except BaseException:
                 with contextlib.suppress(OSError):  # the disk may be what failed
                     write_json(_plan(path), plan | {"failed": True})
+                    if not any(file.stat().st_size for file in work.rglob("*") if file.is_file()):
+                        shutil.rmtree(work)  # nothing worth keeping: what is mended may be tried at once
                 raise
             plan["seconds"] = round(time.monotonic() - started, 1)
             write_json(_plan(path), plan)
@@ -115,7 +117,8 @@ def _open_work(path: Path, identity: Mapping[str, Any], overwrite: bool) -> tupl
     plan: dict[str, Any] = {}
     if work.is_dir() and _plan(path).is_file():
         plan = read_json(_plan(path))
-        changed = differences(plan["identity"], identity)
+        # files that were mended may be gone on with: the stage itself refuses what it had read already
+        changed = [d for d in differences(plan["identity"], identity) if not d.startswith("config.files:")]
         if changed and not overwrite:
             raise StageError(refusal(str(work), "was begun otherwise", changed, str(identity["stage"])))
         if changed:

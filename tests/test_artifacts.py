@@ -112,6 +112,16 @@ def test_work_begun_otherwise_is_thrown_away_with_overwrite(tmp_path: Path) -> N
     assert manifest(path)["files"].keys() == {"part/a.txt"}
 
 
+def test_a_failure_that_left_nothing_does_not_stand_in_the_way(tmp_path: Path) -> None:
+    def fails(folder: Path) -> dict[str, Any]:
+        (folder / "journal.jsonl").touch()
+        raise StageError("no such endpoint")
+
+    with pytest.raises(StageError, match="no such endpoint"):
+        made(tmp_path / "k" / "x", build=fails)
+    assert made(tmp_path / "k" / "x", {**IDENTITY, "config": {"mended": True}})
+
+
 @pytest.mark.parametrize("damage", ["gone", "short"])
 def test_damage_is_noticed(tmp_path: Path, damage: str) -> None:
     path = tmp_path / "k" / "x"

@@ -126,7 +126,8 @@ def test_the_papers_language_model_has_1_3_billion_parameters() -> None:
         (["+colour=red"], "there is no setting 'colour'; there are"),
         (["+stages.select.temprature=1"], r"stages.select has no setting 'temprature'; there are.*by_domain"),
         (["corpus=jsonl"], r"not set yet: corpus.paths=…"),
-        (["seed=abc"], "seed is a whole number, not 'abc'"),
+        (["seed=abc"], "seed is a whole number of at least 0, not 'abc'"),
+        (["stage=[]"], "no stage is chosen"),
         (["num_tokens=-5"], "num_tokens is a whole number of at least 1, not -5"),
         (["judge.base_url=http://user:key@127.0.0.1/v1"], "judge.base_url holds a user or a key"),
         (["judge.max_snippet_tokens=4096"], "is more than the rater reads"),
@@ -192,6 +193,22 @@ def test_help_and_config_answer_without_heavy_imports() -> None:
         assert found.returncode == 0, found.stderr
         assert len(found.stdout.splitlines()) > 20
         assert time.monotonic() - started < 60  # hangs are failures, slowness is not
+
+
+@pytest.mark.parametrize("name", ["subsets/../../x", "/tmp/x", "mine", "subsets/.hidden", "a/b/c"])
+@pytest.mark.usefixtures("conf")
+def test_names_by_hand_stay_under_the_artifacts(name: str) -> None:
+    with pytest.raises(StageError, match="a name has the form <kind>/<name>"):
+        configuration.check(compose("config"), {"select": name})
+
+
+def test_other_files_are_another_corpus(tmp_path: Path) -> None:
+    file = tmp_path / "a.jsonl"
+    file.write_text("{}\n", encoding="utf-8")
+    before = configuration._listing(str(tmp_path / "*.jsonl"))
+    assert before == configuration._listing([str(file)])
+    file.write_text("{}\n{}\n", encoding="utf-8")
+    assert configuration._listing(str(file)) != before
 
 
 def test_counts_read_as_people_write_them() -> None:

@@ -78,6 +78,12 @@ def test_values_beside_a_mandatory_one_are_appended_too() -> None:
     assert judged["judge"] == "judgments/m,method=votes"
 
 
+def test_what_is_named_by_hand_still_tells_corpora_apart() -> None:
+    judge = ["judge=endpoint", "judge.name=ok", "judge.model=m", "judge.base_url=http://127.0.0.1:1", "corpus=jsonl"]
+    one, other = (changed(*judge, f"corpus.paths=/data/{name}.jsonl")["judge"] for name in ("alpha", "beta"))
+    assert (one, other) == ("judgments/ok,corpus=alpha", "judgments/ok,corpus=beta")
+
+
 def test_names_do_not_depend_on_the_order_of_overrides() -> None:
     overrides = ["seed=3", "selection=top_k", "model.optimizer.lr=0.1", "judge.num_pairs=7"]
     assert name_artifacts(overrides) == name_artifacts(overrides[::-1])

@@ -54,6 +54,8 @@ def order(
         bad = np.flatnonzero(~np.isfinite(scores))
         if len(bad):
             raise StageError(f"{ratings}: {len(bad):,} ratings are NaN or infinite, the first of id {ids[bad[0]]}")
+        if num_folds < 1 or temperature < 0:
+            raise StageError(f"num_folds must be 1 or more, not {num_folds}; temperature 0 or more, not {temperature}")
         if method == "sorting":
             permutation = ordering.sort(scores, ids, descending)
         elif method == "folding":

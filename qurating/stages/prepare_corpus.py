@@ -56,6 +56,7 @@ def prepare_corpus(
     seed: int,
     num_workers: int,
     token_variable: str = "HF_TOKEN",
+    files: str | None = None,
 ) -> dict[str, Any]:
     """Write `train/*.parquet`, `heldout/*.parquet` and `tokenizer/` (columns: SCHEMA); returns their counts.
 
@@ -64,6 +65,8 @@ def prepare_corpus(
     and `seed` says so, whole and whatever else is in the corpus. A shard holds `documents_per_shard` documents, fewer
     once they have `max_characters_per_shard` characters; that bounds the memory, which is about that of
     `num_workers` + 2 shards. With 0 or 1 workers all is done in this process. The result is the same.
+
+    `files` says which files the reader's paths named: it is not used here, but other files make another artifact.
 
     Raises StageError if the corpus is empty, an id comes twice, or either split would be empty.
     """
@@ -93,7 +96,9 @@ def prepare_corpus(
     left_out = empty + reader.skipped
     if not total["documents"] + total["heldout_documents"]:
         reasons = ", ".join(f"{number} {reason}" for reason, number in sorted(left_out.items())) or "it has none at all"
-        raise StageError(f"the corpus is empty: no document with text ({reasons}) in {reader}")
+        raise StageError(
+            f"the corpus is empty: no document with text ({reasons}) in {getattr(reader, 'paths', None) or reader}"
+        )
     for split, wanted in zip(SPLITS, ("lower", "raise"), strict=True):
         if not total[_key(split, "documents")] and (split == "train" or heldout_fraction > 0):
             raise StageError(
