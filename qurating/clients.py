@@ -202,6 +202,8 @@ class _Asking:
         return text.replace(self.api_key, "***")[:160] if self.endpoint.api_key_variable else text[:160]
 
     def down(self, error: Exception) -> StageError:
+        if "429" in str(error):
+            return self.stopped(f"refuses for now ({error}, too many requests): wait, or lower judge.max_concurrency")
         return self.stopped(f"does not answer ({error}): see that it runs and can be reached from here")
 
     def stopped(self, what: str) -> StageError:
