@@ -6,19 +6,13 @@ import numpy as np
 import numpy.typing as npt
 
 
-def window_lengths(num_tokens: int, max_tokens: int) -> list[int]:
-    """The lengths of the windows that cover a sequence: full ones, then what remains. Nothing is cut off.
+def windows(input_ids: Sequence[int], max_tokens: int) -> list[Sequence[int]]:
+    """A sequence cut into its windows, in order: full ones, then what remains. Nothing is cut off.
 
     Raises ValueError if `max_tokens` is below 1.
     """
     if max_tokens < 1:
         raise ValueError(f"a window must hold at least one token, not {max_tokens}")
-    full, rest = divmod(num_tokens, max_tokens)
-    return [max_tokens] * full + ([rest] if rest else [])
-
-
-def windows(input_ids: Sequence[int], max_tokens: int) -> list[Sequence[int]]:
-    """A sequence cut into its windows, in order."""
     return [input_ids[start : start + max_tokens] for start in range(0, len(input_ids), max_tokens)]
 
 

@@ -5,7 +5,7 @@ import functools
 import logging
 import warnings
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import TQDMProgressBar
@@ -32,15 +32,6 @@ class _Bar(TQDMProgressBar):
         return {key: value for key, value in super().get_metrics(*arguments).items() if key != "v_num"}
 
 
-class Data(Protocol):
-    """A data module whose whole training is one stream of optimizer steps."""
-
-    @property
-    def num_steps(self) -> int: ...
-
-    def accumulation(self, num_devices: int) -> int: ...
-
-
 def fit(
     module: pl.LightningModule,
     data: Any,
@@ -60,7 +51,8 @@ def fit(
 
     Args:
         module: with its optimizer and schedule.
-        data: a data module that is a `Data` too.
+        data: a data module whose whole training is one stream of steps: it has `num_steps` and
+            `accumulation(num_devices)`, the forward passes a step on each device.
         trainer: makes the trainer, given what belongs to this training.
         gradient_clip_norm: of all gradients together; None does not clip.
         checkpoint_every_steps: at least that often, in optimizer steps.
