@@ -23,7 +23,7 @@ __all__ = ["UnsupportedLayerError", "norms_and_dots"]
 
 IGNORED = -100  # the label of a token that is no target
 
-_LOGITS = 2**24  # that exist at a time
+_LOGITS = 2**23  # that exist at a time
 
 
 def norms_and_dots(
@@ -94,7 +94,7 @@ def _head_backward(
     upstream = torch.zeros_like(hidden)
     for n in range(len(hidden)):
         places = targets[n].nonzero().flatten()
-        gradient: Tensor | None = None
+        gradient = torch.zeros_like(weight, dtype=full(matrix).dtype)
         of_bias = torch.zeros(1, len(weight), dtype=torch.float64, device=hidden.device)
         for part in places.split(max(1, _LOGITS // len(weight))):
             states = hidden[n, part].to(dtype)
@@ -105,9 +105,10 @@ def _head_backward(
                 of_bias += p.sum(0, dtype=torch.float64)
             p = p.to(dtype)
             upstream[n, part] = (p @ matrix).to(upstream.dtype)
-            product = p.t() @ states
-            gradient = product if gradient is None else full(gradient).add_(product)
-        assert gradient is not None
+            if p.dtype == gradient.dtype:
+                gradient.addmm_(p.t(), states)
+            else:
+                gradient += p.t() @ states
         sums.add(weight_name, slice(n, n + 1), gradient[None])
         if bias_name:
             sums.add(bias_name, slice(n, n + 1), of_bias)
