@@ -34,6 +34,7 @@ RUNTIME_SETTINGS = frozenset(
         "devices",
         "enable_model_summary",
         "enable_progress_bar",
+        "layer_checkpointing",
         "log_every_n_steps",
         "max_concurrency",
         "max_retries",

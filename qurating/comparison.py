@@ -11,12 +11,10 @@ import numpy as np
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from qurating import perplexity
+from qurating import naming, perplexity
 from qurating.artifacts import leaves, read_json, seed_for
 
-STAGES = ("prepare_corpus", "judge", "train_rater", "rate", "select", "order", "train_lm", "evaluate")
-# by which two cells of one method can differ
-_VARIED = ("select", "order", "train_lm", "evaluate")
+STAGES = tuple(stage for stage in naming.STAGES if stage != "analyse")
 
 
 @dataclass(frozen=True)
@@ -27,6 +25,27 @@ class Cell:
     manifests: Mapping[str, Mapping[str, Any]]
     method: str
     is_uniform: bool
+
+
+@dataclass(frozen=True)
+class Rated:
+    """Ratings, or LQS scores, that cells used: the stage that made them, their folder, and their corpus'."""
+
+    stage: str
+    folder: Path
+    corpus: Path
+
+
+def distinct_ratings(cells: Iterable[Cell]) -> list[Rated]:
+    """The ratings and scores that any of the cells used, each once."""
+    return list(
+        dict.fromkeys(
+            Rated(stage, cell.folders[stage], cell.folders["prepare_corpus"])
+            for cell in cells
+            for stage in ("rate", "score")
+            if {stage, "prepare_corpus"} <= {*cell.folders}
+        )
+    )
 
 
 def read_cells(given: Sequence[Mapping[str, Path | str | None]]) -> list[Cell]:
@@ -55,7 +74,7 @@ def read_cells(given: Sequence[Mapping[str, Path | str | None]]) -> list[Cell]:
 def settings(cell: Cell) -> dict[str, str]:
     """The settings that identify a cell, `stage.key` -> value."""
     found = {}
-    for stage in _VARIED:
+    for stage in STAGES:
         manifest = cell.manifests.get(stage, {})
         config = (manifest.get("identity") or {}).get("config") or manifest.get("config") or {}
         found.update({f"{stage}.{key}": str(value) for key, value in leaves(config).items()})
@@ -84,10 +103,10 @@ def _suffixed(cell: Cell, alike: list[Cell]) -> str:
     others = [settings(other) for other in alike]
     own = settings(cell)
     # one seed sets several stages: the last part of the key says it once
-    differing = {
-        key.rsplit(".", 1)[-1]: own[key] for key in sorted(own) if any(other.get(key) != own[key] for other in others)
-    }
-    differing = {key: value for key, value in differing.items() if len(value) <= 24}
+    varied = [key for key in sorted(own) if any(other.get(key) != own[key] for other in others) and len(own[key]) <= 24]
+    # what all have, and have differently, says more than what one does without
+    shared = [key for key in varied if all(key in other for other in others)]
+    differing = {key.rsplit(".", 1)[-1]: own[key] for key in shared or varied}
     if not differing:
         name = str(list(cell.manifests.values())[-1].get("name", "")).rsplit("/", 1)[-1]
         return f"{cell.method} ({name})" if name else cell.method
@@ -195,7 +214,7 @@ def _row(cell: Cell, found: perplexity.Documents | None) -> dict[str, Any]:
         **_measures(summary["overall"]),
         **unknown,
         "domains": {name: {**_measures(values), **unknown} for name, values in summary["domains"].items()},
-        "labels": labels_of(cell.manifests[stage] for stage in _VARIED if stage in cell.manifests),
+        "labels": labels_of(cell.manifests.values()),
         "language_model": cell.manifests.get("train_lm", {}).get("name"),
     }
 

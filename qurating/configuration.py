@@ -28,7 +28,7 @@ ROOT = Path(__file__).parent.parent  # of the repository; relative paths to file
 def register_resolvers() -> None:
     """Make the functions of this framework's YAML files known: `${base:…}`, `${count:…}` and so on."""
     resolvers: dict[str, Any] = {
-        "base": lambda path: str(path).rsplit("/", 1)[-1],
+        "base": lambda path: str(path).rstrip("/").rsplit("/", 1)[-1],
         "count": _count,
         "cpus": lambda: len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
         "listing": _listing,
@@ -103,11 +103,21 @@ def check(config: DictConfig, names: Mapping[str, str]) -> None:
     missing = sorted(key for key, value in leaves(OmegaConf.to_container(config)).items() if value == "???")
     if missing:
         raise StageError("not set yet: " + ", ".join(f"{key}=…" for key in missing))
+    for stage in config.artifacts:
+        try:
+            config.artifacts[stage]
+        except OmegaConfBaseException as error:  # else its stage would count as one without a name: not needed
+            raise StageError(f"artifacts.{stage}: {str(error).splitlines()[0]}") from error
     for key, least in {"seed": 0, "num_tokens": 1}.items():
         value = config[key]
         if isinstance(value, bool | str) or value != int(value) or value < least:
             raise StageError(f"{key} is a whole number of at least {least}, not {value!r}")
-    if config.criterion.name not in config.criteria:
+    for name, criterion in config.criteria.items():
+        if "ratings" in criterion:
+            raise StageError(
+                f"{name} is computed, and no judge can be asked about it: select by it with criterion={name}"
+            )
+    if config.criterion.name not in config.criteria and "ratings" not in config.criterion:
         name = config.criterion.name
         raise StageError(
             f"nothing is judged by {name!r} (only by {', '.join(map(str, config.criteria))}): "
@@ -133,7 +143,7 @@ def _check_signature(stage: str, given: DictConfig) -> None:
     """Compare what a stage is given with its function's parameters, without importing it (it may load torch)."""
     module, function = given["_target_"].rsplit(".", 1)
     takes = parameters(module, function)
-    settings = {str(key) for key in given} - {"_target_", "inputs"} | {str(key) for key in given.inputs}
+    settings = {str(key) for key in given} - {"_target_", "inputs", "fetches"} | {str(key) for key in given.inputs}
     unknown, absent = settings - takes, takes - settings - {"output"}
     if unknown:
         key = sorted(unknown)[0]

@@ -22,7 +22,12 @@ from omegaconf.errors import OmegaConfBaseException
 from qurating.artifacts import leaves, without_runtime
 
 # In the order in which they feed one another.
-STAGES = ("prepare_corpus", "judge", "train_rater", "rate", "select", "order", "train_lm", "evaluate", "analyse")
+STAGES = (
+    "prepare_corpus",
+    *("judge", "train_rater", "rate"),
+    *("pretrain_proxy", "prepare_target", "sample_proxy", "annotate_proxy", "train_scorer", "score"),
+    *("select", "order", "train_lm", "evaluate", "analyse"),
+)
 
 _MAX_NAME_BYTES = 200  # a file's name may have 255 bytes; the working folder and the lock add a few
 
@@ -100,7 +105,9 @@ def _walk(
     for stage in STAGES:
         base = _resolved(config.artifacts, stage)
         # each by itself: one that is not set yet hides no other
-        given = {str(key): _resolved(config.stages[stage], str(key)) for key in config.stages[stage]}
+        given = {
+            str(key): _resolved(config.stages[stage], str(key)) for key in config.stages[stage] if key != "fetches"
+        }
         now = _Stage(base, given.pop("inputs", None), without_runtime(given))
         if f"artifacts.{stage}" not in kept_by_hand:
             now.name = _tagged(base, tags[stage])
@@ -180,4 +187,4 @@ def _in_order(overrides: list[Override], fixed: list[str]) -> list[Override]:
     return sorted(overrides, key=lambda o: (not is_choice(o), o.key_or_group not in missing, o.key_or_group))
 
 
-_PLAIN_SETTINGS = {"seed", "num_tokens"}
+_PLAIN_SETTINGS = {"seed", "num_tokens", "ratings", "evaluation_without"}

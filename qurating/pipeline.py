@@ -16,14 +16,15 @@ from hydra.experimental.callback import Callback
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from qurating import artifacts, configuration, naming, publishing, tracking
+from qurating import artifacts, configuration, naming, preflight, publishing, tracking
 from qurating.artifacts import StageError, read_json, write_json
 
 
 def run(config: DictConfig) -> None:
     """Run the stages of a config in turn; those whose artifacts are complete are skipped.
 
-    In a sweep, `analyse` waits for the end. Raises StageError for whatever the user can mend.
+    A stage whose artifact has no name is not needed under this config, and left out. In a sweep, `analyse` waits for
+    the end. Raises StageError for whatever the user can mend.
     """
     hydra = HydraConfig.get()
     names = naming.name_artifacts(hydra.overrides.task)
@@ -31,9 +32,13 @@ def run(config: DictConfig) -> None:
     # what was added to the command line of this run is in the config, too: only names are written into it
     for stage, name in names.items():
         OmegaConf.update(config, f"artifacts.{stage}", name)
-    stages = [stage for stage in naming.STAGES if stage in config.stages]
+    chosen = [stage for stage in naming.STAGES if stage in config.stages]
+    stages = [stage for stage in chosen if names[stage] or stage == "analyse"]
+    if len(stages) < len(chosen):
+        print(f"not needed: {', '.join(stage for stage in chosen if stage not in stages)}", flush=True)
     cell = {stage: name for stage, name in names.items() if name}
-    _check_processes(config)
+    preflight.check_processes(config, stages)
+    preflight.check_access(config, stages)
     write_json(Path(hydra.runtime.output_dir) / "artifacts.json", cell)
     alone = hydra.mode != RunMode.MULTIRUN
     analyse_now = alone and "analyse" in stages
@@ -41,7 +46,9 @@ def run(config: DictConfig) -> None:
     with contextlib.ExitStack() as opened:
         track = functools.cache(lambda: opened.enter_context(_tracker(config, cell)))
         for number, stage in enumerate(stages, 1):
-            run_stage(stage, config, f"[{number}/{len(stages)}]", before=track)
+            folder = run_stage(stage, config, f"[{number}/{len(stages)}]", before=track)
+            if stage == "prepare_corpus" and "select" in stages:
+                preflight.check_budget(config, folder)
     if analyse_now and process() == 0:
         _analyse([cell], config)
 
@@ -61,6 +68,7 @@ def run_stage(stage: str, config: DictConfig, counter: str, before: Callable[[],
     target = root / config.artifacts[stage]
     settings: dict[str, Any] = OmegaConf.to_container(config.stages[stage], resolve=True)  # type: ignore[assignment]
     inputs = settings.pop("inputs")
+    settings.pop("fetches", None)  # said for `preflight.check_access`
     used = {key: name for key, name in artifacts.leaves(_numbered(inputs)).items() if name}
     identity = {
         "stage": stage,
@@ -152,9 +160,12 @@ def _tracker(config: DictConfig, cell: Mapping[str, str]) -> Any:
     from hydra.utils import instantiate
 
     open_run = instantiate(OmegaConf.to_container(config.logger, resolve=True))
-    place = str(Path(config.paths.artifacts).resolve() / cell["evaluate"])
+    last = _last(config, cell)
+    # the stages of one language model share a run, also if they run by and by
+    selects = naming.STAGES.index(last) >= naming.STAGES.index("select")
+    place = str(Path(config.paths.artifacts).resolve() / cell["evaluate" if selects else last])
     return open_run(
-        name=cell["select"].split("/")[-1],
+        name=cell["select" if selects else last].split("/")[-1],
         run_id=hashlib.blake2b(place.encode(), digest_size=8).hexdigest(),
         folder=config.paths.artifacts,
         settings=OmegaConf.to_container(config, resolve=True),
@@ -162,28 +173,21 @@ def _tracker(config: DictConfig, cell: Mapping[str, str]) -> Any:
     )
 
 
-def _used(cell: Mapping[str, str], root: Path) -> dict[str, str]:
-    """The artifacts of a cell that its evaluation goes back to: a uniform selection, say, reads no ratings."""
-    found, waiting = set(), [cell["evaluate"]]
+def _last(config: DictConfig, cell: Mapping[str, str]) -> str:
+    """The stage that a cell ends with: `evaluate`, unless the chosen stages stop before."""
+    ends = [stage for stage in naming.STAGES if stage in config.stages and stage in cell and stage != "analyse"]
+    return ends[-1] if ends else "evaluate"
+
+
+def _used(cell: Mapping[str, str], last: str, root: Path) -> dict[str, str]:
+    """The artifacts of a cell that its last goes back to: a uniform selection, say, reads no ratings."""
+    found, waiting = set(), [cell[last]]
     while waiting:
         name = waiting.pop()
         if name not in found:
             found.add(name)
             waiting += [given.rsplit(" (", 1)[0] for given in artifacts.manifest(root / name)["inputs"].values()]
     return {stage: name for stage, name in cell.items() if name in found}
-
-
-def _check_processes(config: DictConfig) -> None:
-    """Refuse several devices without a process for each: Lightning would start them itself, past the locks."""
-    devices = config.trainer.devices
-    wanted = devices * config.trainer.num_nodes if isinstance(devices, int) else 1
-    started = int(os.environ.get("WORLD_SIZE") or os.environ.get("SLURM_NTASKS") or 1)
-    if {"train_rater", "train_lm"} & config.stages.keys() and wanted not in {1, started}:
-        raise StageError(
-            f"trainer.devices={devices} on {config.trainer.num_nodes} node(s) need {wanted} processes, there are "
-            f"{started}: start with `torchrun --nproc-per-node {devices} run.py …`, through hydra/launcher=slurm_gpu, "
-            "or with trainer.devices=1"
-        )
 
 
 def runs_elsewhere() -> bool:
@@ -195,8 +199,9 @@ def _analyse(cells: list[dict[str, str]], config: DictConfig) -> None:
     """Compare cells, then print their table and where the report is."""
     from qurating.report import format_table
 
-    cells = [_used(cell, Path(config.paths.artifacts)) for cell in cells]
-    names = sorted({cell["evaluate"] for cell in cells})
+    last = _last(config, cells[0])
+    cells = [_used(cell, last, Path(config.paths.artifacts)) for cell in cells]
+    names = sorted({cell[last] for cell in cells})
     if not config.artifacts.analyse:
         digest = hashlib.blake2b("\n".join(names).encode(), digest_size=4).hexdigest()
         OmegaConf.update(config, "artifacts.analyse", f"analyses/{len(cells)}_cells-{digest}")

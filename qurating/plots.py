@@ -205,7 +205,10 @@ def shares(names: Sequence[str], domains: Sequence[str], values: npt.NDArray[np.
 
 @_styled
 def boxes(
-    ratings: Mapping[str, npt.NDArray[np.float64]], domains: npt.NDArray[np.object_], shown: Sequence[str]
+    ratings: Mapping[str, npt.NDArray[np.float64]],
+    domains: npt.NDArray[np.object_],
+    shown: Sequence[str],
+    of: str = "the corpus' mean",
 ) -> Figure:
     """Ratings by domain, a panel a criterion: box the middle half, line the median, whiskers 5th to 95th percentile."""
     figure, panels = _panels(len(ratings), 1.1 + 0.24 * len(shown), sharey=True, sharex=True)
@@ -221,7 +224,7 @@ def boxes(
         panel.set_yticks(range(1, len(shown) + 1), labels)
         panel.axvline(0, color=GREY, linewidth=0.8, zorder=0)
         panel.set_title(short(name), loc="left")
-        panel.set_xlabel("rating, standard deviations from the corpus' mean")
+        panel.set_xlabel(f"standard deviations from {of}")
         panel.grid(axis="x", color="#ececec")
     return figure
 
@@ -255,3 +258,66 @@ def _panels(number: int, height: float, **shared: bool) -> tuple[Figure, list[Ax
     for axes in grid[:number]:
         axes.tick_params(labelbottom=True)
     return figure, list(grid[:number])
+
+
+@_styled
+def predicted_vs_annotated(
+    annotated: npt.NDArray[np.float64],
+    predicted: npt.NDArray[np.float64],
+    clip: float,
+    figures: Mapping[str, Any],
+) -> Figure:
+    """A dot a validation sequence, or a density of many; the numbers of `scorer_report.report` beside it.
+
+    Both in standard deviations of the annotation; annotated scores beyond ±clip are drawn there, as they were learned.
+    Dashed lines part those at the top from the rest.
+    """
+    figure = Figure(figsize=(WIDTH, 4.2))
+    axes = figure.subplots()
+    x = np.clip(annotated, -clip, clip)
+    if len(x) > 2000:
+        density = axes.hexbin(x, predicted, gridsize=60, bins="log", mincnt=1, cmap="Blues", linewidths=0.1)
+        bar = figure.colorbar(density, ax=axes, fraction=0.04, pad=0.02, format="%g")
+        bar.set_label("sequences")
+        bar.minorticks_off()
+        bar.outline.set_visible(False)
+    else:
+        axes.scatter(x, predicted, s=9, color=ACCENT, alpha=min(1.0, 0.35 + 40 / len(x)), linewidths=0)
+    axes.plot([-clip, clip], [-clip, clip], color=GREY, linewidth=0.8)
+    best = figures["top"]
+    if best["num_sequences"]:
+        for draw, values in ((axes.axvline, x), (axes.axhline, predicted)):
+            draw(np.sort(values)[-best["num_sequences"]], color=WARM, linewidth=0.8, linestyle="--")
+    low, high = float(predicted.min()), float(predicted.max())
+    axes.set_ylim(low - 0.08 * (high - low) - 1e-6, high + 0.08 * (high - low) + 1e-6)
+    axes.set_xlabel("annotated score, standard deviations")
+    axes.set_ylabel("predicted score, standard deviations")
+    axes.grid(color="#ececec")
+    lines = [
+        f"{figures['num_sequences']:,} sequences",
+        f"Spearman {_signed('{:.2f}', figures['spearman'])}",
+        f"MSE {figures['mse']:.2f}  (of the mean: {figures['mse_of_the_mean']:.2f})",
+        "",
+        f"top {100 * best['fraction']:.0f} % (dashed)",
+        f"accuracy {best['accuracy']:.2f}  (by chance: {best['accuracy_by_chance']:.2f})",
+        f"F1 {best['f1']:.2f}  (by chance: {best['f1_by_chance']:.2f})",
+    ]
+    figure.legend([], [], title="\n".join(lines), loc="outside right center", alignment="left", title_fontsize=8.5)
+    return figure
+
+
+@_styled
+def trajectory(
+    steps: npt.NDArray[np.float64], training: npt.NDArray[np.float64], target: npt.NDArray[np.float64]
+) -> Figure:
+    """The proxy model's loss by step, on its batches and on the target set (NaN where that was not measured)."""
+    figure = Figure(figsize=(WIDTH, 2.9))
+    axes = figure.subplots()
+    axes.plot(steps, training, color="#b9b9b9", linewidth=1.2, label="its own batch")
+    measured = np.isfinite(target)
+    axes.plot(steps[measured], target[measured], "o-", color=ACCENT, linewidth=1.5, markersize=3, label="target set")
+    axes.set_xlabel("optimizer steps")
+    axes.set_ylabel("loss, nats per token")
+    axes.grid(color="#ececec")
+    axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), fontsize=8)
+    return figure

@@ -1,4 +1,4 @@
-"""Ratings beside their corpus, read without its text: what distributions, correlations and excerpts are made from."""
+"""Ratings or scores beside their corpus: what distributions, correlations and excerpts are made from."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,6 +10,7 @@ import numpy.typing as npt
 import pyarrow.parquet as pq
 
 from qurating.artifacts import StageError, row_files
+from qurating.scorer_report import ranks
 from qurating.selection import normalise
 
 
@@ -78,15 +79,9 @@ def read_rated_rows(corpus: Path, ratings: Path, max_rows: int) -> RatedRows:
 
 def rank_correlations(columns: Mapping[str, npt.NDArray[Any]]) -> npt.NDArray[np.float64]:
     """Spearman's ρ between every two columns, (C, C); NaN for a constant column."""
-    ranks = np.stack([_ranks(np.asarray(values)) for values in columns.values()])
+    ranked = np.stack([ranks(values) for values in columns.values()])
     with np.errstate(invalid="ignore", divide="ignore"):
-        return np.atleast_2d(np.corrcoef(ranks))
-
-
-def _ranks(values: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
-    """Ranks from 0; equal values share their mean rank."""
-    _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
-    return (np.cumsum(counts) - 0.5 * (counts + 1))[inverse]
+        return np.atleast_2d(np.corrcoef(ranked))
 
 
 def excerpts(

@@ -143,6 +143,12 @@ def readable(text: Any) -> str:
     )
 
 
+def _as_url(image: str | bytes) -> str:
+    """An SVG (text) or a PNG (bytes) as the address of itself."""
+    kind, content = ("svg+xml", image.encode()) if isinstance(image, str) else ("png", image)
+    return f"data:image/{kind};base64,{base64.b64encode(content).decode()}"
+
+
 def render(content: Mapping[str, Any]) -> str:
     """The page, from what the stage has gathered; every value is escaped by the template."""
     import jinja2
@@ -160,6 +166,6 @@ def render(content: Mapping[str, Any]) -> str:
         readable=readable,
         share=lambda value: "–" if value is None else f"{100 * value:.1f}",
         # an image cannot run what a hostile name might have smuggled into it
-        image=lambda svg: "data:image/svg+xml;base64," + base64.b64encode(svg.encode()).decode(),
+        image=_as_url,
     )
     return environment.get_template("report.html.jinja").render(content)

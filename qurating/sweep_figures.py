@@ -12,12 +12,14 @@ import pyarrow.parquet as pq
 
 from qurating import plots, report
 from qurating.artifacts import row_files
-from qurating.comparison import Cell, selected_tokens, tokens_by_domain
+from qurating.comparison import Cell, Rated, selected_tokens, tokens_by_domain
 from qurating.rated_rows import RatedRows, rank_correlations
+from qurating.selection import normalise
 
 # beyond these a figure cannot be read; the table has all
 MAX_METHODS, MAX_DOMAINS, MAX_CURVES, MAX_PANELS = 24, 12, 12, 8
 MAX_CURVE_POINTS = 400
+TRAJECTORY = ("step", "training_loss", "target_loss")
 Floats = npt.NDArray[np.float64]
 Keep = Callable[..., None]  # (name, figure, **what the page says of it)
 
@@ -112,8 +114,8 @@ def draw_shares(rows: list[dict[str, Any]], cells: list[Cell], keep: Keep) -> No
     keep("shares", plots.shares([name for name, _ in bars], domains, 100 * table / np.maximum(whole, 1)[:, None]))
 
 
-def draw_rated(number: int, rows: RatedRows, folder: Path, corpus: Path, cells: Sequence[Cell], keep: Keep) -> None:
-    """Ratings by domain, their correlations, and what the selections took of them, for one ratings artifact."""
+def draw_rated(number: int, rows: RatedRows, rated: Rated, cells: Sequence[Cell], keep: Keep) -> None:
+    """Ratings by domain, their correlations, and what the selections took of them, for one artifact of them."""
     names, counts = np.unique(rows.domains.astype(str), return_counts=True)
     largest = [str(names[i]) for i in np.argsort(-counts, kind="stable")]
     keep(
@@ -128,8 +130,8 @@ def draw_rated(number: int, rows: RatedRows, folder: Path, corpus: Path, cells: 
     rho = plots.heat_map(correlations, list(columns), list(columns), unit="Spearman's ρ", form="{:+.2f}", limit=1.0)
     keep(f"correlations_{number}", rho)
     # a uniform cell rates nothing, but it selects from the same corpus
-    using = [c for c in cells if "select" in c.folders and c.folders.get("prepare_corpus") == corpus]
-    using = [c for c in using if c.folders.get("rate", folder) == folder]
+    using = [c for c in cells if "select" in c.folders and c.folders.get("prepare_corpus") == rated.corpus]
+    using = [c for c in using if c.folders.get(rated.stage, rated.folder) == rated.folder]
     using = [using[place] for place in shown(using)]
     inside = {cell.method: _is_selected(cell, rows) for cell in using}
     inside = {method: chosen for method, chosen in inside.items() if chosen.sum() >= 2}
@@ -146,6 +148,21 @@ def draw_rated(number: int, rows: RatedRows, folder: Path, corpus: Path, cells: 
             panels.append((cell.method, criterion, values[chosen], values[~chosen]))
     if panels:
         keep(f"inside_{number}", plots.inside_outside(panels[:MAX_PANELS]), more=len(panels) - MAX_PANELS)
+
+
+def draw_annotation(number: int, folder: Path, keep: Keep) -> None:
+    """Annotated scores of the proxy set by domain, and the losses of the proxy model's training."""
+    table = pq.read_table(folder / "annotation.parquet", columns=["domain", "lqs"])
+    domains = table["domain"].to_numpy(zero_copy_only=False)
+    names, counts = np.unique(domains.astype(str), return_counts=True)
+    largest = [str(names[i]) for i in np.argsort(-counts, kind="stable")][:MAX_DOMAINS]
+    scores = {"lqs": normalise(table["lqs"].to_numpy())}
+    keep(f"annotation_{number}", plots.boxes(scores, domains, largest, of="the proxy set's mean"))
+    if (folder / "trajectory.csv").is_file():
+        with open(folder / "trajectory.csv", newline="", encoding="utf-8") as stream:
+            lines = list(csv.DictReader(stream))
+        columns = {key: [_nan(float(line[key]) if line[key] else None) for line in lines] for key in TRAJECTORY}
+        keep(f"trajectory_{number}", plots.trajectory(*(np.array(columns[key]) for key in TRAJECTORY)))
 
 
 def _is_selected(cell: Cell, rows: RatedRows) -> npt.NDArray[np.bool_]:

@@ -8,9 +8,11 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
+from qurating import plots, scorer_report
 from qurating.artifacts import write_json, write_table
 from qurating.selection import select
 
@@ -98,13 +100,14 @@ def corpus(folder: Path, domains: tuple[str, ...] = DOMAINS, extra: str = "") ->
 
 
 def read(folder: Path, split: str = "train") -> pa.Table:
-    import pyarrow.parquet as pq
-
     return pa.concat_tables([pq.read_table(file) for file in sorted((folder / split).glob("*.parquet"))])
 
 
 def sweep(root: Path, methods: tuple[str, ...], **of_corpus: Any) -> list[dict[str, Path]]:
-    """Cells `uniform`, `<criterion> top-k`, `<criterion> sample τ=2` … over one corpus, judge, rater and ratings."""
+    """Cells `uniform`, `<criterion> top-k`, `<criterion> sample τ=2` … over one corpus, judge, rater and ratings.
+
+    Of the criterion `lqs` they are over one annotation and scorer; `…, folding by lqs` are ordered by it.
+    """
     simulated = {"labels": ["simulated judge"]}
     texts = corpus(root / "corpora" / "embedded", **of_corpus)
     rows = read(texts)
@@ -137,7 +140,7 @@ def sweep(root: Path, methods: tuple[str, ...], **of_corpus: Any) -> list[dict[s
     )
     start = 0
     for file in sorted((texts / "train").glob("*.parquet")):
-        count = pa.parquet.read_metadata(file).num_rows
+        count = pq.read_metadata(file).num_rows
         table = {"id": rows["id"][start : start + count], "length": rows["length"][start : start + count]}
         table |= {f"{name}_average": values[start : start + count] for name, values in raw.items()}
         write_table(ratings / "train" / file.name, pa.table(table))
@@ -152,10 +155,52 @@ def sweep(root: Path, methods: tuple[str, ...], **of_corpus: Any) -> list[dict[s
     hard = numbers.normal(3.2, 0.4, len(held))
     cells = []
     for place, method in enumerate(methods):
-        criterion = method.split()[0] if method.split()[0] in CRITERIA else None
-        cell = dict(shared_cells) if criterion else {"prepare_corpus": texts}
+        criterion = method.split()[0] if method.split()[0] in (*CRITERIA, "lqs") else None
+        cell = dict(shared_cells) if criterion in CRITERIA else {"prepare_corpus": texts}
+        if "lqs" in method:
+            cell |= learned(root, texts)
+            raw["lqs"] = np.concatenate(
+                [pq.read_table(f)["lqs_average"] for f in sorted(cell["score"].glob("train/*"))]
+            )
         cells.append(cell | _cell(root, place, method, criterion, raw, rows, held, hard))
     return cells
+
+
+def learned(root: Path, texts: Path, denominator: str = "next_visited") -> dict[str, Path]:
+    """An annotation, its scorer and its scores, as the LQS stages leave them, with what they are made of."""
+    numbers = np.random.default_rng(11)
+    rows = read(texts)
+    proxy = rows.select(["id", "length", "domain"]).slice(0, 90)
+    lqs = numbers.normal(size=len(proxy)) + (proxy["domain"].to_numpy(zero_copy_only=False) == DOMAINS[0])
+    annotation, scorer, scores = (root / kind / denominator for kind in ("annotations", "scorers", "scores"))
+    write_table(annotation / "annotation.parquet", proxy.append_column("lqs", pa.array(lqs)))
+    write_json(annotation / "summary.json", {"sequences": 90, "left_out": 2, "target_loss_after": 4.125})
+    with open(annotation / "trajectory.csv", "w", newline="") as stream:
+        csv.writer(stream).writerows(
+            [["step", "training_loss", "target_loss"], *([i, 5 - i / 9, 5 - i / 8] for i in range(4)), [4, "", 4.5]]
+        )
+    standard = (lqs - lqs.mean()) / lqs.std()
+    predicted = 0.5 * standard + numbers.normal(size=len(lqs))
+    found = scorer_report.report(standard, predicted, 3.0, proxy["domain"].to_pylist())
+    write_json(scorer / "validation.json", found)
+    plots.save(plots.predicted_vs_annotated(standard, predicted, 3.0, found), scorer / "predicted_vs_annotated.png")
+    start = 0
+    for file in sorted((texts / "train").glob("*.parquet")):
+        count = pq.read_metadata(file).num_rows
+        part = rows.select(["id", "length"]).slice(start, count)
+        write_table(
+            scores / "train" / file.name, part.append_column("lqs_average", pa.array(numbers.normal(size=count)))
+        )
+        start += count
+    config = {"denominator": denominator, "num_steps": 4, "contribution_interval": 2}
+    return {
+        "pretrain_proxy": manifest(root / "models" / "proxy", "models/proxy-tiny"),
+        "prepare_target": manifest(root / "targets" / "held", "targets/heldout-language_reference"),
+        "sample_proxy": manifest(root / "proxies" / "90", "proxies/90_sequences"),
+        "annotate_proxy": manifest(annotation, f"annotations/{denominator}", config=config),
+        "train_scorer": manifest(scorer, f"models/scorer-{denominator}"),
+        "score": manifest(scores, f"scores/{denominator}"),
+    }
 
 
 def _cell(
@@ -169,7 +214,7 @@ def _cell(
     hard: np.ndarray,
 ) -> dict[str, Path]:
     folder = root / "cells" / str(place)
-    labels = ["simulated judge"] if criterion else []
+    labels = ["simulated judge"] if criterion in CRITERIA else []
     lengths = rows["length"].to_numpy()
     scores = raw[criterion] if criterion else np.zeros(len(rows))
     temperature = 0.0 if "top-k" in method else 2.0 if criterion else np.inf
@@ -178,7 +223,7 @@ def _cell(
     subset = rows.select(["id", "length", "domain"]).take(chosen)
     score = pa.array(scores[chosen]) if criterion else pa.nulls(len(chosen), pa.float64())
     write_table(folder / "select" / "subset.parquet", subset.append_column("score", score))
-    config = {"label": method, "criterion": criterion, "seed": 1}
+    config = {"label": method.split(", folding")[0], "criterion": criterion, "seed": 1}
     numbers = np.random.default_rng(100 + place)
     (folder / "train_lm").mkdir(parents=True)
     with open(folder / "train_lm" / "metrics.csv", "w", newline="") as stream:
@@ -197,9 +242,10 @@ def _cell(
     }
     write_table(folder / "evaluate" / "sequences.parquet", pa.table(measured))
     name = method.replace(" ", "_")
+    order = {"method": "folding", "criterion": "lqs"} if "folding" in method else {"method": "shuffle"}
     return {
         "select": manifest(folder / "select", f"subsets/{name}", labels=labels, config=config),
-        "order": manifest(folder / "order", f"orders/{name}", labels=labels, config={"method": "shuffle"}),
+        "order": manifest(folder / "order", f"orders/{name}", labels=labels, config=order),
         "train_lm": manifest(folder / "train_lm", f"models/lm-{name}", labels=labels),
         "evaluate": manifest(folder / "evaluate", f"evaluations/{name}", labels=labels),
     }

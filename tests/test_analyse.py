@@ -1,5 +1,6 @@
 """The analysis stage on a small sweep: its table, its page, and what hostile text can do to it."""
 
+import base64
 import csv
 import html.parser
 import json
@@ -12,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from sweep_example import CRITERIA, DOMAINS, read, sweep
+from sweep_example import CRITERIA, DOMAINS, learned, read, sweep
 
 from qurating.artifacts import StageError, read_json, write_json, write_table
 from qurating.comparison import read_cells
@@ -150,7 +151,7 @@ def test_without_baseline_ratings_or_evaluation_there_is_still_a_page(tmp_path: 
     rows = read_json(tmp_path / "out" / "table.json")
     assert [row["change_percent"] for row in rows] == [None, None]
     assert "no uniform cell" in format_table(rows)
-    assert "No cell used ratings" in (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+    assert "No cell used ratings or scores" in (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
 
 
 def test_cells_on_other_documents_are_not_compared(tmp_path: Path) -> None:
@@ -204,6 +205,59 @@ def test_an_order_is_part_of_the_name_and_no_baseline(tmp_path: Path) -> None:
     (cell,) = read_cells(cells)
     assert cell.method == "uniform, curriculum by required_expertise (reversed)"
     assert not cell.is_uniform
+
+
+DELT = ("uniform", "uniform, folding by lqs", "lqs top-k", "lqs top-k, folding by lqs")
+
+
+def test_lqs_takes_the_place_of_judge_and_ratings(tmp_path: Path) -> None:
+    cells = sweep(tmp_path, DELT)
+    counts = run(cells, tmp_path / "out")
+    rows = read_json(tmp_path / "out" / "table.json")
+    # a folded uniform subset is not the baseline, and is held against it
+    assert {row["method"]: row["reference"] for row in rows} == dict.fromkeys(DELT, "uniform")
+    assert [row["method"] for row in rows if row["is_reference"]] == ["uniform"]
+    text = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+    page = Page(text)
+    for absent in ("Judge and rater", "simulated judge", "log-odds"):
+        assert absent not in page.text
+    sections = [attributes["id"] for tag, attributes in page.tags if tag == "h2"]
+    assert "lqs" in sections
+    assert "judgments" not in sections
+    ids = {attributes["id"] for _, attributes in page.tags if "id" in attributes}
+    figures = {"ratings_0", "selected_0", "inside_0", "annotation_0", "trajectory_0", "scorer_0"}
+    assert figures <= ids
+    assert counts["plots"] == sum(tag == "img" for tag, _ in page.tags)
+    drawn = (cells[2]["train_scorer"] / "predicted_vs_annotated.png").read_bytes()
+    assert base64.b64encode(drawn).decode() in text
+    found = read_json(cells[2]["train_scorer"] / "validation.json")
+    assert f"{found['spearman']:+.3f}".replace("-", "−") in page.text
+    assert f"{100 * found['top']['f1']:.1f}" in page.text
+    assert "left out 2" in page.text
+    assert "target loss after 4.125" in page.text
+
+
+def test_cells_are_told_apart_by_what_their_scores_are_made_of(tmp_path: Path) -> None:
+    cells = sweep(tmp_path, DELT[1:3])
+    pds = cells[1] | learned(tmp_path, cells[1]["prepare_corpus"], denominator="none")
+    assert [cell.method for cell in read_cells([*cells, pds])] == [
+        "uniform, folding by lqs",
+        "lqs top-k, denominator=next_visited",
+        "lqs top-k, denominator=none",
+    ]
+    run([*cells, pds], tmp_path / "out")
+    text = Page((tmp_path / "out" / "report.html").read_text(encoding="utf-8")).text
+    assert "these are PDS' scores" in text
+
+
+def test_without_a_language_model_the_page_is_of_the_scores(tmp_path: Path) -> None:
+    (cell,) = sweep(tmp_path, DELT[2:3])
+    before = {
+        stage: folder for stage, folder in cell.items() if stage not in ("select", "order", "train_lm", "evaluate")
+    }
+    run([before, before], tmp_path / "out")
+    page = Page((tmp_path / "out" / "report.html").read_text(encoding="utf-8"))
+    assert {"ratings_0", "annotation_0", "scorer_0"} <= {a["id"] for _, a in page.tags if "id" in a}
 
 
 def test_rows_are_read_evenly_and_excerpts_stand_at_their_percentiles(made: tuple[list[dict[str, Path]], Path]) -> None:

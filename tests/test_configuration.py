@@ -27,10 +27,11 @@ CHOICES = [
     for file in sorted((ROOT / "conf" / group).glob("*"))
 ]
 REQUIRED = {
-    "endpoint": ["judge.model=m", "judge.base_url=http://127.0.0.1:1/v1"],
-    "jsonl": ["corpus.paths=x.jsonl"],
-    "parquet": ["corpus.paths=x.parquet"],
-    "hub": ["corpus.dataset=a/b"],
+    "judge=endpoint": ["judge.model=m", "judge.base_url=http://127.0.0.1:1/v1"],
+    "corpus=jsonl": ["corpus.paths=x.jsonl"],
+    "corpus=parquet": ["corpus.paths=x.parquet"],
+    "corpus=hub": ["corpus.dataset=a/b"],
+    "target=jsonl": ["target.paths=x.jsonl"],
 }
 
 
@@ -47,7 +48,7 @@ def targets(node: Any) -> list[dict[str, Any]]:
 @pytest.mark.usefixtures("conf")
 def test_every_choice_feeds_signatures_that_exist(group: str, choice: str) -> None:
     override = f"stage=[{choice}]" if group == "stage" else f"{group}={choice}"
-    config = compose("config", [override, *REQUIRED.get(choice, [])])
+    config = compose("config", [override, *REQUIRED.get(override, [])])
     configuration.check(config, dict.fromkeys(STAGES, ""))
     resolved = OmegaConf.to_container(config, resolve=True)
     assert isinstance(resolved, dict)
@@ -55,7 +56,7 @@ def test_every_choice_feeds_signatures_that_exist(group: str, choice: str) -> No
         module, name = target["_target_"].rsplit(".", 1)
         function = getattr(importlib.import_module(module), name)
         parameters = inspect.signature(function).parameters
-        given = {key for key in target if not key.startswith("_")} - {"inputs"}
+        given = {key for key in target if not key.startswith("_")} - {"inputs", "fetches"}
         if "inputs" in target:
             given |= target["inputs"].keys() | {"output"}
         if not any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
@@ -108,16 +109,58 @@ def test_the_papers_scale_is_the_papers() -> None:
     assert list(config.criteria) == ["writing_style", "required_expertise", "facts_and_trivia", "educational_value"]
 
 
-def test_the_papers_language_model_has_1_3_billion_parameters() -> None:
+@pytest.mark.usefixtures("conf")
+def test_the_papers_scale_of_lqs_is_delts() -> None:
+    overrides = ["+experiment=lqs_scorer", "scale=paper", "selection=top_k", "ordering=folding"]
+    config = compose("config", overrides)
+    names = name_artifacts(overrides)
+    configuration.check(config, names)
+    OmegaConf.resolve(config)
+    corpus, annotation, scorer, model = config.corpus, config.annotation, config.scorer, config.model
+    assert corpus.reader.data_files.startswith("hf://datasets/togethercomputer/RedPajama-Data-1T-Sample/cc_")
+    assert (corpus.tokenizer, corpus.sequence_length) == ("Data-Selection/BSL-160M", 1024)
+    assert (annotation.model, annotation.num_proxy_sequences) == ("Data-Selection/BSL-160M", 163_840)
+    assert (annotation.num_steps, annotation.learning_rate, annotation.batch_size_sequences) == (100, 0.008, 16)
+    assert (annotation.contribution_interval, annotation.denominator) == (10, "next_visited")
+    assert annotation.precision == "32-true"
+    assert names["pretrain_proxy"] is None
+    assert config.target.dataset == "GAIR/lima"
+    assert scorer.network.name_or_path == "KoboldAI/fairseq-dense-125M"
+    assert (scorer.optimizer.lr, scorer.schedule.min_lr_rate, scorer.num_epochs) == (1e-4, 1e-3, 5)
+    assert (scorer.validation_fraction, scorer.clip_standard_deviations) == (0.1, 3)
+    assert (config.selection.num_tokens, config.selection.by_domain, config.ordering.num_folds) == (10**9, False, 3)
+    assert config.stages.select.inputs.ratings == config.stages.order.inputs.ratings == names["score"]
+    network = model.network
+    assert (network.hidden_size, network.intermediate_size, network.num_hidden_layers) == (768, 3072, 12)
+    assert (network.model_type, network.num_attention_heads, model.sequence_length) == ("mistral", 12, 1024)
+    assert (model.optimizer.lr, list(model.optimizer.betas), model.schedule.min_lr_rate) == (6e-4, [0.9, 0.98], 0.1)
+    num_steps = -(-config.num_tokens // (model.batch_size_sequences * model.sequence_length))
+    assert round(model.warmup_fraction * num_steps) == 2000
+    # a choice on the command line beats the experiment's at any scale
+    other = compose("config", [*overrides, "corpus=fineweb", "model=llama_tiny", "num_tokens=5"])
+    assert (other.corpus.name, other.model.name, other.num_tokens) == ("fineweb", "tiny", 5)
+
+
+@pytest.mark.parametrize(("model", "low", "high"), [("llama_1.3b", 1.3e9, 1.4e9), ("mistral_160m", 155e6, 170e6)])
+def test_the_papers_language_models_have_their_sizes(model: str, low: float, high: float) -> None:
     import torch
 
     from qurating.models import networks
 
-    settings = yaml.safe_load((ROOT / "conf/model/llama_1.3b.yaml").read_text(encoding="utf-8"))["network"]
+    settings = yaml.safe_load((ROOT / f"conf/model/{model}.yaml").read_text(encoding="utf-8"))["network"]
     settings = {key: value for key, value in settings.items() if not key.startswith("_")}
     with torch.device("meta"):
         network = networks.language_model(**settings, vocabulary_size=32000, eos_token_id=2)
-    assert 1.3e9 < sum(p.numel() for p in network.parameters()) < 1.4e9
+    assert low < sum(p.numel() for p in network.parameters()) < high
+
+
+@pytest.mark.usefixtures("conf")
+def test_lqs_is_selected_by_and_not_judged() -> None:
+    config = compose("config", ["criterion=lqs", "selection=top_k", "ordering=folding"])
+    assert "lqs" not in config.criteria
+    assert config.stages.select.inputs.ratings == config.stages.order.inputs.ratings == config.artifacts.score
+    judged = compose("config", ["selection=top_k", "ordering=folding"])
+    assert judged.stages.select.inputs.ratings == judged.stages.order.inputs.ratings == judged.artifacts.rate
 
 
 @pytest.mark.parametrize(
@@ -134,6 +177,11 @@ def test_the_papers_language_model_has_1_3_billion_parameters() -> None:
         (["judge=endpoint"], r"not set yet: judge.base_url=…, judge.model=…"),
         (["+artifacts.slect=x"], r"artifacts.slect: there are.*did you mean 'select'"),
         (["~criterion@criteria.writing_style", "criterion=writing_style"], r"add it with \+criterion@criteria.writing"),
+        (
+            ["+criterion@criteria.lqs=lqs"],
+            "lqs is computed, and no judge can be asked about it",
+        ),
+        (["artifacts.rate=${nothing}/x"], "artifacts.rate: Interpolation key 'nothing' not found"),
     ],
 )
 @pytest.mark.usefixtures("conf")
@@ -165,7 +213,7 @@ def run(*arguments: str) -> subprocess.CompletedProcess[str]:
     ("argument", "message"),
     [
         ("selection=nonsense", "Available options in 'selection':"),
-        ("stage=[prepare,select]", "There is no 'prepare' in stage; there are analyse, evaluate, judge,"),
+        ("stage=[prepare,select]", "There is no 'prepare' in stage; there are analyse, annotate_proxy,"),
         ("+experiment=lsq", "Available options in 'experiment':"),
         ("selection.temprature=2", "There is no 'temprature' in selection; there are"),
         ("nosuchgroup=2", "There is no 'nosuchgroup'; there are"),
@@ -222,7 +270,8 @@ def test_layers_point_down() -> None:
     """run → stages → models, datamodules → the rest → maths; models and datamodules do not know each other."""
     import ast
 
-    maths = {"selection", "ordering", "chunking", "bradley_terry", "perplexity", "judging"}
+    maths = {"selection", "ordering", "chunking", "bradley_terry", "perplexity", "judging", "scorer_report"}
+    maths |= {"per_sample_gradients", "gradient_rules", "optimal_control"}
 
     @dataclasses.dataclass
     class File:

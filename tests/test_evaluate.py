@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
@@ -116,13 +117,30 @@ def test_a_gpu_that_is_not_there_is_said(made: tuple[Path, Path], tmp_path: Path
         run(made, tmp_path / "out", accelerator="gpu")
 
 
+def test_documents_of_the_target_set_are_left_out(made: tuple[Path, Path], tmp_path: Path) -> None:
+    held = read(made[0], "heldout")
+    documents = list(dict.fromkeys(held["document_id"].to_pylist()))
+    # a target may name a document for each of its sequences, and documents that are not held out
+    excluded = [documents[1], documents[1], documents[-1], "train.jsonl:7"]
+    write_table(tmp_path / "target/target.parquet", pa.table({"document_id": excluded, "labels": [[1]] * 4}))
+    every = run(made, tmp_path / "a")
+    counts = run(made, tmp_path / "b", excluded=tmp_path / "target")
+    assert "excluded_documents" not in every
+    assert counts["excluded_documents"] == 2
+    a, b = (pq.read_table(tmp_path / x / "sequences.parquet") for x in "ab")
+    kept = a.filter(pa.array([name not in excluded for name in a["document_id"].to_pylist()]))
+    assert b.drop("nll_nats").equals(kept.drop("nll_nats").combine_chunks())
+    np.testing.assert_allclose(b["nll_nats"].to_numpy(), kept["nll_nats"].to_numpy(), rtol=1e-5)
+    write_table(tmp_path / "all/target.parquet", pa.table({"document_id": documents}))
+    with pytest.raises(StageError, match=f"no token to predict without the {len(documents)} documents of the target"):
+        run(made, tmp_path / "c", excluded=tmp_path / "all")
+
+
 def altered(made: tuple[Path, Path], folder: Path, column: str, values: object) -> Path:
     """The corpus with one column of its held-out shard replaced."""
     shutil.copytree(made[0], folder)
     table = read(folder, "heldout")
     place = table.schema.get_field_index(column)
-    import pyarrow as pa
-
     changed = table.set_column(place, column, pa.array(values, table.schema.field(place).type))
     write_table(folder / "heldout" / "00000.parquet", changed)
     return folder

@@ -20,6 +20,12 @@ def test_plain_names() -> None:
         "judge": "judgments/simulated",
         "train_rater": "models/rater-tiny-by-simulated",
         "rate": "ratings/rater-tiny-by-simulated",
+        "pretrain_proxy": "models/proxy-tiny",
+        "prepare_target": "targets/heldout-stdlib_docstrings",
+        "sample_proxy": "proxies/1024_sequences",
+        "annotate_proxy": "annotations/tiny-towards-heldout-stdlib_docstrings",
+        "train_scorer": "models/scorer-tiny-of-tiny-towards-heldout-stdlib_docstrings",
+        "score": "scores/scorer-tiny-of-tiny-towards-heldout-stdlib_docstrings",
         "select": "subsets/select_400K_tokens_by-educational_value-sample_with_temperature2.0",
         "order": "orders/select_400K_tokens_by-educational_value-sample_with_temperature2.0",
         "train_lm": "models/lm-tiny-select_400K_tokens_by-educational_value-sample_with_temperature2.0",
@@ -40,7 +46,9 @@ def test_an_override_is_appended_where_it_changes_something_unsaid() -> None:
     assert found["train_lm"] == "models/lm-tiny-select_400K_tokens_by-educational_value-top_k,lr=0.001"
     assert found["evaluate"] == "evaluations/lm-tiny-select_400K_tokens_by-educational_value-top_k,lr=0.001"
     assert found["select"] == "subsets/select_400K_tokens_by-educational_value-top_k"
-    assert set(found) == {"select", "order", "train_lm", "evaluate"}
+    # the proxy model of LQS has the language model's shape and training
+    scores = {"pretrain_proxy", "annotate_proxy", "train_scorer", "score"}
+    assert set(found) - scores == {"select", "order", "train_lm", "evaluate"}
 
 
 def test_what_the_name_says_already_is_not_appended() -> None:
@@ -120,6 +128,57 @@ def test_names_stay_short_enough_for_a_file_system() -> None:
     names = name_artifacts(overrides)
     assert len(names["train_lm"].encode()) <= 200
     assert names["train_lm"] != name_artifacts([*overrides[:-1], overrides[-1] + "y"])["train_lm"]
+
+
+LQS = "+experiment=lqs_scorer"
+
+
+def test_cells_of_delts_comparison_share_their_scores() -> None:
+    cells = [
+        name_artifacts([LQS, f"selection={selection}", f"ordering={ordering}"])
+        for selection in ("uniform", "top_k")
+        for ordering in ("shuffle", "folding")
+    ]
+    for stage in STAGES[: STAGES.index("select")]:
+        assert len({cell[stage] for cell in cells}) == 1, stage
+    assert len({cell["select"] for cell in cells}) == 2
+    for stage in ("order", "train_lm", "evaluate"):
+        assert len({cell[stage] for cell in cells}) == 4, stage
+    subset = "select_400K_tokens_by-lqs-top_k-across_domains-folded3_by-lqs"
+    assert cells[-1]["evaluate"] == f"evaluations/lm-tiny-{subset}-without_heldout-stdlib_docstrings"
+
+
+def test_other_scores_go_down_to_what_is_selected_by_them() -> None:
+    plain = name_artifacts([LQS, "selection=top_k"])
+    found = name_artifacts([LQS, "selection=top_k", "annotation.denominator=none"])
+    assert found["annotate_proxy"] == f"{plain['annotate_proxy']},denominator=none"
+    assert found["train_scorer"] == f"{plain['train_scorer']},denominator=none"
+    assert found["score"] == f"{plain['score']},denominator=none"
+    assert found["select"] == f"{plain['select']},annotation.denominator=none"
+    same = {stage for stage in STAGES if found[stage] == plain[stage]} - {"analyse"}
+    judged = {"judge", "train_rater", "rate"}
+    assert same == {"prepare_corpus", "pretrain_proxy", "prepare_target", "sample_proxy"} | judged
+    # by which a uniform cell is told apart only if it is ordered by them
+    for ordering, differ in (("shuffle", False), ("folding", True)):
+        denominators = ("none", "same_step")
+        one, other = (
+            name_artifacts([LQS, f"ordering={ordering}", f"annotation.denominator={d}"])["order"] for d in denominators
+        )
+        assert (one != other) == differ
+
+
+def test_a_scorer_that_is_there_needs_no_annotation() -> None:
+    found = name_artifacts([LQS, "scorer.from_pretrained=/data/my scorer/", "selection=top_k"])
+    made = {stage for stage in STAGES if found[stage] is None} - {"analyse"}
+    assert made == {"pretrain_proxy", "sample_proxy", "annotate_proxy", "train_scorer"}
+    assert found["score"] == "scores/by-my scorer"
+    assert found["select"].startswith("subsets/select_400K_tokens_by-lqs-top_k-across_domains,scorer.from_pretrained=")
+    # the target set is of held-out documents, and the evaluation leaves them out; conversations are not among them
+    assert found["evaluate"].endswith("-without_heldout-stdlib_docstrings")
+    other = name_artifacts([LQS, "scorer.from_pretrained=lab/scorer", "target=lima"])
+    assert other["prepare_target"] is None
+    assert "without" not in other["evaluate"]
+    assert name_artifacts([LQS, "annotation.model=models/mine"])["pretrain_proxy"] is None
 
 
 def test_an_override_that_does_not_compose_is_an_error() -> None:

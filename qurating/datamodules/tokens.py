@@ -8,6 +8,8 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor
 
+from qurating.datamodules.steps import Batch, StepLoader
+
 
 class TokenBlocks(pl.LightningDataModule):
     """The token stream of an order, cut into blocks of `sequence_length` and batches of whole optimizer steps.
@@ -45,9 +47,22 @@ class TokenBlocks(pl.LightningDataModule):
             raise ValueError(f"a batch of {self.batch_size_sequences} sequences is not shared evenly by {num_devices}")
         return next(n for n in range(1, each + 1) if each % n == 0 and each // n <= self.micro_batch_size)
 
-    def train_dataloader(self) -> "StepwiseLoader":
+    def train_dataloader(self) -> StepLoader:
         assert self.trainer is not None
-        return StepwiseLoader(self, self.trainer)
+        return StepLoader(self, self.trainer)
+
+    def step_batches(self, step: int, rank: int, num_devices: int, num_passes: int) -> Iterator[Batch]:
+        """`input_ids` and `labels` of a device's blocks, and the tokens seen once the step is done."""
+        size = self.batch_size_sequences // (num_devices * num_passes)
+        first = step * self.batch_size_sequences + rank * size * num_passes
+        seen = min((step + 1) * self.batch_size_sequences * self.sequence_length, len(self.tokens))
+        for start in range(first, first + size * num_passes, size):
+            inputs, labels = zip(*(self.block(index) for index in range(start, start + size)), strict=True)
+            yield {
+                "input_ids": torch.stack(inputs),
+                "labels": torch.stack(labels),
+                "tokens_seen": torch.tensor(seen),
+            }
 
     def block(self, index: int) -> tuple[Tensor, Tensor]:
         """`input_ids` and `labels` of one block, int64 (T,); past the end of the stream everything is masked."""
@@ -57,36 +72,3 @@ class TokenBlocks(pl.LightningDataModule):
             torch.from_numpy(np.pad(piece, (0, missing))),
             torch.from_numpy(np.pad(piece, (0, missing), constant_values=-100)),
         )
-
-
-class StepwiseLoader:
-    """The micro-batches of one device, from the trainer's current step to the last."""
-
-    def __init__(self, data: TokenBlocks, trainer: pl.Trainer) -> None:
-        self.data = data
-        self.trainer = trainer
-
-    def __len__(self) -> int:
-        return self.data.num_steps * self.trainer.accumulate_grad_batches
-
-    def __iter__(self) -> Iterator[dict[str, Tensor]]:
-        data, trainer = self.data, self.trainer
-        num_devices, rank, passes = trainer.world_size, trainer.global_rank, trainer.accumulate_grad_batches
-        size = data.batch_size_sequences // (num_devices * passes)
-        for step in range(trainer.global_step, data.num_steps):
-            first = step * data.batch_size_sequences + rank * size * passes
-            seen = min((step + 1) * data.batch_size_sequences * data.sequence_length, len(data.tokens))
-            for start in range(first, first + size * passes, size):
-                inputs, labels = zip(*(data.block(index) for index in range(start, start + size)), strict=True)
-                yield {
-                    "input_ids": torch.stack(inputs),
-                    "labels": torch.stack(labels),
-                    "tokens_seen": torch.tensor(seen),
-                }
-
-    # Lightning asks a loader that it may resume for its state; ours is the trainer's step
-    def state_dict(self) -> dict[str, int]:
-        return {}
-
-    def load_state_dict(self, state: dict[str, int]) -> None:
-        pass

@@ -5,6 +5,7 @@ from typing import Any
 import torch
 from transformers import (
     AutoConfig,
+    AutoModel,
     AutoModelForCausalLM,
     AutoModelForSequenceClassification,
     AutoTokenizer,
@@ -56,6 +57,39 @@ def pretrained_rater(name_or_path: str, *, tokenizer: PreTrainedTokenizerBase, c
         )
     config = _rating(AutoConfig.from_pretrained(name_or_path), tokenizer, criteria)
     return AutoModelForSequenceClassification.from_pretrained(name_or_path, config=config, dtype=torch.float32)
+
+
+def encoder(
+    model_type: str, *, tokenizer: PreTrainedTokenizerBase, **settings: Any
+) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """A network without a head, with random weights, in float32, and the tokenizer that it reads: the one given.
+
+    Attention may be causal or not; see `language_model` for the settings.
+    """
+    config = _config(model_type, settings)
+    config.vocab_size = len(tokenizer)
+    config.bos_token_id = config.eos_token_id = config.pad_token_id = tokenizer.eos_token_id
+    return AutoModel.from_config(config, dtype=torch.float32), tokenizer
+
+
+def pretrained_encoder(
+    name_or_path: str, *, tokenizer: PreTrainedTokenizerBase
+) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """A pre-trained network without its head, in float32, and the tokenizer that it was trained with.
+
+    Args:
+        name_or_path: of the Hub, or a folder; no code of theirs is run.
+        tokenizer: of the corpus, passed over.
+
+    Raises:
+        ValueError: it has more tokens than embeddings.
+    """
+    own = AutoTokenizer.from_pretrained(name_or_path, trust_remote_code=False)
+    network = AutoModel.from_pretrained(name_or_path, dtype=torch.float32, trust_remote_code=False)
+    highest, rows = max(own.get_vocab().values()), network.get_input_embeddings().num_embeddings
+    if highest >= rows:
+        raise ValueError(f"{name_or_path}: its tokenizer has a token {highest}, and the network {rows} embeddings")
+    return network, own
 
 
 def _config(model_type: str, settings: dict[str, Any]) -> Any:

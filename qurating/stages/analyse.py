@@ -9,12 +9,19 @@ from tqdm import tqdm
 
 from qurating import plots, report
 from qurating.artifacts import StageError, read_json, write_json
-from qurating.comparison import STAGES, Cell, compare, labels_of, read_cells
+from qurating.comparison import STAGES, Cell, compare, distinct_ratings, labels_of, read_cells
 from qurating.rated_rows import excerpts, read_rated_rows
-from qurating.sweep_figures import MAX_DOMAINS, MAX_METHODS, draw_rated, draw_results, draw_shares
+from qurating.sweep_figures import (
+    MAX_DOMAINS,
+    MAX_METHODS,
+    draw_annotation,
+    draw_rated,
+    draw_results,
+    draw_shares,
+)
 
 PERCENTILES = (5, 30, 70, 95)
-MAX_RATINGS = 3  # ratings artifacts that the page goes into
+MAX_RATINGS = 3  # artifacts of ratings or scores that the page goes into
 
 
 def analyse(
@@ -51,28 +58,38 @@ def analyse(
     figures: dict[str, dict[str, Any]] = {}
 
     def keep(name: str, figure: Any, **said: Any) -> None:
-        figures[name] = {"svg": plots.save(figure, output / "plots" / f"{name}.png"), **said}
+        figures[name] = {"image": plots.save(figure, output / "plots" / f"{name}.png"), **said}
 
-    with tqdm(total=4, desc="report", unit="part", mininterval=0.5) as progress:
+    with tqdm(total=5, desc="report", unit="part", mininterval=0.5) as progress:
         draw_results(rows, read, keep)
         progress.update()
         draw_shares(rows, read, keep)
         progress.update()
         rated = []
-        for number, (corpus, folder) in enumerate(_distinct_ratings(read)[:MAX_RATINGS]):
-            sample = read_rated_rows(corpus, folder, max_rated_rows)
-            draw_rated(number, sample, folder, corpus, read, keep)
+        for number, used in enumerate(distinct_ratings(read)[:MAX_RATINGS]):
+            sample = read_rated_rows(used.corpus, used.folder, max_rated_rows)
+            draw_rated(number, sample, used, read, keep)
             rated.append(
                 {
                     "number": number,
-                    "name": str(read_json(folder / "manifest.json").get("name", folder.name)),
+                    "stage": used.stage,
+                    "name": str(read_json(used.folder / "manifest.json").get("name", used.folder.name)),
                     "num_rows": sample.num_rows,
                     "num_read": len(sample.ids),
                     "excerpts": {
-                        c: excerpts(corpus, sample, c, PERCENTILES, excerpt_characters) for c in sample.ratings
+                        c: excerpts(used.corpus, sample, c, PERCENTILES, excerpt_characters) for c in sample.ratings
                     },
                 }
             )
+        progress.update()
+        annotations = _read_each(read, "annotate_proxy", "summary.json")
+        for number, annotation in enumerate(annotations[:MAX_RATINGS]):
+            draw_annotation(number, annotation["folder"], keep)
+        scorers = _read_each(read, "train_scorer", "validation.json")
+        for number, scorer in enumerate(scorers[:MAX_RATINGS]):
+            drawn = scorer["folder"] / "predicted_vs_annotated.png"
+            if drawn.is_file():
+                figures[f"scorer_{number}"] = {"image": drawn.read_bytes()}
         progress.update()
         content = {
             "title": title,
@@ -82,16 +99,21 @@ def analyse(
             "labels": labels_of(_artifacts(read)),
             "figures": figures,
             "rated": rated,
-            "num_rated": len(_distinct_ratings(read)),
+            "num_rated": len(distinct_ratings(read)),
             "judges": _read_each(read, "judge", "summary.json"),
             "raters": _read_each(read, "train_rater", "validation.json"),
+            "annotations": annotations,
+            "scorers": scorers,
             "artifacts": _artifacts(read),
             "package_sets": _package_sets(_artifacts(read)),
             "cells": read,
-            "stages": STAGES,
+            "stages": [stage for stage in STAGES if any(stage in cell.folders for cell in read)],
             "num_resamples": num_resamples,
             "max_methods": MAX_METHODS,
             "seed_spread": _seed_spread(rows),
+            "num_excluded": max(
+                cell.manifests.get("evaluate", {}).get("counts", {}).get("excluded_documents", 0) for cell in read
+            ),
             "seed": seed,
         }
         (output / "report.html").write_text(report.render(content), encoding="utf-8")
@@ -113,17 +135,16 @@ def _write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
             writer.writerow([*flat, *(row["domains"].get(d, {}).get(measure) for d in domains for measure in measures)])
 
 
-def _distinct_ratings(cells: Sequence[Cell]) -> list[tuple[Path, Path]]:
-    """The (corpus, ratings) pairs that the cells used."""
-    used = (cell.folders for cell in cells if {"prepare_corpus", "rate"} <= {*cell.folders})
-    return list(dict.fromkeys((folders["prepare_corpus"], folders["rate"]) for folders in used))
-
-
 def _read_each(cells: Sequence[Cell], stage: str, file: str) -> list[dict[str, Any]]:
-    """A JSON file of each distinct artifact of a stage, with the artifact's name; absent files are passed over."""
+    """A JSON file of each distinct artifact of a stage, beside its manifest; absent files are passed over."""
     found = {cell.folders[stage]: cell.manifests[stage] for cell in cells if stage in cell.folders}
     return [
-        {"name": str(manifest.get("name", folder.name)), "content": read_json(folder / file)}
+        {
+            "name": str(manifest.get("name", folder.name)),
+            "folder": folder,
+            "config": manifest.get("config") or {},
+            "content": read_json(folder / file),
+        }
         for folder, manifest in found.items()
         if (folder / file).is_file()
     ]

@@ -23,7 +23,14 @@ MAX_LOGITS = 2**25
 
 
 def evaluate(
-    *, output: Path, corpus: Path, language_model: Path, batch_size_sequences: int, precision: str, accelerator: str
+    *,
+    output: Path,
+    corpus: Path,
+    language_model: Path,
+    batch_size_sequences: int,
+    precision: str,
+    accelerator: str,
+    excluded: Path | None = None,
 ) -> dict[str, Any]:
     """Write `sequences.parquet` (`nll_nats` of every held-out sequence, in corpus order) and `metrics.json`.
 
@@ -36,10 +43,12 @@ def evaluate(
         batch_size_sequences: sequences a forward pass; the result does not depend on it (beyond rounding).
         precision: 32-true, or bf16-mixed (faster on a GPU, about three digits).
         accelerator: auto, cpu or gpu.
+        excluded: a target set (`target.parquet`) whose documents are left out: the data were chosen to be good at them.
 
     Raises:
-        StageError: no held-out shard, another tokenizer than the model's, a sequence longer than its context, an
-            architecture whose logits are not one linear layer, a loss that is not finite, or a GPU asked for in vain.
+        StageError: no held-out shard, or nothing in it but what is excluded, another tokenizer than the model's, a
+            sequence longer than its context, an architecture whose logits are not one linear layer, a loss that is not
+            finite, or a GPU asked for in vain.
     """
     if precision not in PRECISIONS:
         raise StageError(f"precision {precision!r} is not known to evaluate; set it to one of {', '.join(PRECISIONS)}")
@@ -50,7 +59,8 @@ def evaluate(
     _same_vocabulary(corpus, language_model, tokenizer.get_vocab())
     if tokenizer.eos_token_id is None:
         raise StageError(f"{corpus / 'tokenizer'} has no end-of-text token, and a sequence needs one before it")
-    rows, input_ids, starts = _read(corpus / "heldout")
+    left_out = None if excluded is None else pq.read_table(excluded / "target.parquet", columns=["document_id"])
+    rows, input_ids, starts, num_excluded = _read(corpus / "heldout", left_out)
     network = AutoModelForCausalLM.from_pretrained(language_model, dtype=torch.float32).to(device).eval()
     _fits(network, rows, np.diff(starts), corpus)
     nll = sequence_nll(network, input_ids, starts, tokenizer.eos_token_id, batch_size_sequences, precision)
@@ -66,7 +76,8 @@ def evaluate(
     columns = ("document_id", "domain", "nll_nats", "num_tokens", "num_bytes")
     result = perplexity.metrics(perplexity.by_document(*(rows[c].to_numpy(zero_copy_only=False) for c in columns)))
     write_json(output / "metrics.json", result)
-    return {"sequences": len(nll), **result["overall"]}
+    counts = {"sequences": len(nll), **result["overall"]}
+    return counts if excluded is None else counts | {"excluded_documents": num_excluded}
 
 
 @torch.inference_mode()
@@ -148,11 +159,21 @@ def _same_vocabulary(corpus: Path, language_model: Path, vocabulary: dict[str, i
         )
 
 
-def _read(folder: Path) -> tuple[pa.Table, npt.NDArray[np.int32], npt.NDArray[np.int64]]:
-    """What the result says of each sequence, all tokens flat, and where each sequence starts among them."""
+def _read(
+    folder: Path, excluded: pa.Table | None
+) -> tuple[pa.Table, npt.NDArray[np.int32], npt.NDArray[np.int64], int]:
+    """What the result says of each sequence, all tokens flat, and where each sequence starts among them.
+
+    The last is how many documents were left out, because `excluded` has their `document_id`.
+    """
     rows, tokens, lengths = [], [np.empty(0, np.int32)], [np.zeros(1, np.int64)]
+    found: set[str] = set()
     for file in row_files(folder):
         table = pq.read_table(file, columns=["id", "document_id", "domain", "text", "input_ids"])
+        if excluded is not None:
+            is_excluded = pc.is_in(table["document_id"], value_set=excluded["document_id"].combine_chunks())
+            found.update(table["document_id"].filter(is_excluded).to_pylist())
+            table = table.filter(pc.invert(is_excluded))
         length = pc.list_value_length(table["input_ids"]).cast(pa.int32())
         # of the text in UTF-8, which is how Arrow holds it
         num_bytes = pc.binary_length(table["text"]).cast(pa.int64())
@@ -162,8 +183,9 @@ def _read(folder: Path) -> tuple[pa.Table, npt.NDArray[np.int32], npt.NDArray[np
         lengths.append(length.to_numpy().astype(np.int64))
     flat = np.concatenate(tokens)
     if not len(flat):
-        raise StageError(f"{folder} holds no token to predict; hold out more documents")
-    return pa.concat_tables(rows).combine_chunks(), flat, np.cumsum(np.concatenate(lengths))
+        without = f" without the {len(found)} documents of the target set" if found else ""
+        raise StageError(f"{folder} holds no token to predict{without}; hold out more documents")
+    return pa.concat_tables(rows).combine_chunks(), flat, np.cumsum(np.concatenate(lengths)), len(found)
 
 
 def _fits(network: PreTrainedModel, rows: pa.Table, lengths: npt.NDArray[np.int64], corpus: Path) -> None:

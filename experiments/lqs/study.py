@@ -1,0 +1,212 @@
+"""The study of LQS: everything from the text to README's numbers and figures, in one command.
+
+python experiments/lqs/study.py              from the repository's root; what is complete is skipped
+python experiments/lqs/study.py --smoke      a few minutes, to see that it runs; writes no number and no figure here
+
+The framework is used as anyone would use it, by `python run.py ...`; each of these commands is printed, and what it
+prints itself lies in <artifacts>/logs. They run with one thread each, two at a time, so that no figure depends on the
+number of cores.
+"""
+
+import argparse
+import concurrent.futures
+import dataclasses
+import os
+import shlex
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT))
+
+from experiments.lqs import mixture  # noqa: E402
+from qurating.artifacts import read_json, write_json  # noqa: E402
+
+HERE = Path(__file__).resolve().parent
+SEEDS = (0, 1, 2)
+EXPERIMENT = ("--config-dir", "experiments/lqs/conf", "+experiment=lqs_mixture")
+
+
+@dataclasses.dataclass
+class Sizes:
+    tokens_a_kind: int = 130_000  # held-out documents included
+    vocabulary: int = 2048
+    proxies: tuple[int, ...] = (256, 512, 1024)  # the last is what language models are trained with
+    reference_proxies: int = 256
+    reference_steps: int = 40
+    overrides: tuple[str, ...] = ()
+
+
+SMOKE = Sizes(
+    tokens_a_kind=30_000,
+    vocabulary=512,
+    proxies=(40, 80),
+    reference_proxies=24,
+    reference_steps=21,
+    overrides=(
+        "num_tokens=24_000",
+        "annotation.pretrain_tokens=24_000",
+        "annotation.num_steps=21",
+        "target.max_sequences=12",
+        "model.network.hidden_size=32",
+        "scorer.network.hidden_size=32",
+        "scorer.num_epochs=1",
+    ),
+)
+
+
+@dataclasses.dataclass
+class Command:
+    """One call of run.py."""
+
+    name: str
+    stages: tuple[str, ...]
+    overrides: tuple[str, ...] = ()
+    after: tuple[str, ...] = ()  # names of commands
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--artifacts", default="artifacts/lqs_study", help="where everything is kept (%(default)s)")
+    parser.add_argument("--jobs", type=int, default=2, help="commands at a time, of one thread each (%(default)s)")
+    parser.add_argument("--smoke", action="store_true")
+    options = parser.parse_args()
+    os.chdir(ROOT)
+    artifacts = Path(options.artifacts) / "smoke" if options.smoke else Path(options.artifacts)
+    sizes = SMOKE if options.smoke else Sizes()
+    build_mixture(artifacts, sizes)
+    made = run_all(commands(artifacts, sizes), artifacts, sizes.overrides, options.jobs)
+
+    from experiments.lqs import figures, findings
+
+    found = findings.collect(made, sizes.proxies, SEEDS)
+    found["seconds"] = {name: read_json(artifacts / "done" / f"{name}.json")["seconds"] for name in made}
+    output = artifacts / "results" if options.smoke else HERE
+    write_json(output / "results.json", found)
+    figures.draw_all(found, output / "figures")
+    tables = findings.tables(found)
+    if not options.smoke:
+        findings.put_tables(HERE / "README.md", tables)
+    print("\n\n".join(tables.values()))
+
+
+def build_mixture(artifacts: Path, sizes: Sizes) -> None:
+    """Write the corpus of six kinds, unless it is there."""
+    folder, done = artifacts / "mixture", artifacts / "mixture" / "documents.json"
+    settings = {"num_tokens": sizes.tokens_a_kind, "vocabulary_size": sizes.vocabulary, "seed": 0}
+    if done.is_file() and read_json(done)["settings"] == settings:
+        return
+    print(f"the mixture of {', '.join(mixture.KINDS)}: writes {folder}", flush=True)
+    folder.mkdir(parents=True, exist_ok=True)
+    start = time.monotonic()
+    counts = mixture.build(folder, **settings)
+    write_json(done, {"settings": settings, "documents": counts, "seconds": round(time.monotonic() - start, 1)})
+
+
+def commands(artifacts: Path, sizes: Sizes) -> list[Command]:
+    """All calls of run.py; each comes after those that it needs."""
+    annotated = ("sample_proxy", "annotate_proxy")
+    scored = (*annotated, "train_scorer", "score")
+    trained = ("select", "order", "train_lm", "evaluate")
+    most = sizes.proxies[-1]
+    found = [
+        Command("corpus", ("prepare_corpus",)),
+        Command("proxy_lm", ("pretrain_proxy", "prepare_target"), after=("corpus",)),
+    ]
+    # 1 and 2: annotations of several sizes; one without denominator; a second of everything, by another seed
+    for number in reversed(sizes.proxies):
+        own = (f"annotation.num_proxy_sequences={number}",)
+        found.append(Command(f"lqs_{number}", scored, own, after=("proxy_lm",)))
+    own = (f"annotation.num_proxy_sequences={most}",)
+    found.append(Command("pds", scored, (*own, "annotation.denominator=none"), after=("proxy_lm",)))
+    again = tuple(f"stages.{stage}.seed=1" for stage in scored[:3])
+    found.append(Command("second", scored, (*own, *again), after=("proxy_lm",)))
+    # 3: the reference, and what cannot be computed from it
+    exact = (
+        f"annotation.num_proxy_sequences={sizes.reference_proxies}",
+        f"annotation.num_steps={sizes.reference_steps}",
+        "annotation.contribution_interval=1",
+        "annotation.trajectory=keep",
+    )
+    variants = {
+        "reference": (),
+        "no_hessian": ("annotation.hessian=none",),
+        "finite_differences": ("annotation.hessian=finite_differences",),
+        "bf16_differences": ("annotation.trajectory=bf16_differences",),
+        "bf16": ("annotation.precision=bf16-mixed",),
+    }
+    for name, own in variants.items():
+        found.append(Command(name, annotated, (*exact, *own), after=("proxy_lm",)))
+    own = ("annotation.contribution_interval=10", "annotation.trajectory=recompute")
+    found.append(Command("interval_10", annotated, (*exact[:2], *own), after=("proxy_lm",)))
+    # 4: language models; of the real kinds alone as well, as near as a selection can come to the best half
+    paths = ",".join(f"{artifacts}/mixture/{kind}.jsonl" for kind in mixture.REAL)
+    real = ("corpus.name=real", f"corpus.paths=[{paths}]")
+    found.append(Command("real", ("prepare_corpus", "prepare_target"), real, after=("corpus",)))
+    by_lqs = (f"annotation.num_proxy_sequences={most}", "selection=top_k")
+    methods = {
+        "uniform": (("selection=uniform",), "proxy_lm"),
+        "lqs": (by_lqs, f"lqs_{most}"),
+        "lqs_folded": ((*by_lqs, "ordering=folding"), f"lqs_{most}"),
+        "pds": ((*by_lqs, "annotation.denominator=none"), "pds"),
+        "real_kinds": ((*real, "selection=uniform"), "real"),
+    }
+    for seed in SEEDS:
+        seeds = tuple(f"stages.{stage}.seed={seed}" for stage in trained[:3])
+        for method, (own, after) in methods.items():
+            found.append(Command(f"lm_{method}_{seed}", trained, (*own, *seeds), after=(after,)))
+    return found
+
+
+def run_all(
+    wanted: Sequence[Command], artifacts: Path, overrides: tuple[str, ...], jobs: int
+) -> dict[str, dict[str, Path]]:
+    """Run commands, several at a time; returns for each the folders of its artifacts by stage."""
+    futures: dict[str, concurrent.futures.Future[dict[str, Path]]] = {}
+
+    def do(command: Command) -> dict[str, Path]:
+        for name in command.after:
+            futures[name].result()
+        return run(command, artifacts, overrides)
+
+    # in the order of the list, in which each comes after what it needs: so none waits for one that has not begun
+    with concurrent.futures.ThreadPoolExecutor(jobs) as pool:
+        for command in wanted:
+            futures[command.name] = pool.submit(do, command)
+        return {name: future.result() for name, future in futures.items()}
+
+
+def run(command: Command, artifacts: Path, overrides: tuple[str, ...]) -> dict[str, Path]:
+    """Run one command, unless it has been; returns the folders of its artifacts by stage.
+
+    Raises:
+        SystemExit: it failed; its log is named.
+    """
+    stages = f"stage=[{','.join(command.stages)}]"
+    given = [*EXPERIMENT, f"paths.artifacts={artifacts}", *overrides, stages, *command.overrides]
+    done, log = artifacts / "done" / f"{command.name}.json", artifacts / "logs" / f"{command.name}.log"
+    if not (done.is_file() and read_json(done)["arguments"] == given):
+        print(f"python run.py {shlex.join(given)}", flush=True)
+        log.parent.mkdir(parents=True, exist_ok=True)
+        start = time.monotonic()
+        folder = artifacts / "hydra" / command.name
+        with open(log, "w", encoding="utf-8") as stream:
+            status = subprocess.call(
+                [sys.executable, "run.py", *given, f"hydra.run.dir={folder}"],
+                stdout=stream,
+                stderr=subprocess.STDOUT,
+                env=os.environ | {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"},
+            )
+        if status:
+            raise SystemExit(f"{command.name} failed, see {log}:\n{log.read_text(encoding='utf-8')[-2000:]}")
+        record: dict[str, Any] = {"arguments": given, "seconds": round(time.monotonic() - start, 1)}
+        write_json(done, record | {"artifacts": read_json(folder / "artifacts.json")})
+    return {stage: artifacts / name for stage, name in read_json(done)["artifacts"].items()}
+
+
+if __name__ == "__main__":
+    main()

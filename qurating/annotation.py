@@ -1,0 +1,110 @@
+"""The whole way of an annotation: along the training to θ_T, and back with the co-state."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from qurating import optimal_control
+from qurating.gradient_passes import GradientPasses
+from qurating.proxy_training import FORWARD_COST, Costate, ProxyTraining
+from qurating.trajectory import Trajectory
+
+
+def walk(
+    training: ProxyTraining,
+    trajectory: Trajectory,
+    costate: Costate,
+    passes: GradientPasses,
+    visited: Sequence[int],
+    denominators: Sequence[int],
+) -> list[float]:
+    """Do what is missing of an annotation; every process of a distributed run calls this.
+
+    Args:
+        visited: steps t of the score's sum, ascending; the passes there take dot products with λ_{t+1}.
+        denominators: steps whose norms divide the terms; the passes at those that are not visited take norms.
+
+    Returns:
+        the training's loss L_t(θ_t) of every step (T,). J of every step is in `costate.target_losses`; norms and dot
+        products are in the files of `passes`.
+    """
+    passed = {*visited, *denominators}
+    whole, remaining = _work(training, trajectory, costate, passes, visited[0], passed)
+    with tqdm(
+        desc="annotating",
+        total=whole,
+        initial=whole - remaining,
+        unit="sample",
+        unit_scale=True,
+        mininterval=0.5,
+        disable=not costate.fabric.is_global_zero,
+    ) as progress:
+        training.advance = costate.advance = passes.advance = progress.update
+        training_losses = trajectory.run()
+        costate.fabric.barrier()  # the states are written by one process, and read by all
+        for t in range(costate.step - 1, -1, -1):
+            goes_back = t > visited[0]  # λ_{t+1} is used at visited steps only
+            if t in passed or t not in costate.target_losses:
+                trajectory.go_to(t)
+            if t in passed:
+                passes.run(t, costate.vector if t in visited else None)
+            if goes_back:
+                costate.go_back()
+            else:
+                costate.measure_target(t)
+        costate.fabric.barrier()  # all blocks are there
+    return training_losses
+
+
+def _work(
+    training: ProxyTraining,
+    trajectory: Trajectory,
+    costate: Costate,
+    passes: GradientPasses,
+    first_visited: int,
+    passed: set[int],
+) -> tuple[float, float]:
+    """The work of this process, in forward and backward passes of one sample: all of it, and what is left."""
+    batch_size = training.batches.shape[1]
+    num_steps, num_target = trajectory.num_steps, len(costate.own_target)
+
+    def back(t: int) -> float:
+        """From λ_{t+1} on, without the passes."""
+        again = trajectory.steps_again(t) * batch_size
+        return again + (t - first_visited) * (num_target + costate.product_cost)
+
+    measured = (first_visited + 1) * num_target * FORWARD_COST
+    whole = num_steps * batch_size + back(num_steps) + measured
+    whole += len(passed) * passes.num_samples(passes.own)
+    left = (num_steps - trajectory.steps_done()) * batch_size + back(costate.step - 1) + measured
+    left += sum(passes.num_samples(passes.missing(t)) for t in passed)
+    return whole, left
+
+
+def annotation_table(
+    index: pa.Table,
+    passes: GradientPasses,
+    visited: Sequence[int],
+    denominators: Sequence[int],
+    kept: NDArray[np.bool_],
+) -> pa.Table:
+    """The kept rows of the proxy set's index with their `dots`, `norms`, `denominators` and score `lqs`.
+
+    Args:
+        index: of all proxy samples; its columns `id`, `shard`, `row`, `length`, `domain` are taken over.
+        visited, denominators: as for `walk`, one denominator's step a visited step, or none (then 1 divides).
+        kept: (N,).
+    """
+    found = {t: passes.read(t) for t in {*visited, *denominators}}
+    norms = np.stack([found[t][0] for t in visited])[:, kept]
+    dots = np.stack([found[t][1] for t in visited])[:, kept]
+    divisors = np.stack([found[t][0] for t in denominators])[:, kept] if denominators else np.ones_like(dots)
+    columns = {name: index[name].filter(pa.array(kept)) for name in ("id", "shard", "row", "length", "domain")}
+    offsets = pa.array(np.arange(0, dots.size + 1, len(visited)), pa.int32())
+    for name, values in (("dots", dots), ("norms", norms), ("denominators", divisors)):
+        columns[name] = pa.ListArray.from_arrays(offsets, pa.array(values.T.ravel()))
+    columns["lqs"] = pa.array(optimal_control.contributions(dots, divisors))
+    return pa.table(columns)

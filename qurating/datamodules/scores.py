@@ -1,0 +1,98 @@
+"""Annotated sequences for the scorer."""
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import torch
+from torch import Tensor
+
+from qurating.artifacts import StageError, seed_for
+from qurating.chunking import windows
+from qurating.datamodules.steps import Samples
+from qurating.rating import TokenReader, padded
+from qurating.sequences import read_sequences
+
+MIN_SEQUENCES = 20
+
+
+class Scores(Samples):
+    """Sequences with annotated scores, split into training and validation by sequence.
+
+    A batch holds `input_ids` and `attention_mask` (W, T) of the windows of B sequences, right-padded; `sequence` (W,),
+    of which of them each window is; and `label` (B,), the annotated scores as standard deviations from their mean, both
+    of the training part, not clipped.
+
+    Args:
+        corpus: that the annotated sequences are of.
+        annotation: folder of the annotation artifact.
+        reader: makes tokens of the corpus' rows.
+        max_tokens: of a window.
+        batch_size_sequences: an optimizer step, over all devices.
+        micro_batch_size: sequences a forward pass, at most.
+        num_epochs: passes over the training sequences.
+        validation_fraction: of the sequences, drawn by seed.
+
+    Raises:
+        StageError: too few sequences, scores that are not numbers or all the same, an annotation of another corpus.
+    """
+
+    def __init__(
+        self,
+        corpus: Path,
+        annotation: Path,
+        reader: TokenReader,
+        max_tokens: int,
+        batch_size_sequences: int,
+        micro_batch_size: int,
+        num_epochs: int,
+        validation_fraction: float,
+        seed: int,
+    ) -> None:
+        super().__init__(batch_size_sequences, micro_batch_size, num_epochs, seed)
+        file = annotation / "annotation.parquet"
+        table = pq.read_table(file, columns=["id", "shard", "row", "domain", "lqs"])
+        scores = table["lqs"].to_numpy().astype(np.float64)
+        if len(scores) < MIN_SEQUENCES:
+            raise StageError(
+                f"{file} has {len(scores)} annotated sequences, and a scorer learns from at least {MIN_SEQUENCES}: "
+                "raise annotation.num_proxy_sequences"
+            )
+        broken = np.flatnonzero(~np.isfinite(scores))
+        if len(broken):
+            named = ", ".join(str(table["id"][i]) for i in broken[:5])
+            raise StageError(
+                f"{file}: the score of {len(broken):,} of {len(scores):,} sequences is not a number (id {named}"
+                f"{', ...' if len(broken) > 5 else ''}): annotate them anew, or leave them out"
+            )
+        order = np.random.default_rng(seed_for(seed, "validation")).permutation(len(scores))
+        num_validation = round(validation_fraction * len(order))
+        self.validation, self.training = order[:num_validation], order[num_validation:]
+        if num_validation < 2 or len(self.training) < 2:
+            raise StageError(
+                f"of {len(scores)} annotated sequences {num_validation} are to validate on and {len(self.training)} to "
+                f"train on: change scorer.validation_fraction={validation_fraction}"
+            )
+        self.mean, self.std = float(scores[self.training].mean()), float(scores[self.training].std())
+        # of equal numbers the mean is rounded, and the deviation not quite 0
+        if self.std <= 1e-9 * abs(self.mean) or self.std == 0:
+            raise StageError(
+                f"{file}: all {len(self.training):,} scores to train on are {self.mean:g}; there is nothing to learn"
+            )
+        self.standardised = (scores - self.mean) / self.std
+        self.domains = table["domain"].to_pylist()
+        self.input_ids = reader(read_sequences(corpus, table, [reader.column]))
+        self.pad_token_id = reader.pad_token_id
+        self.max_tokens = max_tokens
+        self.labels = torch.from_numpy(self.standardised.astype(np.float32))
+
+    def batch(self, samples: np.ndarray) -> dict[str, Tensor]:
+        """The batch of these sequences."""
+        parts = [windows(self.input_ids[i], self.max_tokens) for i in samples]
+        input_ids, attention_mask = padded([window for part in parts for window in part], self.pad_token_id)
+        return {
+            "input_ids": input_ids,
+            "attention_mask": attention_mask,
+            "sequence": torch.from_numpy(np.repeat(np.arange(len(parts)), [len(part) for part in parts])),
+            "label": self.labels[torch.from_numpy(samples)],
+        }

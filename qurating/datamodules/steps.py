@@ -1,0 +1,124 @@
+"""Batches by optimizer step: what the data modules of all trainings share."""
+
+from collections.abc import Iterator
+from typing import Protocol
+
+import numpy as np
+import pytorch_lightning as pl
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from qurating.artifacts import StageError, seed_for
+
+Batch = dict[str, Tensor]
+
+
+class BySteps(Protocol):
+    """Data that are one stream of optimizer steps."""
+
+    @property
+    def num_steps(self) -> int: ...
+
+    def step_batches(self, step: int, rank: int, num_devices: int, num_passes: int) -> Iterator[Batch]:
+        """What device `rank` of `num_devices` takes in the forward passes of a step: `num_passes` batches."""
+
+
+class StepLoader:
+    """The micro-batches of one device, from the trainer's current step to the last."""
+
+    def __init__(self, data: BySteps, trainer: pl.Trainer) -> None:
+        self.data = data
+        self.trainer = trainer
+
+    def __len__(self) -> int:
+        return self.data.num_steps * self.trainer.accumulate_grad_batches
+
+    def __iter__(self) -> Iterator[Batch]:
+        trainer = self.trainer
+        for step in range(trainer.global_step, self.data.num_steps):
+            yield from self.data.step_batches(
+                step, trainer.global_rank, trainer.world_size, trainer.accumulate_grad_batches
+            )
+
+    # Lightning asks a loader that it may resume for its state; ours is the trainer's step
+    def state_dict(self) -> dict[str, int]:
+        return {}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        pass
+
+
+class Samples(pl.LightningDataModule):
+    """Samples that are learned in epochs, as one stream of optimizer steps: a resumed run goes on with the next sample.
+
+    The samples are numbered from 0. A data module of them sets `training` and `validation`, the numbers of those that
+    it trains and validates on, and says what their `batch` and `num_targets` are. A training batch also holds `weight`,
+    a number: its share of the step's targets over its share of the step's batches.
+
+    Args:
+        batch_size: samples an optimizer step, over all devices.
+        micro_batch_size: samples a forward pass, at most.
+        num_epochs: passes over the training samples.
+        seed: of the order in each epoch.
+    """
+
+    training: np.ndarray
+    validation: np.ndarray
+
+    def __init__(self, batch_size: int, micro_batch_size: int, num_epochs: int, seed: int) -> None:
+        super().__init__()
+        self.batch_size = batch_size
+        self.micro_batch_size = micro_batch_size
+        self.num_epochs = num_epochs
+        self.seed = seed
+
+    def batch(self, samples: np.ndarray) -> Batch:
+        """The batch of these samples."""
+        raise NotImplementedError
+
+    def num_targets(self, samples: np.ndarray) -> int:
+        """How many labels these samples hold, over which a loss is the mean."""
+        return len(samples)
+
+    @property
+    def steps_per_epoch(self) -> int:
+        return -(-len(self.training) // self.batch_size)
+
+    @property
+    def num_steps(self) -> int:
+        return self.num_epochs * self.steps_per_epoch
+
+    def accumulation(self, num_devices: int) -> int:
+        """Forward passes an optimizer step on each device."""
+        if self.batch_size < num_devices:
+            raise StageError(f"a batch of {self.batch_size} is less than one sample on each of {num_devices} devices")
+        return -(-self.batch_size // (num_devices * self.micro_batch_size))
+
+    def step(self, step: int) -> np.ndarray:
+        """The samples of an optimizer step; the last of an epoch is filled up from the epoch's start."""
+        epoch, position = divmod(step, self.steps_per_epoch)
+        order = np.random.default_rng(seed_for(self.seed, "epoch", str(epoch))).permutation(self.training)
+        wanted = np.arange(position * self.batch_size, (position + 1) * self.batch_size)
+        return order[wanted % len(order)]
+
+    def step_batches(self, step: int, rank: int, num_devices: int, num_passes: int) -> Iterator[Batch]:
+        samples = self.step(step)
+        in_step = self.num_targets(samples)
+        mine = np.array_split(samples, num_devices)[rank]
+        for part in np.array_split(mine, num_passes):
+            # parts hold different numbers of targets: each is to weigh the same, whatever the parts
+            weight = num_devices * num_passes * self.num_targets(part) / in_step
+            yield self.batch(part) | {"weight": torch.tensor(weight, dtype=torch.float32)}
+
+    def train_dataloader(self) -> StepLoader:
+        assert self.trainer is not None
+        return StepLoader(self, self.trainer)
+
+    def val_dataloader(self) -> DataLoader:
+        return DataLoader(self.batches(self.validation), batch_size=None)  # type: ignore[arg-type]
+
+    def batches(self, samples: np.ndarray) -> list[Batch]:
+        """These samples, in batches of one forward pass."""
+        starts = range(0, len(samples), self.micro_batch_size)
+        return [self.batch(samples[start : start + self.micro_batch_size]) for start in starts]

@@ -1,0 +1,154 @@
+"""Which models and data sets of the Hugging Face Hub can be had: asked before any work starts, not in the middle.
+
+The token is the hub client's own: the environment variable HF_TOKEN, or what `hf auth login` has left. It is never
+printed. HF_ENDPOINT, HF_HUB_OFFLINE and the cache are respected as the client does.
+"""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from qurating.artifacts import StageError
+
+TIMEOUT_SECONDS = 10.0  # the client itself would wait for ever
+NOUNS = {"model": "model", "dataset": "data set"}
+
+
+def check_access(models: Sequence[str | None], datasets: Sequence[str | None]) -> None:
+    """Look whether everything that a run fetches can be had; nothing is downloaded.
+
+    What is a folder or file here, or in the client's cache, is not asked for. Names of data sets without an owner, such
+    as `json`, are formats of the `datasets` library and passed over; so is None.
+
+    Raises:
+        StageError: with all that cannot be had: why, the page to visit, and which variable to set.
+    """
+    problems, advice = list[str](), list[str]()
+    unreachable: Exception | None = None
+    for kind, references in (("model", models), ("dataset", datasets)):
+        for reference in dict.fromkeys(filter(None, references)):
+            if os.path.exists(os.path.expanduser(reference)) or (kind == "dataset" and "/" not in reference):
+                continue
+            if reference.startswith(("/", ".", "~")):
+                problems.append(f"{reference}: there is no such {NOUNS[kind]} here (looked in {os.getcwd()})")
+                continue
+            # one that does not answer is not waited for again
+            error = _asked(reference, kind, unreachable)
+            explained = error and _explanation(reference, kind, error)
+            if explained:
+                problems.append(f"{reference} ({NOUNS[kind]}): {explained}")
+                advice = [_advice()]
+            if error and _is_silence(error):
+                unreachable = error
+    if problems:
+        raise StageError("\n  ".join(["not to be had, and the run needs it:", *problems, *advice]))
+
+
+def fetch(dataset: str, file: str, revision: str | None = None) -> str:
+    """One file of a data set, from the cache or the Hub, as a path; no code of the data set is run.
+
+    Raises:
+        StageError: it cannot be had; with the reason, the page to visit, and which variable to set.
+    """
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import LocalEntryNotFoundError, RemoteEntryNotFoundError, RevisionNotFoundError
+
+    try:
+        return hf_hub_download(dataset, file, repo_type="dataset", revision=revision)
+    except (RemoteEntryNotFoundError, RevisionNotFoundError) as error:
+        at = "" if revision is None else f" at revision {revision!r}"
+        raise StageError(f"{dataset} has no file {file!r}{at}: see {_page(dataset, 'dataset')}/tree/main") from error
+    except Exception as error:  # whatever the Hub or the network answers with, in many types
+        if isinstance(error, OSError) and error.errno is not None:
+            raise  # the disk's
+        # what the client says of a file that is not in its cache hides why it could not ask the Hub
+        cause = error.__cause__ if isinstance(error, LocalEntryNotFoundError) and error.__cause__ else error
+        reason = _explanation(dataset, "dataset", cause) or f"{type(cause).__name__}: {cause}"
+        raise StageError(f"{dataset} (data set): {reason}\n  {_advice()}") from error
+
+
+def _asked(reference: str, kind: str, unreachable: Exception | None) -> Exception | None:
+    """What the Hub says against fetching something, None if nothing; `unreachable` is why it need not be asked."""
+    from huggingface_hub import constants
+    from huggingface_hub.file_download import repo_folder_name
+    from huggingface_hub.utils import build_hf_headers, get_session, hf_raise_for_status, validate_repo_id
+
+    try:
+        validate_repo_id(reference)
+        cached = Path(constants.HF_HUB_CACHE, repo_folder_name(repo_id=reference, repo_type=kind), "snapshots")
+        if any(cached.glob("*/*")):
+            return None
+        if unreachable is not None:
+            return unreachable
+        # `huggingface_hub.auth_check`, with a limit to the wait
+        url = f"{constants.ENDPOINT}/api/{kind}s/{reference}/auth-check"
+        hf_raise_for_status(get_session().get(url, headers=build_hf_headers(), timeout=TIMEOUT_SECONDS))
+    except Exception as error:  # whatever the Hub or the network answers with, in many types
+        return error
+    return None
+
+
+def _is_silence(error: Exception) -> bool:
+    """Whether this is no answer of the Hub's."""
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, OfflineModeIsEnabled
+
+    return not isinstance(error, HfHubHTTPError | HFValidationError | OfflineModeIsEnabled)
+
+
+def _explanation(reference: str, kind: str, error: BaseException) -> str | None:
+    """What an answer of the Hub means; None where it says nothing about access."""
+    from huggingface_hub import constants
+    from huggingface_hub.errors import (
+        GatedRepoError,
+        HfHubHTTPError,
+        HFValidationError,
+        OfflineModeIsEnabled,
+        RepositoryNotFoundError,
+    )
+
+    page = _page(reference, kind)
+    if isinstance(error, HFValidationError):
+        return f"there is no such folder in {os.getcwd()}, and a name on the Hub has the form owner/name"
+    if isinstance(error, GatedRepoError):
+        return f"it is gated, and not open to you: ask for access at {page}"
+    if isinstance(error, RepositoryNotFoundError):
+        return f"it is not there, or private: see {page}, and whether the name is right (no folder here has it)"
+    if isinstance(error, OfflineModeIsEnabled):
+        wanted = f"hf download {reference}" + (" --repo-type dataset" if kind == "dataset" else "")
+        return (
+            f"it is not in the cache ({constants.HF_HUB_CACHE}), and the client is offline: unset HF_HUB_OFFLINE and "
+            f"TRANSFORMERS_OFFLINE, or fetch it before (`{wanted}`); its page is {page}"
+        )
+    if isinstance(error, HfHubHTTPError):
+        status, said = error.response.status_code, f" ({error.server_message})" if error.server_message else ""
+        if status == 401:
+            return f"the Hub asks for a valid token{said}: see {page}"
+        if status == 403:
+            return f"the token may not read it{said}: see {page}"
+        if status == 404:
+            return None  # from a mirror that does not know the question; the stage will see
+        return f"the Hub answers with status {status}{said}: try again later, or see {page}"
+    return (
+        f"the Hub cannot be reached ({constants.ENDPOINT}; {type(error).__name__}: {str(error).strip()}), and it is "
+        f"not in the cache ({constants.HF_HUB_CACHE}); its page is {page}"
+    )
+
+
+def _page(reference: str, kind: str) -> str:
+    from huggingface_hub import constants
+
+    return f"{constants.ENDPOINT}/{'datasets/' if kind == 'dataset' else ''}{reference}"
+
+
+def _advice() -> str:
+    """How to get access, and which way is taken now."""
+    from huggingface_hub import constants, get_token
+
+    if os.environ.get("HF_TOKEN"):
+        state = "is set"
+    else:
+        state = f"is not set; {'a login of `hf auth login` is used' if get_token() else 'there is no login either'}"
+    return (
+        f"Access goes by a token: make one at {constants.ENDPOINT}/settings/tokens and put it into the environment "
+        f"variable HF_TOKEN (which {state}), or run `hf auth login`. Or name a local folder instead."
+    )

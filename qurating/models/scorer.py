@@ -1,0 +1,94 @@
+"""The scorer of LQS as a Lightning module."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.optim import Optimizer
+
+from qurating.artifacts import StageError
+from qurating.models.scorer_networks import ScorerNetwork
+from qurating.scorer_report import spearman
+
+
+class Scorer(pl.LightningModule):
+    """Learns the annotated scores of sequences by the mean squared error (DELT eq. 15).
+
+    A batch holds `input_ids` and `attention_mask` (W, T) of the windows of B sequences, `sequence` (W,), of which each
+    window is (0 to B − 1), and `label` (B,), the annotated scores, standardised. A sequence's prediction is the mean of
+    its windows' weighted by their lengths, as it is when a corpus is scored.
+
+    Args:
+        network: gives windows their scores.
+        clip: labels are learned no further than this from 0, in standard deviations.
+        optimizer: parameters -> optimizer.
+        schedule: (optimizer, num_warmup_steps, num_training_steps) -> learning-rate schedule, stepped every step.
+        warmup_fraction: of all steps.
+        seed: of the random numbers (dropout); each step's are a function of it and the step.
+
+    Raises:
+        StageError: at a validation, if a prediction is not a number.
+    """
+
+    def __init__(
+        self,
+        network: ScorerNetwork,
+        clip: float,
+        optimizer: Callable[[Any], Optimizer],
+        schedule: Callable[..., Any],
+        warmup_fraction: float,
+        seed: int,
+    ) -> None:
+        super().__init__()
+        self.network = network
+        self.clip = clip
+        self.optimizer = optimizer
+        self.schedule = schedule
+        self.warmup_fraction = warmup_fraction
+        self.seed = seed
+        self._validated: list[tuple[Tensor, Tensor]] = []
+
+    def forward(self, batch: dict[str, Tensor]) -> Tensor:
+        """Predicted scores (B,), float32, in standard deviations of the annotation."""
+        of_windows = self.network(batch["input_ids"], batch["attention_mask"])[:, 0]
+        lengths = batch["attention_mask"].sum(dim=1).float()
+        nothing = torch.zeros(len(batch["label"]), device=of_windows.device)
+        sums = nothing.index_add(0, batch["sequence"], of_windows * lengths)
+        return sums / nothing.index_add(0, batch["sequence"], lengths)
+
+    def loss(self, predicted: Tensor, label: Tensor) -> Tensor:
+        """Mean squared error over the sequences of a batch, with the labels clipped."""
+        return F.mse_loss(predicted, label.clamp(-self.clip, self.clip))
+
+    def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
+        # one stream of random numbers a step: an interrupted run goes on with the very same
+        torch.manual_seed(self.seed + batch_idx)
+        loss = self.loss(self(batch), batch["label"])
+        self.log("train/loss", loss, on_step=True, batch_size=len(batch["label"]))
+        return batch["weight"] * loss
+
+    def validation_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
+        self._validated.append((self(batch), batch["label"]))
+
+    def on_validation_epoch_end(self) -> None:
+        # every device validates on all of the validation set: ranks are of the whole, not means of parts'
+        predicted, label = (torch.cat(parts) for parts in zip(*self._validated, strict=True))
+        self._validated.clear()
+        if not predicted.isfinite().all():
+            raise StageError(
+                f"the scorer diverged: at step {self.global_step} its predictions are not numbers; lower "
+                "scorer.optimizer.lr, or raise scorer.warmup_fraction"
+            )
+        self.log("validation/loss", self.loss(predicted, label))
+        self.log("validation/spearman", spearman(predicted.cpu().numpy(), label.cpu().numpy()), prog_bar=True)
+
+    def configure_optimizers(self) -> dict[str, Any]:
+        optimizer = self.optimizer(self.parameters())
+        steps = int(self.trainer.estimated_stepping_batches)
+        schedule = self.schedule(
+            optimizer, num_warmup_steps=round(self.warmup_fraction * steps), num_training_steps=steps
+        )
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}

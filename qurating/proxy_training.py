@@ -1,0 +1,230 @@
+"""The training of the proxy model and the co-state that goes back along it, shared by several processes."""
+
+import contextlib
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from qurating import optimal_control
+from qurating.artifacts import StageError
+from qurating.optimal_control import Batch, Vector
+from qurating.samples import BadSamples, Indices, Samples
+from qurating.trajectory import read_tensors, write_tensors
+
+Compute = Callable[[Iterator[Batch]], tuple[float, Vector]]
+
+# What a sample costs, in forward and backward passes of one sample
+FORWARD_COST = 1 / 3
+PRODUCT_COSTS = {"exact": 3.5, "finite_differences": 2.0, "none": 0.0}
+
+
+def _untold(num_samples: float) -> None:
+    """Nobody is told how far the work is."""
+
+
+def summed_over_finite(
+    compute: Compute,
+    model: PreTrainedModel,
+    samples: Samples,
+    indices: Indices,
+    step: int,
+    micro_batch_size: int,
+    bad: BadSamples,
+) -> tuple[float, Vector, int]:
+    """`compute` on batches of the samples, and over how many; once more without those that are not finite, if any.
+
+    Raises:
+        StageError: as `BadSamples.refuse`; or no sample of several is finite; or the sum is not, though each sample is.
+    """
+    loss, vector = compute(samples.batches(indices, micro_batch_size, model.device))
+    if np.isfinite(loss) and optimal_control.is_finite(vector):
+        return loss, vector, len(indices)
+    good = []
+    for index in indices:
+        alone = optimal_control.loss_gradient(model, samples.batches([int(index)], 1, model.device))
+        if np.isfinite(alone[0]) and optimal_control.is_finite(alone[1]):
+            good.append(int(index))
+    if not good and len(indices) > 1:
+        raise StageError(_diverged(f"no {samples.kind} of a batch of {len(indices)} has a finite loss", step))
+    bad.refuse(samples, sorted(set(indices.tolist()) - set(good)), f"its loss or gradient is not finite at step {step}")
+    loss, vector = compute(samples.batches(good, micro_batch_size, model.device))
+    if not (np.isfinite(loss) and optimal_control.is_finite(vector)):
+        raise StageError(_diverged("a sum of gradients is not finite, though each of its samples is", step))
+    return loss, vector, len(good)
+
+
+def _diverged(what: str, step: int) -> str:
+    return f"{what} at step {step}: lower annotation.learning_rate; or the model is damaged"
+
+
+class ProxyTraining:
+    """Plain SGD on the batches drawn, with a constant learning rate.
+
+    Always in float32 and with attention that adds in one order, so that a step gives the same bits each time. Each
+    process takes every step. `advance` is told the work done, in samples.
+    """
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        samples: Samples,
+        batches: Indices,
+        learning_rate: float,
+        micro_batch_size: int,
+        bad: BadSamples,
+    ) -> None:
+        self.model, self.samples, self.batches, self.learning_rate = model, samples, batches, learning_rate
+        self.micro_batch_size, self.bad = micro_batch_size, bad
+        self.advance: Callable[[float], Any] = _untold
+
+    def step(self, t: int) -> float:
+        """Move the model from θ_t to θ_{t+1}; returns L_t(θ_t)."""
+        with optimal_control.plain_attention():
+            loss, gradient, count = summed_over_finite(
+                lambda batches: optimal_control.loss_gradient(self.model, batches),
+                self.model,
+                self.samples,
+                self.batches[t],
+                t,
+                self.micro_batch_size,
+                self.bad,
+            )
+        if not count:
+            raise StageError(_diverged("the one sample of the batch is left out", t))
+        with torch.no_grad():
+            for name, parameter in self.model.named_parameters():
+                parameter.sub_(gradient[name], alpha=self.learning_rate / count)
+        self.advance(len(self.batches[t]))
+        return loss / count
+
+
+class Costate:
+    """λ_t of eq. 8, from θ_T backwards; the same bits on every process, and on disk after each step.
+
+    The gradients of the target's and the batch's samples are shared out over the processes.
+
+    Args:
+        file: where it is kept; what an interrupted run left there is gone on with.
+        training: whose steps it goes back.
+        target: the samples of J.
+        hessian: one of `optimal_control.HESSIANS`.
+        precision: opens the context of the target's gradients; the Hessian's products are in float32.
+
+    `advance` is told the work done by this process, in samples.
+    """
+
+    def __init__(
+        self,
+        file: Path,
+        training: ProxyTraining,
+        target: Samples,
+        fabric: Fabric,
+        *,
+        hessian: str,
+        micro_batch_size: int,
+        bad: BadSamples,
+        precision: Callable[[], AbstractContextManager[Any]] = contextlib.nullcontext,
+    ) -> None:
+        self.file, self.training, self.target, self.fabric = file, training, target, fabric
+        self.model, self.micro_batch_size, self.bad = training.model, micro_batch_size, bad
+        self.product = optimal_control.HESSIANS[hessian]
+        # a double backward takes several times the memory of a gradient
+        self.product_batch_size = max(1, micro_batch_size // 8) if hessian == "exact" else micro_batch_size
+        self.precision = precision
+        self.advance: Callable[[float], Any] = _untold
+        self.vector: Vector | None = None
+        self.step = len(training.batches) + 1  # the t of λ_t in `vector`
+        self.target_losses: dict[int, float] = {}
+        if file.is_file():
+            tensors, notes = read_tensors(file)
+            self.vector = {name: part.to(self.model.device) for name, part in tensors.items()}
+            self.step = notes["step"]
+            self.target_losses = {int(step): loss for step, loss in notes["target_losses"].items()}
+        by_length = np.argsort(target.lengths, kind="stable")
+        self.own_target = self._good(by_length[fabric.global_rank :: fabric.world_size])
+        own_batch = training.batches[0, fabric.global_rank :: fabric.world_size]
+        self.product_cost = len(own_batch) * PRODUCT_COSTS[hessian]
+
+    def go_back(self) -> None:
+        """From λ_{t+1} to λ_t, with the model at θ_t."""
+        t = self.step - 1
+        model, training = self.model, self.training
+        with self.precision():
+            loss, gradient, num_target = self._summed(
+                lambda batches: optimal_control.loss_gradient(model, self._counted(batches)),
+                self.target,
+                self.own_target,
+            )
+        product: Vector | None = None
+        num_batch = 0
+        if self.vector is not None:
+            known = self.vector
+            own = training.batches[t][self.fabric.global_rank :: self.fabric.world_size]
+            _, product, num_batch = self._summed(
+                lambda batches: (0.0, self.product(model, batches, known)),
+                training.samples,
+                own,
+                self.product_batch_size,
+            )
+            self.advance(self.product_cost)
+        if num_target < len(self.own_target):
+            self.own_target = self._good(self.own_target)
+        loss, total_target, total_batch = self._reduced(loss, num_target, num_batch)
+        if not total_target:
+            raise StageError("no sample of the target set has a finite loss: see left_out.jsonl")
+        for vector, count in ((gradient, total_target), (product or {}, total_batch)):
+            for part in vector.values():
+                part /= max(count, 1)
+        increment = optimal_control.costate_increment(gradient, product, training.learning_rate)
+        # the same bits everywhere, for what is added is reduced
+        increment = {name: self._sum(part) for name, part in increment.items()}
+        if self.vector is None:
+            self.vector = increment
+        else:
+            for name, part in self.vector.items():
+                part += increment[name]
+        self.step = t
+        self.target_losses[t] = loss / total_target
+        if self.fabric.is_global_zero:
+            write_tensors(self.file, self.vector, {"step": t, "target_losses": self.target_losses})
+
+    def measure_target(self, t: int) -> None:
+        """J(θ_t) alone, with the model at θ_t, for a step that the co-state does not go back to."""
+        found: list[float] = []
+        with torch.no_grad(), self.precision():
+            for group in self.target.grouped(self.own_target, self.micro_batch_size):
+                by_sample = optimal_control.losses(self.model, self.target.batch(group, self.model.device)).double()
+                strange = group[~torch.isfinite(by_sample).cpu().numpy()]
+                self.bad.refuse(self.target, strange.tolist(), f"its loss is not finite at step {t}")
+                found += by_sample[torch.isfinite(by_sample)].tolist()
+                self.advance(len(group) * FORWARD_COST)
+        total, count = self._reduced(sum(found), len(found))
+        self.target_losses[t] = total / max(count, 1)
+
+    def _good(self, indices: Indices) -> Indices:
+        """Those of the target's samples that have not been refused."""
+        return indices[~np.isin(indices, [row["index"] for row in self.bad.noted() if row["kind"] == self.target.kind])]
+
+    def _summed(
+        self, compute: Compute, samples: Samples, indices: Indices, micro_batch_size: int | None = None
+    ) -> tuple[float, Vector, int]:
+        size = micro_batch_size or self.micro_batch_size
+        return summed_over_finite(compute, self.model, samples, indices, self.step - 1, size, self.bad)
+
+    def _counted(self, batches: Iterator[Batch]) -> Iterator[Batch]:
+        for batch in batches:
+            yield batch
+            self.advance(len(batch["input_ids"]))
+
+    def _reduced(self, *numbers: float) -> list[float]:
+        return self._sum(torch.tensor(numbers, dtype=torch.float64, device=self.model.device)).tolist()
+
+    def _sum(self, part: Tensor) -> Tensor:
+        return self.fabric.all_reduce(part, reduce_op="sum")  # type: ignore[return-value]

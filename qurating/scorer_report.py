@@ -1,0 +1,80 @@
+"""How well predicted scores stand for annotated ones: rank correlation, and the sequences that both put at the top."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+TOP_FRACTION = 0.3  # DELT's
+MIN_SEQUENCES = 20  # of a domain that is reported by itself
+
+
+def ranks(values: npt.ArrayLike) -> npt.NDArray[np.float64]:
+    """Ranks (N,) from 1, ascending; those that are equal share the mean of their ranks."""
+    _, inverse, counts = np.unique(np.asarray(values), return_inverse=True, return_counts=True)
+    return (np.cumsum(counts) - (counts - 1) / 2)[inverse]
+
+
+def spearman(a: npt.ArrayLike, b: npt.ArrayLike) -> float:
+    """Spearman's rank correlation of (N,) and (N,): Pearson's of their ranks; 0 if one of them is constant."""
+    x, y = (r - r.mean() for r in (ranks(a), ranks(b)))
+    norm = float(np.sqrt((x @ x) * (y @ y)))
+    return float(x @ y) / norm if norm > 0 else 0.0
+
+
+def top(values: npt.ArrayLike, fraction: float) -> npt.NDArray[np.bool_]:
+    """Which of (N,) are among the ⌊fraction · N⌋ highest; of equal ones the first."""
+    scores = np.asarray(values)
+    chosen = np.zeros(len(scores), dtype=bool)
+    chosen[np.argsort(-scores, kind="stable")[: int(fraction * len(scores))]] = True
+    return chosen
+
+
+def agreement_at_the_top(annotated: npt.ArrayLike, predicted: npt.ArrayLike, fraction: float) -> dict[str, float | int]:
+    """Whether a sequence is at the top by annotation, as told by whether it is by prediction.
+
+    Accuracy and F1, and what a random choice of as many has on average: with the share f = ⌊fraction · N⌋ / N of the
+    sequences, accuracy f² + (1 − f)², F1 f. Where the top is empty, F1 is 0.
+    """
+    wanted, chosen = top(annotated, fraction), top(predicted, fraction)
+    share = float(wanted.mean())
+    return {
+        "fraction": fraction,
+        "num_sequences": int(wanted.sum()),
+        "accuracy": float((wanted == chosen).mean()),
+        "accuracy_by_chance": share**2 + (1 - share) ** 2,
+        "f1": float((wanted & chosen).sum() / max(1, wanted.sum())),
+        "f1_by_chance": share,
+    }
+
+
+def report(
+    annotated: npt.NDArray[np.float64],
+    predicted: npt.NDArray[np.float64],
+    clip: float,
+    domains: Sequence[str],
+) -> dict[str, Any]:
+    """The figures of `validation.json`: over all sequences, and by domain where it has at least MIN_SEQUENCES.
+
+    Args:
+        annotated: (N,) scores in standard deviations; ranks are by these, errors from these clipped to ±clip.
+        predicted: (N,) in the same unit.
+        domains: of the N sequences.
+    """
+    names = np.array(domains, dtype=object)
+    shown = [name for name in sorted(set(domains)) if (names == name).sum() >= MIN_SEQUENCES]
+    return _figures(annotated, predicted, clip) | {
+        "by_domain": {name: _figures(annotated[names == name], predicted[names == name], clip) for name in shown}
+    }
+
+
+def _figures(annotated: npt.NDArray[np.float64], predicted: npt.NDArray[np.float64], clip: float) -> dict[str, Any]:
+    label = np.clip(annotated, -clip, clip)
+    return {
+        "num_sequences": len(label),
+        "spearman": spearman(annotated, predicted),
+        "mse": float(((predicted - label) ** 2).mean()),
+        "mse_of_the_mean": float(label.var()),  # what predicting their mean would have
+        "top": agreement_at_the_top(annotated, predicted, TOP_FRACTION),
+    }

@@ -1,0 +1,61 @@
+"""Sequences of a corpus that an index names: one shard at a time, so that the corpus may be larger than the memory."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from qurating.artifacts import StageError, row_files
+
+
+def read_sequences(corpus: Path, index: pa.Table, columns: Sequence[str]) -> pa.Table:
+    """Columns of the training sequences that an index names, in its order.
+
+    Args:
+        corpus: a corpus artifact; its `train` shards are read, those that the index does not name are not opened.
+        index: `shard`, `row` (integers, from 0) and `id` (int64) of each sequence; a subset, a proxy set or an
+            annotation has them. A sequence may be named twice. Other columns are passed over.
+        columns: of the corpus, such as `input_ids`, `text`.
+
+    Returns:
+        as many rows as the index has, with `columns` in the order given, each in one chunk. Only these rows are held,
+        beside one shard's columns.
+
+    Raises:
+        StageError: the index names a shard or row that the corpus does not have, or an id that lies elsewhere: it is
+            of another corpus.
+    """
+    files = row_files(corpus / "train")
+    ids, shard, row = (index[name].to_numpy() for name in ("id", "shard", "row"))
+    if len(shard) and (shard.min() < 0 or shard.max() >= len(files)):
+        raise StageError(f"{_other(corpus)}: it names shard {shard.max()}, and there are {len(files)}")
+    # shard by shard, and back into the index's order at the end
+    by_shard = np.argsort(shard, kind="stable")
+    numbers, starts = np.unique(shard[by_shard], return_index=True)
+    wanted = list(dict.fromkeys(["id", *columns]))
+    parts = [pq.read_schema(files[0]).empty_table().select(wanted)]
+    for number, mine in zip(numbers.tolist(), np.split(by_shard, starts[1:]), strict=False):
+        file = files[number]
+        there = pq.read_table(file, columns=wanted)
+        if row[mine].min() < 0 or row[mine].max() >= len(there):
+            raise StageError(
+                f"{_other(corpus)}: {file.name} has {len(there):,} rows, and it names row {row[mine].max()}"
+            )
+        found = there.take(pa.array(row[mine]))
+        strange = np.flatnonzero(found["id"].to_numpy() != ids[mine])
+        if len(strange):
+            first = mine[strange[0]]
+            raise StageError(
+                f"{_other(corpus)}: row {row[first]} of {file.name} is not the sequence {ids[first]} that it names "
+                f"there ({len(strange):,} of {len(mine):,} differ)"
+            )
+        parts.append(found)
+    back = np.empty(len(ids), np.int64)
+    back[by_shard] = np.arange(len(ids))
+    return pa.concat_tables(parts).take(pa.array(back)).select(list(columns)).combine_chunks()
+
+
+def _other(corpus: Path) -> str:
+    return f"the index was made of another corpus than {corpus}"

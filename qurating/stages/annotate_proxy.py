@@ -1,0 +1,268 @@
+"""Score the sequences of the proxy set by what training on them would do for the target set."""
+
+import contextlib
+import csv
+import functools
+import shutil
+import warnings
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytorch_lightning as pl
+import torch
+from lightning_fabric import Fabric
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
+
+from qurating import optimal_control
+from qurating.annotation import annotation_table, walk
+from qurating.artifacts import StageError, read_json, seed_for, write_json, write_table
+from qurating.gradient_passes import GradientPasses
+from qurating.per_sample_gradients import UnsupportedLayerError, norms_and_dots
+from qurating.proxy_training import Costate, ProxyTraining
+from qurating.samples import BadSamples, Samples, draw_batches
+from qurating.sequences import read_sequences
+from qurating.trajectory import KINDS, Trajectory
+
+
+def annotate_proxy(
+    *,
+    output: Path,
+    corpus: Path,
+    proxy: Path,
+    target: Path,
+    proxy_lm: Path | None,
+    model: str | None,
+    num_steps: int,
+    learning_rate: float,
+    batch_size_sequences: int,
+    contribution_interval: int,
+    denominator: str,
+    hessian: str,
+    trajectory: str,
+    precision: str,
+    micro_batch_size: int,
+    layer_checkpointing: bool,
+    on_bad_sample: str,
+    trainer: functools.partial[pl.Trainer],
+    seed: int,
+) -> dict[str, Any]:
+    """Write `annotation.parquet`, a row a proxy sequence with a score, in the order of the proxy set.
+
+    Columns: `id`, `shard`, `row`, `length`, `domain`; for each visited step, first to last, `dots`
+    ⟨λ_{t+1}, ∇ℓ(x_n, θ_t)⟩, `norms` ‖∇ℓ(x_n, θ_t)‖ and `denominators`, by which the dot product is divided; `lqs`, the
+    sum of dots / denominators (`qurating.optimal_control`). Also `trajectory.csv` (step, training loss, target loss),
+    `summary.json` (what is returned) and `left_out.jsonl`, if any sample is left out.
+
+    What an interrupted run left in `output/working` is gone on with; it is deleted at the end. Of a distributed run all
+    processes call this, with one `output`; the first writes and returns.
+
+    Args:
+        proxy_lm: the folder of the proxy model; without it `model`, a name at the Hub or a path, is taken.
+        num_steps: T of the proxy model's training.
+        learning_rate: η, constant.
+        batch_size_sequences: of a training step.
+        contribution_interval: k; steps k, 2k, … ≤ T − 1 are summed over.
+        denominator: see `optimal_control.denominator_steps`.
+        hessian: exact, finite_differences or none.
+        trajectory: how the states are kept, see `qurating.trajectory`.
+        precision: 32-true or bf16-mixed, of the gradients of proxy and target samples. The training, the Hessian's
+            products and all sums are in float32 or float64.
+        micro_batch_size: of a forward pass, in sequences.
+        layer_checkpointing: less memory, a third more time.
+        on_bad_sample: stop at a sample that has no target, or whose gradient is zero or not finite; or skip it.
+        trainer: whose accelerator, devices, num_nodes and strategy are used.
+
+    Raises:
+        StageError: settings or inputs that do not go together, a bad sample, too little memory; says what to change.
+    """
+    choices = {
+        "denominator": (denominator, optimal_control.DENOMINATORS),
+        "hessian": (hessian, tuple(optimal_control.HESSIANS)),
+        "trajectory": (trajectory, KINDS),
+        "precision": (precision, ("32-true", "bf16-mixed")),
+        "on_bad_sample": (on_bad_sample, ("stop", "skip")),
+    }
+    for name, (value, known) in choices.items():
+        if value not in known:
+            raise StageError(f"annotation.{name}={value} is none of {', '.join(known)}")
+    try:
+        visited = optimal_control.visited_steps(num_steps, contribution_interval)
+    except ValueError as error:
+        raise StageError(f"{error}: lower annotation.contribution_interval, or raise annotation.num_steps") from error
+    fabric = _joined(trainer)
+    if (output / "summary.json").is_file():
+        return _finished(output) if fabric.is_global_zero else {}
+
+    network = _language_model(proxy_lm, model, corpus).to(fabric.device).eval()
+    index = pq.read_table(proxy / "proxy.parquet")
+    samples = Samples("proxy sequence", read_sequences(corpus, index, ["id", "document_id", "input_ids"]))
+    targets = Samples("target example", pq.read_table(target / "target.parquet"))
+    _check_lengths(network, samples, targets)
+    bad = BadSamples(output / "working" / "left_out", on_bad_sample)
+    usable = samples.has_target()
+    for group, has_target in ((samples, usable), (targets, targets.has_target())):
+        bad.refuse(group, np.flatnonzero(~has_target).tolist(), "it has no token to predict from another")
+    if not usable.any() or not targets.has_target().any():
+        raise StageError("the proxy set or the target set has no sequence with a token to predict: see left_out.jsonl")
+
+    batches = draw_batches(
+        np.flatnonzero(usable), num_steps, batch_size_sequences, seed_for(seed, "annotate_proxy", "batches")
+    )
+    training = ProxyTraining(network, samples, batches, learning_rate, micro_batch_size, bad)
+    opened = functools.partial(_precision, precision, fabric.device.type)
+    denominators = optimal_control.denominator_steps(visited, num_steps, denominator)
+    with _advice(micro_batch_size):
+        _check_layers(network, samples.batch(np.flatnonzero(usable)[:1], fabric.device))
+        states = Trajectory(
+            output / "working/trajectory",
+            trajectory,
+            network,
+            num_steps,
+            training.step,
+            writes=fabric.is_global_zero,
+            ready=fabric.barrier,
+        )
+        passes = GradientPasses(
+            output / "working/passes",
+            network,
+            samples,
+            usable,
+            bad,
+            micro_batch_size=micro_batch_size,
+            layer_checkpointing=layer_checkpointing,
+            precision=opened,
+            process=fabric.global_rank,
+            num_processes=fabric.world_size,
+        )
+        costate = Costate(
+            output / "working/costate.safetensors",
+            training,
+            targets,
+            fabric,
+            hessian=hessian,
+            micro_batch_size=micro_batch_size,
+            bad=bad,
+            precision=opened,
+        )
+        training_losses = walk(training, states, costate, passes, visited, denominators)
+    if not fabric.is_global_zero:
+        return {}
+    kept = usable.copy()
+    kept[[row["index"] for row in bad.noted() if row["kind"] == samples.kind]] = False
+    if not kept.any():
+        raise StageError(f"every proxy sequence was left out, such as {bad.noted()[0]}")
+    table = annotation_table(index, passes, visited, denominators, kept)
+    write_table(output / "annotation.parquet", table)
+    _write_losses(output / "trajectory.csv", training_losses, costate.target_losses)
+    bad.write(output / "left_out.jsonl")
+    lqs = table["lqs"].to_numpy()
+    write_json(
+        output / "summary.json",
+        {
+            "sequences": len(lqs),
+            "left_out": len(bad.noted()),
+            "steps": num_steps,
+            "visited_steps": visited,
+            "target_loss_before": costate.target_losses[0],
+            "target_loss_after": costate.target_losses[num_steps],
+            "lqs_mean": float(lqs.mean()),
+            "lqs_std": float(lqs.std()),
+            "parameters": sum(parameter.numel() for parameter in network.parameters()),
+        },
+    )
+    return _finished(output)
+
+
+def _finished(output: Path) -> dict[str, Any]:
+    """Clear away what the work needed; all results are there, and `summary.json` was the last of them."""
+    shutil.rmtree(output / "working", ignore_errors=True)
+    counts: dict[str, Any] = read_json(output / "summary.json")
+    return counts
+
+
+def _joined(trainer: functools.partial[pl.Trainer]) -> Fabric:
+    """The processes of a distributed run, if it is one, and this one's device."""
+    chosen = {key: trainer.keywords[key] for key in ("accelerator", "devices", "num_nodes") if key in trainer.keywords}
+    strategy = trainer.keywords.get("strategy", "auto")
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*`srun` command is available.*")
+        fabric = Fabric(**chosen, strategy=strategy if isinstance(strategy, str) else "auto")
+    fabric.launch()
+    torch.set_float32_matmul_precision("highest")  # whatever the environment says: TensorFloat-32 is not float32
+    return fabric
+
+
+def _language_model(proxy_lm: Path | None, model: str | None, corpus: Path) -> PreTrainedModel:
+    """The proxy model in float32; its tokenizer must be the corpus'."""
+    source = str(proxy_lm or model or "")
+    if not source:
+        raise StageError("there is no proxy model: set annotation.model to a name at the Hub or a folder")
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(source)
+        network = AutoModelForCausalLM.from_pretrained(source, dtype=torch.float32)
+    except (OSError, ValueError) as error:
+        raise StageError(
+            f"the proxy model {source!r} cannot be loaded: {error}\n  If it is at the Hub, visit "
+            f"https://huggingface.co/{source} to see that it exists and to ask for access, and put a token "
+            "(https://huggingface.co/settings/tokens) into the environment variable HF_TOKEN"
+        ) from error
+    if tokenizer.get_vocab() != AutoTokenizer.from_pretrained(corpus / "tokenizer").get_vocab():
+        raise StageError(f"{source} has another tokenizer than {corpus}: set corpus.tokenizer={source}")
+    return network
+
+
+def _check_lengths(network: PreTrainedModel, samples: Samples, targets: Samples) -> None:
+    """Refuse what the network cannot read."""
+    context = getattr(network.config, "max_position_embeddings", None)
+    for group, way_out in ((samples, "lower corpus.sequence_length"), (targets, "shorten or split its texts")):
+        if not len(group):
+            raise StageError(f"there is no {group.kind}: the set is empty")
+        longest = int(group.lengths.argmax())
+        if context and group.lengths[longest] > context:
+            raise StageError(
+                f"{group.name(longest)} has {group.lengths[longest]:,} tokens, and the proxy model's context is "
+                f"{context:,}: {way_out}"
+            )
+
+
+def _check_layers(network: PreTrainedModel, batch: Mapping[str, torch.Tensor]) -> None:
+    """Refuse a network with a layer without a rule at once, not after its training: try a few tokens."""
+    direction = {name: torch.zeros_like(p, requires_grad=False) for name, p in network.named_parameters()}
+    try:
+        norms_and_dots(network, batch, direction)
+    except UnsupportedLayerError as error:
+        raise StageError(
+            f"the proxy model ({network.config.model_type}): {error}. Take a model of the families of Llama, Mistral, "
+            "GPT-2, OPT or XGLM (annotation.model)"
+        ) from error
+
+
+def _precision(precision: str, device_type: str) -> torch.autocast:
+    return torch.autocast(device_type, torch.bfloat16, enabled=precision == "bf16-mixed")
+
+
+@contextlib.contextmanager
+def _advice(micro_batch_size: int) -> Iterator[None]:
+    """Say what to lower where the memory does not suffice."""
+    try:
+        yield
+    except RuntimeError as error:
+        # the CPU's allocator has no error of its own
+        if not isinstance(error, torch.OutOfMemoryError) and "t allocate memory" not in str(error):
+            raise
+        raise StageError(
+            f"out of memory ({str(error).splitlines()[0]}): lower annotation.micro_batch_size (now "
+            f"{micro_batch_size}), or set annotation.layer_checkpointing=true; if it is the Hessian that does not fit, "
+            "annotation.hessian=finite_differences"
+        ) from error
+
+
+def _write_losses(path: Path, training_losses: list[float], target_losses: Mapping[int, float]) -> None:
+    with open(path, "w", newline="", encoding="utf-8") as stream:
+        writer = csv.writer(stream)
+        writer.writerow(["step", "training_loss", "target_loss"])
+        for step, loss in enumerate([*training_losses, ""]):
+            writer.writerow([step, loss, target_losses[step]])

@@ -1,0 +1,125 @@
+"""Train a small language model on a uniform part of the corpus, so that its gradients mean something."""
+
+import functools
+import os
+import shutil
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+import pytorch_lightning as pl
+from pytorch_lightning.utilities import rank_zero_only
+from transformers import PreTrainedModel
+
+from qurating import selection
+from qurating.artifacts import StageError, row_files, seed_for
+from qurating.stages.order import order
+from qurating.stages.select import select
+from qurating.stages.train_lm import train_lm
+
+
+def pretrain_proxy(
+    *,
+    output: Path,
+    corpus: Path,
+    num_tokens: int | None,
+    network: Callable[..., PreTrainedModel],
+    optimizer: Callable[..., Any],
+    schedule: Callable[..., Any],
+    trainer: functools.partial[pl.Trainer],
+    warmup_fraction: float,
+    gradient_clip_norm: float | None,
+    sequence_length: int,
+    batch_size_sequences: int,
+    micro_batch_size: int,
+    checkpoint_every_steps: int,
+    seed: int,
+) -> dict[str, Any]:
+    """Draw `num_tokens` tokens uniformly, each domain in proportion, shuffle them, and train on them once.
+
+    Writes what `train_lm` writes: the network, its tokenizer, `metrics.csv`. Where a released proxy model is used,
+    this stage is left out. Of a distributed run all processes call this: the first lays down the tokens, the others
+    wait for them.
+
+    Args:
+        num_tokens: of the corpus' tokenizer; None is refused.
+        network, ...: see `train_lm`.
+
+    Raises:
+        StageError: no number of tokens, or more than the corpus has.
+    """
+    tokens = _num_tokens(corpus, num_tokens)
+    own_seed = seed_for(seed, "pretrain_proxy")  # another subset than a uniform selection's of the same size
+    drawn = output / "drawn"
+    if rank_zero_only.rank == 0 and not drawn.exists():
+        half = output / "half_drawn"  # of a killed attempt
+        shutil.rmtree(half, ignore_errors=True)
+        rule = functools.partial(selection.select, num_tokens=tokens, temperature=float("inf"))
+        for folder in ("subset", "order"):
+            (half / folder).mkdir(parents=True)
+        select(
+            output=half / "subset",
+            corpus=corpus,
+            ratings=None,
+            rule=rule,
+            criterion=None,
+            by_domain=True,
+            label="uniform",
+            seed=own_seed,
+        )
+        order(
+            output=half / "order",
+            corpus=corpus,
+            subset=half / "subset",
+            ratings=None,
+            method="shuffle",
+            criterion=None,
+            num_folds=1,
+            temperature=0.0,
+            descending=False,
+            seed=own_seed,
+        )
+        os.rename(half, drawn)
+    while not drawn.exists():
+        time.sleep(0.2)
+    counts = train_lm(
+        output=output,
+        corpus=corpus,
+        order=drawn / "order",
+        network=network,
+        optimizer=optimizer,
+        schedule=schedule,
+        trainer=trainer,
+        warmup_fraction=warmup_fraction,
+        gradient_clip_norm=gradient_clip_norm,
+        sequence_length=sequence_length,
+        batch_size_sequences=batch_size_sequences,
+        micro_batch_size=micro_batch_size,
+        checkpoint_every_steps=checkpoint_every_steps,
+        seed=own_seed,
+    )
+    if rank_zero_only.rank == 0:
+        # a kill must not leave a part of it under its own name
+        os.rename(drawn, output / "half_drawn")
+        shutil.rmtree(output / "half_drawn")
+    return counts
+
+
+def _num_tokens(corpus: Path, num_tokens: int | None) -> int:
+    """The number of tokens, if it can be had; every process looks, so that none waits for one that failed."""
+    if num_tokens is None:
+        raise StageError(
+            "annotation.pretrain_tokens is not set: set it, or name a released proxy model, which needs no training "
+            "here (annotation.model)"
+        )
+    lengths = (pq.read_table(file, columns=["length"])["length"] for file in row_files(corpus / "train"))
+    available = sum(pc.sum(column).as_py() or 0 for column in lengths)
+    if num_tokens != int(num_tokens) or not 0 < num_tokens <= available:
+        raise StageError(
+            f"annotation.pretrain_tokens={num_tokens}: it is a whole number from 1 to the {available:,} tokens of "
+            f"{corpus.name}"
+        )
+    return int(num_tokens)

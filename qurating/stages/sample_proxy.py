@@ -1,0 +1,75 @@
+"""Draw the proxy set: the sequences of the corpus that are annotated, and that the scorer learns from."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from qurating.artifacts import StageError, row_files, seed_for, write_table
+from qurating.selection import gumbel, rank
+
+SCHEMA = pa.schema(
+    [
+        ("id", pa.int64()),
+        ("shard", pa.int32()),
+        ("row", pa.int32()),
+        ("length", pa.int32()),
+        ("domain", pa.string()),
+    ]
+)
+
+
+def sample_proxy(*, output: Path, corpus: Path, num_sequences: int, seed: int) -> dict[str, Any]:
+    """Write `proxy.parquet` (columns: SCHEMA): sequences drawn uniformly, without replacement, first drawn first.
+
+    A sequence's turn is the rank of its noise, a function of (seed, id) alone: shards and the order of rows change
+    nothing, and a smaller proxy set is the beginning of a larger one. A sequence of one token has nothing to predict
+    and is not drawn.
+
+    Args:
+        corpus: whose training shards are drawn from; only `id`, `length` and `domain` are read, a shard at a time.
+        num_sequences: how many (DELT: 163,840).
+
+    Raises:
+        StageError: the corpus does not hold so many, or the number is not at least 1.
+    """
+    if num_sequences < 1 or num_sequences != int(num_sequences):
+        raise StageError(
+            f"the proxy set has at least 1 sequence, not {num_sequences}: annotation.num_proxy_sequences=…"
+        )
+    own_seed = seed_for(seed, "sample_proxy", "noise")
+    drawn, noise = SCHEMA.empty_table(), np.empty(0)
+    num_in_corpus = num_eligible = 0
+    for number, file in enumerate(row_files(corpus / "train")):
+        shard = pq.read_table(file, columns=["id", "length", "domain"])
+        there = gumbel(shard["id"].to_numpy().astype(np.uint64), own_seed)
+        is_eligible = shard["length"].to_numpy() >= 2
+        num_in_corpus, num_eligible = num_in_corpus + len(shard), num_eligible + int(is_eligible.sum())
+        # what is not among the first of the shards so far is not among the first of all
+        least = noise[-1] if len(noise) == num_sequences else -np.inf
+        rows = np.flatnonzero(is_eligible & (there >= least))
+        found = shard.take(pa.array(rows))
+        found = found.append_column("shard", pa.array(np.full(len(rows), number), pa.int32()))
+        found = found.append_column("row", pa.array(rows, pa.int32()))
+        drawn, noise = pa.concat_tables([drawn, found.select(SCHEMA.names)]), np.concatenate([noise, there[rows]])
+        first = rank(noise, drawn["id"].to_numpy().astype(np.uint64))[: int(num_sequences)]
+        drawn, noise = drawn.take(pa.array(first)), noise[first]
+    num_short = num_in_corpus - num_eligible
+    if num_sequences > num_eligible:
+        short = f" (and {num_short:,} of one token, which have nothing to predict)" if num_short else ""
+        raise StageError(
+            f"the proxy set is to have {num_sequences:,} sequences, {corpus.name} has {num_eligible:,}{short}: "
+            f"lower annotation.num_proxy_sequences={num_eligible}, or take a larger corpus"
+        )
+    write_table(output / "proxy.parquet", drawn)
+    by_domain = drawn["domain"].value_counts().to_pylist()
+    return {
+        "sequences": len(drawn),
+        "tokens": pc.sum(drawn["length"]).as_py(),
+        "sequences_by_domain": {row["values"]: row["counts"] for row in sorted(by_domain, key=lambda r: r["values"])},
+        "corpus_sequences": num_in_corpus,
+        "without_target": num_short,
+    }

@@ -1,0 +1,143 @@
+"""Train a scorer on annotated sequences, so that a whole corpus can be scored."""
+
+import functools
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytorch_lightning as pl
+import torch
+from tqdm import tqdm
+from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+
+from qurating import plots
+from qurating.artifacts import StageError, seed_for, write_json
+from qurating.datamodules.scores import Scores
+from qurating.models.scorer import Scorer
+from qurating.models.scorer_networks import ScorerNetwork, save_scorer
+from qurating.rating import TokenReader
+from qurating.scorer_report import report
+from qurating.training import fit
+
+
+def train_scorer(
+    *,
+    output: Path,
+    corpus: Path,
+    annotation: Path,
+    network: Callable[..., tuple[PreTrainedModel, PreTrainedTokenizerBase]],
+    optimizer: Callable[..., Any],
+    schedule: Callable[..., Any],
+    trainer: functools.partial[pl.Trainer],
+    warmup_fraction: float,
+    gradient_clip_norm: float | None,
+    batch_size_sequences: int,
+    micro_batch_size: int,
+    num_epochs: int,
+    max_tokens: int,
+    clip_standard_deviations: float,
+    validation_fraction: float,
+    checkpoint_every_steps: int,
+    seed: int,
+) -> dict[str, Any]:
+    """Train by the mean squared error; keep the weights with the best rank correlation on the validation sequences.
+
+    Writes the scorer (see `qurating.models.scorer_networks`; its scores are standard deviations of the annotated ones
+    from their mean), `validation.json` (see `qurating.scorer_report`), `predicted_vs_annotated.png` and `metrics.csv`.
+
+    Args:
+        corpus: that the annotated sequences are of.
+        network: makes the encoder and its tokenizer, see `qurating.models.networks`. Where its vocabulary is not the
+            corpus', the sequences' texts are tokenised anew.
+        max_tokens: of a window; the score of a longer sequence is the mean over its windows, weighted by length.
+        clip_standard_deviations: labels are learned no further than this from their mean.
+
+    Raises:
+        StageError: an annotation that cannot be learned from, see `Scores`; an encoder that cannot be had, or does not
+            read so many tokens; a training that diverges.
+    """
+    if not clip_standard_deviations > 0:
+        raise StageError(f"scorer.clip_standard_deviations={clip_standard_deviations}: it must be above 0")
+    torch.manual_seed(seed_for(seed, "train_scorer", "weights"))
+    made, tokenizer = _made(network, AutoTokenizer.from_pretrained(corpus / "tokenizer"))
+    limit = made.max_tokens()
+    if max_tokens < 1 or (limit is not None and max_tokens > limit):
+        raise StageError(f"scorer.max_tokens={max_tokens}: the encoder reads 1 to {limit or 'any number of'} tokens")
+    data = Scores(
+        corpus,
+        annotation,
+        TokenReader(corpus, tokenizer),
+        max_tokens,
+        batch_size_sequences,
+        micro_batch_size,
+        num_epochs,
+        validation_fraction,
+        seed_for(seed, "train_scorer", "sequences"),
+    )
+    module = Scorer(
+        made,
+        clip_standard_deviations,
+        optimizer,
+        schedule,
+        warmup_fraction,
+        seed_for(seed, "train_scorer", "dropout") >> 32,
+    )
+    best = fit(
+        module,
+        data,
+        trainer,
+        output,
+        gradient_clip_norm=gradient_clip_norm,
+        checkpoint_every_steps=checkpoint_every_steps,
+        name="scorer",
+        validate_every_steps=data.steps_per_epoch,
+        best_by="validation/spearman",
+    )
+    if not module.trainer.is_global_zero:
+        return {}
+    assert best is not None
+    module.load_state_dict(torch.load(best, map_location="cpu", weights_only=True))
+    annotated, predicted = data.standardised[data.validation], predictions(module, data)
+    found = report(annotated, predicted, clip_standard_deviations, [data.domains[i] for i in data.validation])
+    write_json(output / "validation.json", found)
+    figure = plots.predicted_vs_annotated(annotated, predicted, clip_standard_deviations, found)
+    plots.save(figure, output / "predicted_vs_annotated.png")
+    settings = {
+        "label_mean": data.mean,
+        "label_std": data.std,
+        "clip_standard_deviations": clip_standard_deviations,
+        "max_tokens": max_tokens,
+    }
+    save_scorer(output, made.cpu(), tokenizer, settings)
+    shutil.rmtree(output / "checkpoints", ignore_errors=True)
+    shutil.rmtree(output / "metrics")
+    return {
+        "training_sequences": len(data.training),
+        "validation_sequences": len(data.validation),
+        "parameters": sum(weight.numel() for weight in made.parameters()),
+        "spearman": found["spearman"],
+    }
+
+
+def _made(
+    network: Callable[..., tuple[PreTrainedModel, PreTrainedTokenizerBase]], tokenizer: PreTrainedTokenizerBase
+) -> tuple[ScorerNetwork, PreTrainedTokenizerBase]:
+    try:
+        encoder, own = network(tokenizer=tokenizer)
+        return ScorerNetwork(encoder), own
+    except (ValueError, OSError, KeyError, ImportError) as error:  # by which transformers says what it cannot load
+        raise StageError(f"the scorer's encoder cannot be made: {str(error).strip()}") from error
+
+
+@torch.inference_mode()
+def predictions(module: Scorer, data: Scores) -> np.ndarray:
+    """Predicted scores of the validation sequences, float64, in standard deviations."""
+    # Lightning has moved the module back to the CPU
+    device = module.trainer.strategy.root_device
+    module.eval().to(device)
+    parts = []
+    for batch in tqdm(data.batches(data.validation), desc="validate", unit="batch", mininterval=0.5):
+        parts.append(module({name: values.to(device) for name, values in batch.items()}).cpu().numpy())
+    return np.concatenate(parts).astype(np.float64)

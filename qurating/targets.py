@@ -1,0 +1,237 @@
+"""Target sets: examples of the text that a model is to become good at, as token ids and labels.
+
+A source has `examples(corpus, seed)`, which yields each `Example` once, in a fixed order; `bad_rows`, what it could not
+read, if it was told to go on; and `skipped`, how many it left out, by reason.
+"""
+
+import dataclasses
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from qurating import readers, tokenizing
+from qurating.artifacts import StageError, seed_for
+from qurating.readers import BadRow, Document
+
+NO_TARGET = -100  # as a label; transformers' convention
+RESPONDENTS = ("assistant", "gpt", "model", "bot", "chatbot")
+OTHERS = ("user", "human", "system", "developer", "tool", "function")
+
+Tokens = npt.NDArray[np.int32]
+
+
+class Example(NamedTuple):
+    """A text, its `input_ids` and its `labels`, both int32 of shape (n,); a label is its token or NO_TARGET.
+
+    Labels are not shifted: the one at t is predicted from the tokens before t, so that the first never is.
+    """
+
+    document_id: str
+    text: str
+    input_ids: Tokens
+    labels: Tokens
+
+
+class Source(Protocol):
+    bad_rows: list[BadRow]
+    skipped: Counter[str]
+
+    def examples(self, corpus: Path, seed: int) -> Iterator[Example]: ...
+
+
+@dataclasses.dataclass(kw_only=True)
+class HeldOut:
+    """Held-out sequences of one domain of the corpus; every token is a target.
+
+    Documents are taken whole, in the order of a hash of (seed, document id), as long as the hash is below `fraction` of
+    its range, until there are `max_sequences` sequences (the last document may be cut there). The other documents are
+    left for the evaluation. Sequences of one token are passed over.
+    """
+
+    domain: str
+    fraction: float
+    max_sequences: int | None
+    bad_rows: list[BadRow] = dataclasses.field(default_factory=list, init=False)
+    skipped: Counter[str] = dataclasses.field(default_factory=Counter, init=False)
+
+    def examples(self, corpus: Path, seed: int) -> Iterator[Example]:
+        """Raises StageError if there is none: with the domains that there are, or what to raise."""
+        if not 0 < self.fraction <= 1:
+            raise StageError(f"target.fraction is {self.fraction}; it must be above 0 and at most 1")
+        if self.max_sequences is not None and self.max_sequences < 1:
+            raise StageError(f"target.max_sequences is {self.max_sequences}; it must be at least 1, or null")
+        rows = self._rows(corpus)
+        names = rows["document_id"].unique().to_pylist()
+        turns = {name: seed_for(seed, "prepare_target", "part", name) for name in names}
+        there = [turns[name] for name in rows["document_id"].to_pylist()]
+        positions = rows["position"].to_pylist()
+        ranked = sorted(range(len(rows)), key=lambda row: (there[row], positions[row]))
+        chosen = [row for row in ranked if there[row] < self.fraction * 2**63][: self.max_sequences]
+        if not chosen:
+            raise StageError(
+                f"none of the {len(names)} held-out documents of {self.domain!r} falls into target.fraction="
+                f"{self.fraction}: raise it, or take another seed"
+            )
+        for row in rows.take(pa.array(chosen)).to_pylist():
+            tokens = np.array(row["input_ids"], dtype=np.int32)
+            yield Example(row["document_id"], row["text"], tokens, tokens)
+
+    def _rows(self, corpus: Path) -> pa.Table:
+        """The domain's held-out sequences; raises StageError if there is none."""
+        self.skipped.clear()
+        files = sorted((corpus / "heldout").glob("*.parquet"))
+        if not files:
+            raise StageError(f"{corpus} holds out no document: prepare it with corpus.heldout_fraction above 0")
+        parts, domains = [], Counter[str]()
+        for file in files:
+            table = pq.read_table(file, columns=["document_id", "position", "domain", "text", "input_ids"])
+            domains.update(table["domain"].to_pylist())
+            of_domain = table.filter(pc.equal(table["domain"], self.domain))
+            parts.append(of_domain.filter(pc.greater_equal(pc.list_value_length(of_domain["input_ids"]), 2)))
+            self.skipped["of one token"] += len(of_domain) - len(parts[-1])
+        if not domains[self.domain] - self.skipped["of one token"]:
+            known = ", ".join(f"{name} ({count} sequences)" for name, count in sorted(domains.items()))
+            raise StageError(
+                f"{corpus} holds out no document of the domain {self.domain!r} with a token to predict: set "
+                f"target.domain to one of {known}; or raise corpus.heldout_fraction"
+            )
+        return pa.concat_tables(parts)
+
+
+class Conversation(Document):
+    """A document of which some characters are responses: `responses` are their [start, end), in order."""
+
+    responses: list[tuple[int, int]]
+
+
+@dataclasses.dataclass(kw_only=True)
+class Jsonl(readers.Jsonl):
+    """JSON lines (see `readers.Jsonl`), tokenised with the corpus' tokenizer and closed with its end-of-text token.
+
+    A row is, whichever field is named first of these:
+
+    - `conversations_field`: a list of turns. Strings alternate: prompt, response, prompt, … Records have a `role` (or
+      `from`) and a `content` (or `value`).
+    - `prompt_field` and `response_field`: two texts.
+    - `text_field`: one text, all of it a response.
+
+    Turns are joined by `separator`. With `loss_on="response"` the targets are the tokens that have a character of a
+    response, and the end-of-text token after a last one; with "all" every token is.
+    """
+
+    conversations_field: str | None = None
+    prompt_field: str | None = None
+    response_field: str | None = None
+    separator: str = "\n"
+    loss_on: str = "response"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.loss_on not in ("response", "all"):
+            raise StageError(f"target.loss_on is {self.loss_on!r}; it can be 'response' or 'all'")
+        if (self.prompt_field is None) != (self.response_field is None):
+            raise StageError("target.prompt_field and target.response_field go together: set both, or neither")
+        if self.conversations_field is not None and self.prompt_field is not None:
+            raise StageError("target.conversations_field and target.prompt_field exclude each other: set one to null")
+
+    def examples(self, corpus: Path, seed: int) -> Iterator[Example]:
+        """Raises StageError with file and line of a row that is no example, unless `on_bad_row` is "skip"."""
+        self.skipped.clear()
+        tokenizer, eos_token_id = tokenizing.load(corpus / "tokenizer")
+        for document in self:
+            assert isinstance(document, Conversation)
+            text = document.text
+            if not text.strip():
+                self.skipped["empty"] += 1
+                continue
+            tokens, ends = tokenizing.encode(tokenizer, text)
+            responses = document.responses if self.loss_on == "response" else [(0, len(text))]
+            tokens = np.append(tokens, np.int32(eos_token_id))
+            is_target = np.append(touched(ends, responses, len(text)), responses[-1][1] == len(text))
+            yield Example(document.document_id, text, tokens, np.where(is_target, tokens, np.int32(NO_TARGET)))
+
+    def document(self, row: Any, default_id: str, default_domain: str) -> Conversation:
+        turns = self._turns(row) if isinstance(row, Mapping) else None
+        if turns is not None:
+            row = {**row, self.text_field: self.separator.join(text for text, _ in turns)}
+        found = Conversation(*super().document(row, default_id, default_domain))
+        found.responses, start = [], 0
+        for text, is_response in turns or [(found.text, True)]:
+            if is_response:
+                found.responses.append((start, start + len(text)))
+            start += len(text) + len(self.separator)
+        return found
+
+    def refuse(self, source: str, row: int, reason: str, unit: str) -> None:
+        if self.on_bad_row == "stop":
+            raise StageError(
+                f"{source}, {unit} {row}: {reason}\n  Mend it, or leave such rows out: target.on_bad_row=skip"
+            )
+        super().refuse(source, row, reason, unit)
+
+    def _turns(self, row: Mapping[str, Any]) -> list[tuple[str, bool]] | None:
+        """The turns of a row, each with whether it is a response; None for a plain text."""
+        if self.conversations_field is not None:
+            turns = _conversation(readers._field(row, self.conversations_field), self.conversations_field)
+        elif self.prompt_field is not None and self.response_field is not None:
+            turns = [
+                (_text(readers._field(row, self.prompt_field), f"field {self.prompt_field!r}"), False),
+                (_text(readers._field(row, self.response_field), f"field {self.response_field!r}"), True),
+            ]
+        else:
+            return None
+        if not any(is_response for _, is_response in turns):
+            raise readers._BadRowError(f"there is no response (turns: {len(turns)})")
+        for number, (text, is_response) in enumerate(turns, 1):
+            if is_response and not text.strip():
+                raise readers._BadRowError(f"the response is empty (turn {number} of {len(turns)})")
+        return turns
+
+
+def touched(ends: npt.NDArray[np.int64], spans: list[tuple[int, int]], num_characters: int) -> npt.NDArray[np.bool_]:
+    """Which tokens have a character of one of the spans, bool (n,).
+
+    Args:
+        ends: (n,), how many characters each token and those before it cover, see `tokenizing.encode`.
+        spans: [start, end) in characters, not overlapping.
+    """
+    inside = np.zeros(num_characters + 1, dtype=np.int64)
+    for start, end in spans:
+        inside[start + 1 : end + 1] = 1
+    inside = np.cumsum(inside)  # of the first k characters
+    starts = np.concatenate([np.zeros(1, np.int64), ends[:-1]])
+    # of a character of several tokens all but the first cover nothing new: they go with it
+    starts = np.where(ends > starts, starts, np.maximum(starts - 1, 0))
+    return inside[ends] > inside[starts]
+
+
+def _conversation(value: Any, field: str) -> list[tuple[str, bool]]:
+    """The turns of a conversation, each with whether it is a response."""
+    if not isinstance(value, list):
+        raise readers._BadRowError(f"field {field!r} holds {readers._kind(value)}, not a list of turns")
+    if not value:
+        raise readers._BadRowError(f"field {field!r} holds an empty conversation")
+    turns = []
+    for number, turn in enumerate(value, 1):
+        where = f"turn {number} of field {field!r}"
+        if not isinstance(turn, Mapping):
+            turns.append((_text(turn, where), number % 2 == 0))
+            continue
+        role = turn.get("role", turn.get("from"))
+        if role not in RESPONDENTS + OTHERS:
+            raise readers._BadRowError(f"{where} is of the role {role!r}; known are {', '.join(RESPONDENTS + OTHERS)}")
+        turns.append((_text(turn.get("content", turn.get("value")), f"the content of {where}"), role in RESPONDENTS))
+    return turns
+
+
+def _text(value: Any, what: str) -> str:
+    if not isinstance(value, str):
+        raise readers._BadRowError(f"{what} holds {readers._kind(value)}, not text")
+    return value

@@ -1,0 +1,151 @@
+"""The states θ_0 … θ_T of a training, walked forwards once, and then backwards from disk.
+
+How they are kept is a matter of room: 100 states of 160M parameters take 65 GB in float32 (`keep`), half of that as
+bfloat16 differences to θ_0 (`bf16_differences`, near lossless), or a fifth of it as every ⌈√T⌉-th state from which the
+others are computed again (`recompute`). `keep` and `recompute` give the same bits.
+"""
+
+import json
+import math
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+KINDS = ("keep", "bf16_differences", "recompute")
+
+
+def write_tensors(path: Path, tensors: Mapping[str, Tensor], notes: Any = None) -> None:
+    """Write tensors and notes (anything that JSON can hold); the file is there whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        save_file(
+            {name: t.detach().contiguous() for name, t in tensors.items()}, temporary, {"notes": json.dumps(notes)}
+        )
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def read_tensors(path: Path) -> tuple[dict[str, Tensor], Any]:
+    """Tensors, on the CPU, and notes."""
+    with safe_open(path, "pt") as file:
+        return {name: file.get_tensor(name) for name in file.keys()}, json.loads(file.metadata()["notes"])  # noqa: SIM118
+
+
+class Trajectory:
+    """Moves a model along its training: `run` to the end, then `go_to` any state, cheapest in descending order.
+
+    Args:
+        folder: of this trajectory alone. What an interrupted run left there is gone on with.
+        kind: one of `KINDS`.
+        model: at θ_0; its parameters are moved in place.
+        num_steps: T.
+        step: takes the model from θ_t to θ_{t+1}, given t, and returns the loss; must give the same bits each time.
+        writes: of several processes that share the folder one writes; all walk.
+        ready: called once the last state has been read and before any other is written; where several processes walk,
+            they wait for each other there.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        kind: str,
+        model: nn.Module,
+        num_steps: int,
+        step: Callable[[int], float],
+        *,
+        writes: bool = True,
+        ready: Callable[[], Any] = lambda: None,
+    ) -> None:
+        if kind not in KINDS:
+            raise ValueError(f"a trajectory is one of {', '.join(KINDS)}, not {kind!r}")
+        self.folder, self.kind, self.num_steps, self.step = folder, kind, num_steps, step
+        self.writes, self.ready = writes, ready
+        self.parameters = dict(model.named_parameters())
+        # a state is in a file of its own where t is a multiple of this, and at the end
+        self.spacing = {"keep": 1, "bf16_differences": num_steps, "recompute": math.isqrt(num_steps - 1) + 1}[kind]
+        # the states from one file on that were computed again, on the CPU
+        self._start, self._segment = -1, list[dict[str, Tensor]]()
+
+    def steps_done(self) -> int:
+        """From the last state on disk."""
+        return max(
+            (int(file.stem.removeprefix("state-")) for file in self.folder.glob("state-*.safetensors")), default=0
+        )
+
+    def run(self) -> list[float]:
+        """Train from the last state on disk to θ_T, where the model is then; returns the loss of every step (T,)."""
+        done = self.steps_done()
+        known: list[float] = []
+        if done:
+            known = self._read(f"state-{done}")
+        self.ready()
+        if not done:
+            self._write("state-0", self.parameters, [])
+        for t in range(done, self.num_steps):
+            known.append(self.step(t))
+            if self.kind == "bf16_differences" and self.writes:
+                self._write(f"difference-{t + 1}", self._differences())
+                self._write(f"state-{t + 1}", self.parameters, known)
+                if t:  # one exact state to go on from is enough
+                    (self.folder / f"state-{t}.safetensors").unlink(missing_ok=True)
+            elif self._has_file(t + 1):
+                self._write(f"state-{t + 1}", self.parameters, known)
+        return known
+
+    def go_to(self, t: int) -> None:
+        """Move the model to θ_t, after `run`."""
+        if not 0 <= t <= self.num_steps:
+            raise ValueError(f"there is no state {t} among 0 to {self.num_steps}")
+        start = t - t % self.spacing
+        if self._has_file(t):
+            self._read(f"state-{t}")
+        elif self.kind == "bf16_differences":
+            self._read("state-0")
+            with torch.no_grad():
+                for name, difference in read_tensors(self.folder / f"difference-{t}.safetensors")[0].items():
+                    self.parameters[name].add_(difference.to(self.parameters[name]))
+        else:
+            if start != self._start:
+                self._read(f"state-{start}")
+                self._start, self._segment = start, [self._copy()]
+            while len(self._segment) <= t - start:
+                self._set(self._segment[-1])
+                self.step(start + len(self._segment) - 1)
+                self._segment.append(self._copy())
+            self._set(self._segment[t - start])
+
+    def steps_again(self, t: int) -> int:
+        """How many steps are taken a second time on the way from θ_t down to θ_0."""
+        return t - t // self.spacing if self.kind == "recompute" else 0
+
+    def _has_file(self, t: int) -> bool:
+        return t % self.spacing == 0 or t == self.num_steps
+
+    def _write(self, name: str, tensors: Mapping[str, Tensor], losses: list[float] | None = None) -> None:
+        if self.writes:
+            write_tensors(self.folder / f"{name}.safetensors", tensors, losses)
+
+    def _read(self, name: str) -> list[float]:
+        tensors, known = read_tensors(self.folder / f"{name}.safetensors")
+        self._set(tensors)
+        return known
+
+    def _differences(self) -> dict[str, Tensor]:
+        first, _ = read_tensors(self.folder / "state-0.safetensors")
+        return {name: (p.detach() - first[name].to(p)).to(torch.bfloat16) for name, p in self.parameters.items()}
+
+    def _copy(self) -> dict[str, Tensor]:
+        return {name: parameter.detach().to("cpu", copy=True) for name, parameter in self.parameters.items()}
+
+    @torch.no_grad()
+    def _set(self, tensors: Mapping[str, Tensor]) -> None:
+        for name, parameter in self.parameters.items():
+            parameter.copy_(tensors[name])

@@ -1,0 +1,131 @@
+"""What is refused before the work starts, on the configurations that people run."""
+
+import json
+import os
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+from conftest import ROOT
+from hydra import compose
+from omegaconf import DictConfig, OmegaConf
+from test_hub_access import TOKEN, Hub
+
+from qurating import hub_access, preflight
+from qurating.artifacts import StageError
+from qurating.naming import STAGES, name_artifacts
+
+LQS = "+experiment=lqs_scorer"
+
+
+def composed(artifacts: Path, *overrides: str) -> tuple[DictConfig, list[str]]:
+    """A config as the pipeline has it, and its stages that are needed."""
+    config = compose("config", [*overrides, f"paths.artifacts={artifacts}"])
+    names = name_artifacts(list(overrides))
+    for stage, name in names.items():
+        OmegaConf.update(config, f"artifacts.{stage}", name)
+    return config, [stage for stage in STAGES if stage in config.stages and names[stage]]
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[set[str], set[str]]]:
+    """The models and data sets of each call of `hub_access.check_access`, which lets everything pass."""
+    calls: list[tuple[set[str], set[str]]] = []
+
+    def note(models: list[str | None], datasets: list[str | None]) -> None:
+        calls.append(({m for m in models if m}, {d for d in datasets if d}))
+
+    monkeypatch.setattr(hub_access, "check_access", note)
+    return calls
+
+
+@pytest.mark.usefixtures("conf")
+@pytest.mark.parametrize(
+    ("overrides", "models", "datasets"),
+    [
+        (
+            [LQS, "scale=paper"],
+            {"Data-Selection/BSL-160M", "KoboldAI/fairseq-dense-125M"},
+            {"json", "togethercomputer/RedPajama-Data-1T-Sample", "GAIR/lima"},
+        ),
+        (
+            [LQS, "scale=paper", "scorer.from_pretrained=lab/scorer"],
+            {"Data-Selection/BSL-160M", "lab/scorer"},  # of the former the tokenizer
+            {"json", "togethercomputer/RedPajama-Data-1T-Sample"},
+        ),
+        (
+            ["scale=paper"],
+            {"meta-llama/Llama-2-7b-hf", "princeton-nlp/Sheared-LLaMA-1.3B"},
+            {"cerebras/SlimPajama-627B"},
+        ),
+        (["corpus=hub", "corpus.dataset=lab/data", "corpus.data_files=en/a.jsonl"], set(), {"lab/data"}),
+        ([LQS, "annotation.model=models/mine"], {"models/mine"}, set()),
+    ],
+)
+def test_the_hub_is_asked_for_all_that_is_loaded_from_it(
+    overrides: list[str], models: set[str], datasets: set[str], tmp_path: Path, asked: list[tuple[set[str], set[str]]]
+) -> None:
+    preflight.check_access(*composed(tmp_path, *overrides))
+    assert asked == [(models, datasets)]
+
+
+@pytest.mark.usefixtures("conf")
+def test_what_is_there_or_needs_no_hub_is_not_asked_for(tmp_path: Path, asked: list[tuple[set[str], set[str]]]) -> None:
+    preflight.check_access(*composed(tmp_path, LQS))
+    preflight.check_access(*composed(tmp_path, "corpus=fineweb", "corpus.token_variable=LAB_TOKEN"))
+    assert asked == []
+    made = tmp_path / "annotations/delt-towards-lima"
+    made.mkdir(parents=True)
+    (made / "manifest.json").write_text("{}")
+    preflight.check_access(*composed(tmp_path, LQS, "scale=paper", "stage=[annotate_proxy]"))
+    assert asked == []
+    preflight.check_access(*composed(tmp_path, LQS, "scale=paper", "stage=[annotate_proxy]", "overwrite=true"))
+    assert asked == [({"Data-Selection/BSL-160M"}, set())]
+
+
+@pytest.mark.usefixtures("conf")
+def test_more_devices_than_processes_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config, _ = composed(tmp_path, LQS, "trainer.devices=4")
+    with pytest.raises(StageError, match=r"trainer.devices=4 on 1 node.* need 4 processes, there are 1"):
+        preflight.check_processes(config, ["annotate_proxy"])
+    preflight.check_processes(config, ["prepare_corpus", "sample_proxy", "score", "select"])
+    monkeypatch.setenv("WORLD_SIZE", "4")
+    preflight.check_processes(config, ["annotate_proxy"])
+
+
+@pytest.mark.usefixtures("conf")
+def test_a_budget_beyond_the_corpus_is_refused_at_once(tmp_path: Path) -> None:
+    corpus = tmp_path / "corpora/small"
+    corpus.mkdir(parents=True)
+    (corpus / "manifest.json").write_text(json.dumps({"files": {}, "counts": {"tokens": 1000}}))
+    config, _ = composed(tmp_path, "num_tokens=1001")
+    with pytest.raises(StageError, match="small has 1,000 tokens to select from, and num_tokens=1,001"):
+        preflight.check_budget(config, corpus)
+    for overrides in (["num_tokens=1000"], ["selection=top_r"], ["selection=threshold"]):
+        preflight.check_budget(composed(tmp_path, *overrides)[0], corpus)
+
+
+def test_a_gate_stops_the_run_before_any_work(tmp_path: Path) -> None:
+    """The command that people will type, against a Hub on which LIMA is gated."""
+    hub = Hub()
+    threading.Thread(target=hub.serve_forever, daemon=True).start()
+    clean = {key: value for key, value in os.environ.items() if not key.startswith(("HF_", "HUGGING", "TRANSFORMERS_"))}
+    clean |= {"HF_ENDPOINT": hub.url, "HF_TOKEN": TOKEN, "HF_HOME": str(tmp_path / "hub"), "NO_PROXY": "127.0.0.1"}
+    command = [sys.executable, str(ROOT / "run.py"), LQS, "scale=paper", "trainer=cpu", "hydra.mode=RUN"]
+    command += [f"paths.artifacts={tmp_path}/artifacts", f"hydra.run.dir={tmp_path}/outputs"]
+    found = subprocess.run(command, env=clean, cwd=ROOT, capture_output=True, text=True, timeout=120)
+    hub.shutdown()
+    hub.server_close()
+    assert found.returncode == 1, found.stdout + found.stderr
+    assert "not needed: pretrain_proxy\n" in found.stdout
+    assert f"GAIR/lima (data set): it is gated, and not open to you: ask for access at {hub.url}" in found.stderr
+    assert "HF_TOKEN" in found.stderr
+    assert TOKEN not in found.stdout + found.stderr
+    assert "Traceback" not in found.stderr
+    assert "] prepare_corpus:" not in found.stdout
+    assert not (tmp_path / "artifacts").exists()
+    questions = {path for path, _ in hub.asked}
+    assert "/api/models/Data-Selection/BSL-160M/auth-check" in questions
+    assert "/api/datasets/togethercomputer/RedPajama-Data-1T-Sample/auth-check" in questions

@@ -1,0 +1,232 @@
+"""Scoring a corpus: against a plain loop, from where it stopped, and what it refuses to load."""
+
+import functools
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from scorer_fixtures import annotation_of, corpus_of_paragraphs, network, train
+from transformers import AutoModel, AutoTokenizer, PreTrainedTokenizerFast
+
+from qurating.artifacts import StageError
+from qurating.chunking import weighted_mean, windows
+from qurating.models import networks
+from qurating.models.scorer_networks import load_scorer
+from qurating.stages.score import score
+from qurating.tokenizing import train_bpe
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return corpus_of_paragraphs(tmp_path_factory.mktemp("corpus"), num_paragraphs=80)
+
+
+@pytest.fixture(scope="module")
+def scorer(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("scorer")
+    annotation = annotation_of(corpus, folder / "annotation")
+    train(corpus, annotation, folder / "s", num_epochs=1)
+    return folder / "s"
+
+
+@pytest.fixture(scope="module")
+def foreign_scorer(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A bidirectional scorer with a tokenizer of its own."""
+    folder = tmp_path_factory.mktemp("foreign")
+    train_bpe([pq.read_table(corpus / "train/00000.parquet")["text"][0].as_py()], 300, folder / "bert")
+    own = PreTrainedTokenizerFast.from_pretrained(folder / "bert")
+    network("bert")(tokenizer=own)[0].save_pretrained(folder / "bert")
+    made = functools.partial(networks.pretrained_encoder, str(folder / "bert"))
+    train(corpus, annotation_of(corpus, folder / "annotation"), folder / "s", network=made, num_epochs=1)
+    return folder / "s"
+
+
+def scored(output: Path, corpus: Path, scorer: Path | None, **changes: Any) -> dict[str, Any]:
+    output.mkdir(exist_ok=True)
+    settings: dict[str, Any] = {
+        "from_pretrained": None,
+        "max_tokens": None,
+        "tokens_per_batch": 300,
+        "jsonl": False,
+        "accelerator": "cpu",
+    }
+    return score(output=output, corpus=corpus, scorer=scorer, **(settings | changes))
+
+
+def shards(corpus: Path) -> list[Path]:
+    return sorted((corpus / "train").glob("*.parquet"))
+
+
+def plain_loop(scorer: Path, sequences: list[list[int]], max_tokens: int) -> list[tuple[list[int], list[float]]]:
+    """Lengths and scores of the windows of each sequence, from the files alone, one window at a time."""
+    encoder = AutoModel.from_pretrained(scorer).eval()
+    head = load_file(scorer / "head.safetensors")
+    found = []
+    for ids in sequences:
+        parts = windows(ids, max_tokens)
+        with torch.inference_mode():
+            means = [encoder(input_ids=torch.tensor([p])).last_hidden_state[0].mean(dim=0) for p in parts]
+        found.append(([len(p) for p in parts], [float(head["weight"][0] @ m + head["bias"][0]) for m in means]))
+    return found
+
+
+@pytest.mark.parametrize(("tokens_per_batch", "max_tokens"), [(1, 10), (300, None), (100_000, 24)])
+def test_scores_match_a_plain_loop(
+    corpus: Path, scorer: Path, tmp_path: Path, tokens_per_batch: int, max_tokens: int | None
+) -> None:
+    counts = scored(tmp_path, corpus, scorer, tokens_per_batch=tokens_per_batch, max_tokens=max_tokens)
+    given = [pq.read_table(file) for file in shards(corpus)]
+    assert counts == {
+        "sequences": sum(map(len, given)),
+        "tokens": sum(sum(table["length"].to_pylist()) for table in given),
+        "criteria": ["lqs"],
+    }
+    eos = AutoTokenizer.from_pretrained(corpus / "tokenizer").eos_token_id
+    for file, table in zip(shards(corpus), given, strict=True):
+        found = pq.read_table(tmp_path / "train" / file.name)
+        assert found.column_names == ["id", "length", "chunk_lengths", "lqs_chunks", "lqs_average"]
+        assert found["id"].to_pylist() == table["id"].to_pylist()
+        assert found["length"].to_pylist() == table["length"].to_pylist()
+        sequences = [ids[:-1] if ids[-1] == eos else ids for ids in table["input_ids"].to_pylist()]
+        for row, (lengths, scores) in zip(
+            found.to_pylist(), plain_loop(scorer, sequences, max_tokens or 24), strict=True
+        ):
+            assert row["chunk_lengths"] == lengths
+            assert row["lqs_chunks"] == pytest.approx(scores, abs=1e-5)
+            assert row["lqs_average"] == pytest.approx(weighted_mean(scores, lengths), abs=1e-5)
+
+
+def test_a_scorer_reads_texts_in_its_own_tokens(corpus: Path, foreign_scorer: Path, tmp_path: Path) -> None:
+    scored(tmp_path, corpus, None, from_pretrained=str(foreign_scorer))
+    tokenizer = AutoTokenizer.from_pretrained(foreign_scorer)
+    table = pq.read_table(shards(corpus)[1])
+    found = pq.read_table(tmp_path / "train" / shards(corpus)[1].name)
+    sequences = [tokenizer(text, add_special_tokens=False)["input_ids"] for text in table["text"].to_pylist()]
+    assert found["length"].to_pylist() == table["length"].to_pylist()
+    for row, (lengths, scores) in zip(found.to_pylist(), plain_loop(foreign_scorer, sequences, 24), strict=True):
+        assert row["chunk_lengths"] == lengths
+        assert row["lqs_average"] == pytest.approx(weighted_mean(scores, lengths), abs=1e-5)
+
+
+def test_a_killed_scoring_goes_on_where_it_stopped(
+    corpus: Path, scorer: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scored(tmp_path / "whole", corpus, scorer, jsonl=True)
+    read: list[str] = []
+    original = pq.read_table
+
+    def fails(file: Any, **arguments: Any) -> Any:
+        if "input_ids" in arguments.get("columns", ()):
+            read.append(Path(file).name)
+            if len(read) == 3:
+                raise RuntimeError("pulled the plug")
+        return original(file, **arguments)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(pq, "read_table", fails)
+        with pytest.raises(RuntimeError, match="pulled the plug"):
+            scored(tmp_path / "cut", corpus, scorer, jsonl=True)
+        done = sorted(file.name for file in (tmp_path / "cut/train").iterdir())
+        assert done == ["00000.parquet", "00001.parquet"]
+        counts = scored(tmp_path / "cut", corpus, scorer, jsonl=True)
+    assert read == ["00000.parquet", "00001.parquet", "00002.parquet", "00002.parquet", "00003.parquet"]
+    assert counts == scored(tmp_path / "whole", corpus, scorer, jsonl=True)
+    contents = [{f.name: f.read_bytes() for f in (tmp_path / n / "train").iterdir()} for n in ("whole", "cut")]
+    assert contents[0] == contents[1]
+
+
+def test_json_lines_hold_the_texts_and_their_scores(corpus: Path, scorer: Path, tmp_path: Path) -> None:
+    scored(tmp_path, corpus, scorer)
+    assert not list((tmp_path / "train").glob("*.jsonl"))
+    scored(tmp_path, corpus, scorer, jsonl=True)
+    for file in shards(corpus):
+        lines = (tmp_path / "train" / f"{file.stem}.jsonl").read_text(encoding="utf-8").splitlines()
+        given, found = pq.read_table(file).to_pylist(), pq.read_table(tmp_path / "train" / file.name).to_pylist()
+        assert [json.loads(line) for line in lines] == [
+            {"id": row["id"], "text": row["text"], "domain": row["domain"], "score": other["lqs_average"]}
+            for row, other in zip(given, found, strict=True)
+        ]
+
+
+def test_exactly_one_scorer_is_wanted(corpus: Path, scorer: Path, tmp_path: Path) -> None:
+    with pytest.raises(StageError, match="there is no scorer: add the stage train_scorer"):
+        scored(tmp_path, corpus, None)
+    with pytest.raises(StageError, match="two scorers are named"):
+        scored(tmp_path, corpus, scorer, from_pretrained=str(scorer))
+    with pytest.raises(StageError, match="windows of 65 tokens: the scorer reads from 1 to 64"):
+        scored(tmp_path, corpus, scorer, max_tokens=65)
+
+
+def test_what_is_no_scorer_is_refused(scorer: Path, corpus: Path, tmp_path: Path) -> None:
+    with pytest.raises(StageError, match=r"it lacks scorer.json.* A scorer has .* head.safetensors"):
+        broken(scorer, tmp_path / "a", remove="scorer.json")
+    with pytest.raises(StageError, match=r"it lacks model.safetensors"):
+        broken(scorer, tmp_path / "b", remove="model.safetensors")
+    with pytest.raises(StageError, match=r"it lacks config.json, model.safetensors, .*head.safetensors, scorer.json"):
+        load_scorer(corpus / "tokenizer")
+    with pytest.raises(StageError, match=r"JSONDecodeError"):
+        broken(scorer, tmp_path / "c", write={"scorer.json": b'{"max_tok'})
+    with pytest.raises(StageError, match=r"pooling 'last'"):
+        broken(scorer, tmp_path / "d", write={"scorer.json": b'{"max_tokens": 5, "pooling": "last"}'})
+    with pytest.raises(StageError, match=r"cannot be loaded as a scorer: SafetensorError"):
+        broken(scorer, tmp_path / "e", write={"head.safetensors": b"no tensors"})
+    weights = load_file(scorer / "model.safetensors")
+    lost = sorted(weights)[3]
+    save_file({name: weight for name, weight in weights.items() if name != lost}, tmp_path / "cut")
+    with pytest.raises(StageError, match=f"there is no {lost} among its weights"):
+        broken(scorer, tmp_path / "f", write={"model.safetensors": (tmp_path / "cut").read_bytes()})
+    # a file of weights that could hold code is not looked at
+    (tmp_path / "g").mkdir()
+    with pytest.raises(StageError, match=r"it lacks model.safetensors"):
+        broken(scorer, tmp_path / "g", remove="model.safetensors", write={"pytorch_model.bin": b"cos\nsystem\n"})
+
+
+def broken(scorer: Path, folder: Path, remove: str = "", write: dict[str, bytes] | None = None) -> None:
+    shutil.copytree(scorer, folder, dirs_exist_ok=True)
+    if remove:
+        (folder / remove).unlink()
+    for name, content in (write or {}).items():
+        (folder / name).write_bytes(content)
+    load_scorer(folder)
+
+
+def test_a_scorer_of_the_hub_is_fetched_without_code(
+    scorer: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: dict[str, Any] = {}
+
+    def snapshot_download(name: str, **arguments: Any) -> str:
+        asked.update(arguments, name=name)
+        if name.endswith("gone"):
+            raise OSError("no space left")
+        return str(scorer)
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("huggingface_hub.snapshot_download", snapshot_download)
+    monkeypatch.setattr("qurating.hub_access.check_access", lambda models, datasets: asked.update(checked=models))
+    loaded = load_scorer("someone/a-scorer")
+    assert asked["checked"] == ["someone/a-scorer"] == [asked["name"]]
+    assert not any("py" in pattern or "bin" in pattern or pattern == "*" for pattern in asked["allow_patterns"])
+    assert not loaded.network.training
+    with pytest.raises(StageError, match="someone/gone cannot be fetched from the Hub: OSError: no space left"):
+        load_scorer("someone/gone")
+
+
+def test_a_folder_that_is_not_there_is_not_asked_for_at_the_hub(tmp_path: Path) -> None:
+    with pytest.raises(StageError, match="there is no such model here"):
+        load_scorer(tmp_path / "none")
+
+
+def test_a_score_that_is_no_number_is_named(corpus: Path, scorer: Path, tmp_path: Path) -> None:
+    shutil.copytree(scorer, tmp_path / "s")
+    head = load_file(scorer / "head.safetensors")
+    save_file(head | {"bias": head["bias"] * np.nan}, tmp_path / "s/head.safetensors")
+    with pytest.raises(StageError, match=r"the rating of sequence 1000 is not a number \(20 of 20 are none\)"):
+        scored(tmp_path / "o", corpus, tmp_path / "s")
+    assert not list((tmp_path / "o").rglob("*.parquet"))
