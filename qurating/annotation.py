@@ -74,7 +74,8 @@ def _work(
     def back(t: int) -> float:
         """From λ_{t+1} on, without the passes."""
         again = trajectory.steps_again(t) * batch_size
-        return again + (t - first_visited) * (num_target + costate.product_cost)
+        products = (min(t, num_steps - 1) - first_visited) * costate.product_cost  # there is none at θ_T
+        return again + (t - first_visited) * num_target + products
 
     measured = (first_visited + 1) * num_target * FORWARD_COST
     whole = num_steps * batch_size + back(num_steps) + measured

@@ -47,7 +47,7 @@ class Reader(Protocol):
     def parts(self) -> Sequence["Reader"]: ...
 
 
-class _BadRowError(ValueError):
+class BadRowError(ValueError):
     """Why a row is no document."""
 
 
@@ -70,12 +70,12 @@ class _Fields:
             raise StageError(f"on_bad_row is {self.on_bad_row!r}; it can be 'stop' or 'skip'")
 
     def document(self, row: Any, default_id: str, default_domain: str) -> Document:
-        """The document in a row; raises _BadRowError if there is none."""
+        """The document in a row; raises BadRowError if there is none."""
         if not isinstance(row, Mapping):
-            raise _BadRowError(f"holds {_kind(row)}, not a record with fields")
-        text = _field(row, self.text_field)
+            raise BadRowError(f"holds {kind_of(row)}, not a record with fields")
+        text = lookup(row, self.text_field)
         if not isinstance(text, str):
-            raise _BadRowError(f"field {self.text_field!r} holds {_kind(text)}, not text")
+            raise BadRowError(f"field {self.text_field!r} holds {kind_of(text)}, not text")
         domain = default_domain if self.domain_field is None else _name(row, self.domain_field)
         document_id = default_id if self.id_field is None else _name(row, self.id_field)
         for value in (text, domain, document_id):
@@ -83,7 +83,7 @@ class _Fields:
                 try:
                     value.encode()
                 except UnicodeEncodeError as error:
-                    raise _BadRowError(f"holds half a character, {value[error.start]!a} (a surrogate)") from None
+                    raise BadRowError(f"holds half a character, {value[error.start]!a} (a surrogate)") from None
         return Document(document_id, domain, text)
 
     def refuse(self, source: str, row: int, reason: str, unit: str) -> None:
@@ -120,7 +120,7 @@ class Jsonl(_Fields):
                     self.refuse(str(path), number, reason, "line")
                 except json.JSONDecodeError as error:
                     self.refuse(str(path), number, f"not JSON ({error.msg} at character {error.pos + 1})", "line")
-                except (_BadRowError, RecursionError) as error:
+                except (BadRowError, RecursionError) as error:
                     self.refuse(str(path), number, str(error), "line")
                 else:
                     yield document
@@ -146,9 +146,9 @@ class Parquet(_Fields):
             for number, row in enumerate(self._rows(path)):
                 try:
                     if isinstance(row, UnicodeDecodeError):
-                        raise _BadRowError(f"not UTF-8 ({row.reason} at byte {row.start} of a field)")
+                        raise BadRowError(f"not UTF-8 ({row.reason} at byte {row.start} of a field)")
                     document = self.document(row, f"{name}:{number}", domain)
-                except _BadRowError as error:
+                except BadRowError as error:
                     self.refuse(str(path), number, str(error), "row")
                 else:
                     yield document
@@ -201,7 +201,7 @@ class Hub(_Fields):
         for number, row in enumerate(itertools.islice(self._rows(), self.max_documents)):
             try:
                 document = self.document(row, f"{self.name}:{number}", self.name)
-            except _BadRowError as error:
+            except BadRowError as error:
                 self.refuse(self.dataset, number, str(error), "row")
             else:
                 yield document
@@ -247,30 +247,30 @@ class Hub(_Fields):
         return [self]  # reading from the middle of a stream would cost as much as reading up to there
 
 
-def _kind(value: Any) -> str:
+def kind_of(value: Any) -> str:
     return "null" if value is None else f"a value of type {type(value).__name__}"
 
 
-def _field(row: Mapping[str, Any], name: str) -> Any:
-    """The value of a field, dotted or not; raises _BadRowError with the fields that exist."""
+def lookup(row: Mapping[str, Any], name: str) -> Any:
+    """The value of a field, dotted or not; raises BadRowError with the fields that exist."""
     if name in row:
         return row[name]
     found: Any = row
     for key in name.split("."):
         if not isinstance(found, Mapping) or key not in found:
-            raise _BadRowError(f"no field {name!r} (looking for {key!r}, found {_fields_of(found)})")
+            raise BadRowError(f"no field {name!r} (looking for {key!r}, found {_fields_of(found)})")
         found = found[key]
     return found
 
 
 def _fields_of(value: Any) -> str:
-    return f"the fields {', '.join(map(str, value))}" if isinstance(value, Mapping) and value else _kind(value)
+    return f"the fields {', '.join(map(str, value))}" if isinstance(value, Mapping) and value else kind_of(value)
 
 
 def _name(row: Mapping[str, Any], field: str) -> str:
-    value = _field(row, field)
+    value = lookup(row, field)
     if isinstance(value, bool) or not isinstance(value, str | int) or value == "":
-        raise _BadRowError(f"field {field!r} holds {'nothing' if value == '' else _kind(value)}, not a name or number")
+        raise BadRowError(f"field {field!r} holds {'nothing' if value == '' else kind_of(value)}, not a name or number")
     return str(value)
 
 

@@ -179,19 +179,19 @@ class Jsonl(readers.Jsonl):
     def _turns(self, row: Mapping[str, Any]) -> list[tuple[str, bool]] | None:
         """The turns of a row, each with whether it is a response; None for a plain text."""
         if self.conversations_field is not None:
-            turns = _conversation(readers._field(row, self.conversations_field), self.conversations_field)
+            turns = _conversation(readers.lookup(row, self.conversations_field), self.conversations_field)
         elif self.prompt_field is not None and self.response_field is not None:
             turns = [
-                (_text(readers._field(row, self.prompt_field), f"field {self.prompt_field!r}"), False),
-                (_text(readers._field(row, self.response_field), f"field {self.response_field!r}"), True),
+                (_text(readers.lookup(row, self.prompt_field), f"field {self.prompt_field!r}"), False),
+                (_text(readers.lookup(row, self.response_field), f"field {self.response_field!r}"), True),
             ]
         else:
             return None
         if not any(is_response for _, is_response in turns):
-            raise readers._BadRowError(f"there is no response (turns: {len(turns)})")
+            raise readers.BadRowError(f"there is no response (turns: {len(turns)})")
         for number, (text, is_response) in enumerate(turns, 1):
             if is_response and not text.strip():
-                raise readers._BadRowError(f"the response is empty (turn {number} of {len(turns)})")
+                raise readers.BadRowError(f"the response is empty (turn {number} of {len(turns)})")
         return turns
 
 
@@ -215,9 +215,9 @@ def touched(ends: npt.NDArray[np.int64], spans: list[tuple[int, int]], num_chara
 def _conversation(value: Any, field: str) -> list[tuple[str, bool]]:
     """The turns of a conversation, each with whether it is a response."""
     if not isinstance(value, list):
-        raise readers._BadRowError(f"field {field!r} holds {readers._kind(value)}, not a list of turns")
+        raise readers.BadRowError(f"field {field!r} holds {readers.kind_of(value)}, not a list of turns")
     if not value:
-        raise readers._BadRowError(f"field {field!r} holds an empty conversation")
+        raise readers.BadRowError(f"field {field!r} holds an empty conversation")
     turns = []
     for number, turn in enumerate(value, 1):
         where = f"turn {number} of field {field!r}"
@@ -226,12 +226,12 @@ def _conversation(value: Any, field: str) -> list[tuple[str, bool]]:
             continue
         role = turn.get("role", turn.get("from"))
         if role not in RESPONDENTS + OTHERS:
-            raise readers._BadRowError(f"{where} is of the role {role!r}; known are {', '.join(RESPONDENTS + OTHERS)}")
+            raise readers.BadRowError(f"{where} is of the role {role!r}; known are {', '.join(RESPONDENTS + OTHERS)}")
         turns.append((_text(turn.get("content", turn.get("value")), f"the content of {where}"), role in RESPONDENTS))
     return turns
 
 
 def _text(value: Any, what: str) -> str:
     if not isinstance(value, str):
-        raise readers._BadRowError(f"{what} holds {readers._kind(value)}, not text")
+        raise readers.BadRowError(f"{what} holds {readers.kind_of(value)}, not text")
     return value

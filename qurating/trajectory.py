@@ -124,6 +124,7 @@ class Trajectory:
 
     def steps_again(self, t: int) -> int:
         """How many steps are taken a second time on the way from θ_t down to θ_0."""
+        t = min(t, self.num_steps - 1)  # the last state has a file
         return t - t // self.spacing if self.kind == "recompute" else 0
 
     def _has_file(self, t: int) -> bool:

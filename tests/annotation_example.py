@@ -106,7 +106,12 @@ def make_inputs(folder: Path, num_proxy: int = 18, network: PreTrainedModel | No
     drawn = [index[i] for i in draw.choice(len(index), num_proxy, replace=False)]
     write_table(folder / "proxy/proxy.parquet", pa.Table.from_pylist(drawn))
     targets = [
-        {"document_id": f"target/{i}", "text": texts[i], "input_ids": ids[i], "labels": [-100] * (i % 3) + ids[i][i % 3 :]}
+        {
+            "document_id": f"target/{i}",
+            "text": texts[i],
+            "input_ids": ids[i],
+            "labels": [-100] * (i % 3) + ids[i][i % 3 :],
+        }
         for i in range(len(rows), len(texts))
         if len(ids[i]) > 3
     ]
@@ -137,8 +142,8 @@ def proxy_sequences(inputs: dict[str, Path]) -> list[dict[str, Any]]:
 
 
 class SlowLoop:
-    """Eq. 8 and 9 to the letter, in float64, a sample at a time with the loss of transformers; the co-state is autograd's
-    gradient of Σ_{s ≥ t} J(θ_s), through the unrolled training.
+    """Eq. 8 and 9 to the letter, in float64, a sample at a time with the loss of transformers; the co-state is
+    autograd's gradient of Σ_{s ≥ t} J(θ_s), through the unrolled training.
 
     Args:
         left_out: ids of the proxy sequences that no batch has.

@@ -10,7 +10,7 @@ import socket
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -105,12 +105,12 @@ def _annotate_and_say_so(output: Path, inputs: dict[str, Path], started: Any) ->
 def test_killed_at_any_time_it_ends_the_same(inputs: dict[str, Path], whole: Path, tmp_path: Path) -> None:
     draw = np.random.default_rng()
     kills = 0
-    for attempt in range(7):
+    for attempt in range(5):
         started = FORKS.Event()
         child = FORKS.Process(target=_annotate_and_say_so, args=(tmp_path, inputs, started))
         child.start()
         assert started.wait(120)
-        if attempt < 6:
+        if attempt < 4:
             time.sleep(draw.uniform(0.1, 1.0))
             child.kill()
         child.join()
@@ -145,8 +145,8 @@ def _of_two(rank: int, port: int, output: Path, inputs: dict[str, Path], report:
         go_back(self)
         digests.append([hashlib.sha256(part.numpy().tobytes()).hexdigest() for part in self.vector.values()])
 
-    gradient_passes.GradientPasses._block = _block  # type: ignore[method-assign]
-    proxy_training.Costate.go_back = _go_back  # type: ignore[method-assign]
+    gradient_passes.GradientPasses._block = _block  # type: ignore
+    proxy_training.Costate.go_back = _go_back  # type: ignore
     trainer = functools.partial(pl.Trainer, accelerator="cpu", devices=2, num_nodes=1, strategy="ddp")
     counts = annotate(output, inputs, trainer=trainer)
     report.write_text(json.dumps({"blocks": blocks, "costates": digests, "counts": counts}))
@@ -204,7 +204,7 @@ def _fail_at(self: proxy_training.Costate, step: int) -> None:
 class Bar:
     """What the progress bar is told."""
 
-    made: list["Bar"] = []
+    made: ClassVar[list["Bar"]] = []
 
     def __init__(self, *, desc: str, total: float, initial: float, **_: Any) -> None:
         self.desc, self.total, self.initial, self.at = desc, total, initial, initial
@@ -235,6 +235,6 @@ def test_progress_is_one_bar_that_goes_on_where_it_was(
     assert first.desc == "annotating"
     assert first.initial == 0
     assert first.total == second.total
-    # the states of a segment that it was in are computed again
-    assert 0.9 * first.at <= second.initial <= first.at
-    assert second.at == pytest.approx(second.total, rel=0.05)
+    # at most two steps of three samples were taken again for the state that it was at
+    assert first.at - 6 <= second.initial <= first.at < first.total
+    assert second.at == pytest.approx(second.total)

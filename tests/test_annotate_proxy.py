@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import torch
-from annotation_example import SETTINGS, SlowLoop, annotate, language_model, make_inputs, proxy_sequences
+from annotation_example import SlowLoop, annotate, make_inputs
 
 Row = dict[str, Any]
 
@@ -46,7 +46,7 @@ def test_scores_are_those_of_a_slow_loop(
     found = rows(tmp_path)
     expected = [slow.score(n, interval, denominator) for n in range(len(slow.proxy))]
     assert [row["id"] for row in found] == [row["id"] for row in slow.proxy]
-    assert scores(tmp_path) == pytest.approx(np.array(expected), rel=2e-4, abs=2e-4 * np.std(expected))
+    assert scores(tmp_path) == pytest.approx(np.array(expected), rel=2e-4, abs=2e-4 * float(np.std(expected)))
     assert counts["visited_steps"] == list(range(interval, 6, interval))
     for n in (0, len(found) - 1):
         assert found[n]["dots"] == pytest.approx([slow.dot(n, t) for t in counts["visited_steps"]], rel=2e-3)
@@ -58,18 +58,21 @@ def test_every_term_is_divided_by_a_norm(inputs: dict[str, Path], slow: SlowLoop
     annotate(tmp_path / "next", inputs)
     for n, row in enumerate(rows(tmp_path / "next")):
         assert row["denominators"] == pytest.approx([slow.norm(n, t) for t in (4, 6)], rel=1e-4)
-        assert row["lqs"] == pytest.approx(row["dots"][0] / slow.norm(n, 4) + row["dots"][1] / slow.norm(n, 6), rel=1e-3)
+        assert row["lqs"] == pytest.approx(
+            row["dots"][0] / slow.norm(n, 4) + row["dots"][1] / slow.norm(n, 6), rel=1e-3
+        )
     annotate(tmp_path / "none", inputs, denominator="none")
     assert {value for row in rows(tmp_path / "none") for value in row["denominators"]} == {1.0}
 
 
 def test_how_the_work_is_cut_changes_nothing_but_rounding(inputs: dict[str, Path], tmp_path: Path) -> None:
     annotate(tmp_path / "whole", inputs)
-    for name, changes in {
+    ways: dict[str, dict[str, Any]] = {
         "single": {"micro_batch_size": 1, "block": 3},
         "large": {"micro_batch_size": 64, "block": 256},
         "checkpointed": {"layer_checkpointing": True},
-    }.items():
+    }
+    for name, changes in ways.items():
         annotate(tmp_path / name, inputs, **changes)
         assert scores(tmp_path / name) == pytest.approx(scores(tmp_path / "whole"), rel=1e-4, abs=1e-4)
         assert [row["id"] for row in rows(tmp_path / name)] == [row["id"] for row in rows(tmp_path / "whole")]

@@ -222,11 +222,13 @@ def test_a_file_that_cannot_be_fetched(hub: Hub, monkeypatch: pytest.MonkeyPatch
         fetch("lab/data", "test.jsonl")
     with pytest.raises(StageError, match=r"GAIR/lima .*gated(.|\n)*HF_TOKEN \(which is not set"):
         fetch("GAIR/lima", "train.jsonl")
-    with monkeypatch.context() as patch, pytest.raises(NotADirectoryError):
-        Path(constants.HF_HUB_CACHE, "file").touch()
-        patch.setattr(constants, "HF_HUB_CACHE", str(Path(constants.HF_HUB_CACHE, "file")))
-        fetch("lab/data", "train.jsonl")  # the disk is to blame, not the Hub
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     with pytest.raises(StageError, match=r"not in the cache .*HF_HUB_OFFLINE"):
         fetch("lab/data", "train.jsonl")
     assert huggingface_hub.utils.get_token() is None
+
+
+def test_the_disk_is_not_taken_for_the_hub(hub: Hub, tmp_path: Path) -> None:
+    (tmp_path / "cache").touch()
+    with pytest.raises((NotADirectoryError, FileExistsError)):
+        fetch("lab/data", "train.jsonl")

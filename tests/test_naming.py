@@ -1,5 +1,7 @@
 """Names of artifacts: those of the released models, and what a sweep appends and shares."""
 
+import functools
+
 import pytest
 from hydra.errors import HydraException
 
@@ -8,9 +10,14 @@ from qurating.naming import STAGES, name_artifacts
 pytestmark = pytest.mark.usefixtures("conf")
 
 
+@functools.cache
+def unchanged() -> dict[str, str]:
+    return name_artifacts([])
+
+
 def changed(*overrides: str) -> dict[str, str]:
     """The names that differ from those without overrides."""
-    plain, names = name_artifacts([]), name_artifacts(list(overrides))
+    plain, names = unchanged(), name_artifacts(list(overrides))
     return {stage: names[stage] for stage in STAGES if names[stage] != plain[stage]}
 
 

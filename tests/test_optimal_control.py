@@ -18,7 +18,10 @@ def batch(num_samples: int, seed: int) -> dict[str, Tensor]:
     """Real text, a token a byte; the samples have different lengths, and the first has a prompt."""
     text = torch.tensor(list(topics["types"].encode("ascii", "replace")))
     lengths = [5 + (seed + 3 * n) % 6 for n in range(num_samples)]
-    ids, labels = torch.zeros(num_samples, max(lengths), dtype=torch.int64), torch.full((num_samples, max(lengths)), -100)
+    ids, labels = (
+        torch.zeros(num_samples, max(lengths), dtype=torch.int64),
+        torch.full((num_samples, max(lengths)), -100),
+    )
     for n, length in enumerate(lengths):
         start = 100 * seed + 13 * n
         ids[n, :length] = labels[n, :length] = text[start : start + length]

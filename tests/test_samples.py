@@ -69,7 +69,9 @@ def test_batches_are_permutations_one_after_another() -> None:
 
 def test_bad_samples_stop_or_are_noted(tmp_path: Path) -> None:
     samples = some_samples()
-    with pytest.raises(StageError, match=r"proxy sequence 72 of document 'b/2': it is empty. annotation.on_bad_sample=skip"):
+    with pytest.raises(
+        StageError, match=r"proxy sequence 72 of document 'b/2': it is empty. annotation.on_bad_sample=skip"
+    ):
         BadSamples(tmp_path, "stop").refuse(samples, [2, 1], "it is empty")
     bad = BadSamples(tmp_path, "skip")
     bad.write(tmp_path / "left_out.jsonl")

@@ -30,7 +30,7 @@ class Training:
         gradients = torch.autograd.grad(loss, list(self.model.parameters()))
         with torch.no_grad():
             for parameter, gradient in zip(self.model.parameters(), gradients, strict=True):
-                parameter -= 0.1 * gradient
+                parameter.sub_(gradient, alpha=0.1)
         return loss.item()
 
     def weights(self) -> Tensor:
@@ -76,12 +76,16 @@ def test_recomputing_takes_few_states_and_each_step_once_more(tmp_path: Path) ->
     trajectory = training.trajectory(tmp_path, "recompute")
     trajectory.run()
     assert sorted(file.stem for file in tmp_path.iterdir()) == ["state-0", "state-11", "state-4", "state-8"]
-    again = trajectory.steps_again(NUM_STEPS)
     training.steps.clear()
     for t in range(NUM_STEPS, -1, -1):
         trajectory.go_to(t)
     assert sorted(training.steps) == [0, 1, 2, 4, 5, 6, 8, 9]
-    assert again == pytest.approx(len(training.steps), abs=1)
+    for first in range(NUM_STEPS + 1):
+        training.steps.clear()
+        trajectory = training.trajectory(tmp_path, "recompute")
+        for t in range(first, -1, -1):
+            trajectory.go_to(t)
+        assert trajectory.steps_again(first) == len(training.steps)
 
 
 @pytest.mark.parametrize("moment", ["step", "before the rename", "after the rename"])

@@ -74,6 +74,7 @@ def within_kinds(a: Floats, b: Floats, kinds: Names, num_resamples: int = 1000, 
     A score that knows nothing but the kind has 0 here.
     """
     groups = {kind: np.flatnonzero(kinds == kind) for kind in dict.fromkeys(kinds.tolist())}
+    groups = {kind: rows for kind, rows in groups.items() if len(rows) > 2}
     by_kind = {kind: spearman(a[rows], b[rows]) for kind, rows in groups.items()}
     draw = np.random.default_rng(seed)
     means = []

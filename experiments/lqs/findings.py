@@ -188,7 +188,7 @@ def _approximations(made: Made) -> Found:
             scores[f"interval {interval}, {name}"] = analysis.released(
                 exact.dots, norms, interval, BATCH_SIZE, first_is_one=first_is_one, broadcast=broadcast
             )
-    groups = {kind: exact.kinds == kind for kind in dict.fromkeys(exact.kinds.tolist())}
+    groups = {kind: exact.kinds == kind for kind in KINDS if (exact.kinds == kind).sum() > 2}
     for name, values in scores.items():
         found[name] = {
             **analysis.correlation(values, reference),
