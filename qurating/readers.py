@@ -184,7 +184,8 @@ class Hub(_Fields):
 
     `data_files` are files, URLs or patterns for `load_dataset`, with `dataset` then the format ("json", "parquet").
     `name` is the domain of documents without a `domain_field`, and stands before the running number (from 0) in the
-    ids of those without an `id_field`. The token is read from the environment, from `token_variable`.
+    ids of those without an `id_field`. Documents of other domains than `keep_domains` are left out, and counted; of the
+    rest the first `max_documents` are read. The token is read from the environment, from `token_variable`.
     """
 
     dataset: str
@@ -194,17 +195,25 @@ class Hub(_Fields):
     data_files: str | Sequence[str] | None = None
     revision: str | None = None
     token_variable: str = "HF_TOKEN"
+    keep_domains: Sequence[str] | None = None
     max_documents: int | None = None
 
     def __iter__(self) -> Iterator[Document]:
+        return itertools.islice(self._documents(), self.max_documents)
+
+    def _documents(self) -> Iterator[Document]:
         self.bad_rows.clear()
-        for number, row in enumerate(itertools.islice(self._rows(), self.max_documents)):
+        self.skipped.clear()
+        for number, row in enumerate(self._rows()):
             try:
                 document = self.document(row, f"{self.name}:{number}", self.name)
             except BadRowError as error:
                 self.refuse(self.dataset, number, str(error), "row")
-            else:
+                continue
+            if self.keep_domains is None or document.domain in self.keep_domains:
                 yield document
+            else:
+                self.skipped["of another domain"] += 1
 
     def _rows(self) -> Iterator[Any]:
         import datasets

@@ -117,7 +117,8 @@ def test_the_papers_scale_of_lqs_is_delts() -> None:
     configuration.check(config, names)
     OmegaConf.resolve(config)
     corpus, annotation, scorer, model = config.corpus, config.annotation, config.scorer, config.model
-    assert corpus.reader.data_files.startswith("hf://datasets/togethercomputer/RedPajama-Data-1T-Sample/cc_")
+    assert corpus.reader.dataset == "cerebras/SlimPajama-627B"
+    assert list(corpus.reader.keep_domains) == ["RedPajamaCommonCrawl"]
     assert (corpus.tokenizer, corpus.sequence_length) == ("Data-Selection/BSL-160M", 1024)
     assert (annotation.model, annotation.num_proxy_sequences) == ("Data-Selection/BSL-160M", 163_840)
     assert (annotation.num_steps, annotation.learning_rate, annotation.batch_size_sequences) == (100, 0.008, 16)

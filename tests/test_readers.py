@@ -172,6 +172,15 @@ def test_hub_streams_documents(dataset: str) -> None:
     assert [d.text for d in files] == [row["text"] for row in ROWS[3:]]
 
 
+def test_hub_keeps_the_domains_that_are_named(dataset: str) -> None:
+    reader = Hub(dataset=dataset, name="web", domain_field="meta.source", keep_domains=["domain1"])
+    odd = [Document(f"web:{i}", "domain1", row["text"]) for i, row in enumerate(ROWS) if i % 2]
+    assert list(reader) == odd
+    assert reader.skipped == {"of another domain": len(ROWS) - len(odd)}
+    reader.max_documents = 1  # of those that are kept
+    assert list(reader) == odd[:1]
+
+
 def test_hub_missing_field_and_bad_rows(dataset: str) -> None:
     with pytest.raises(StageError, match=r"row 0: no field 'body' .*text, meta, key"):
         list(Hub(dataset=dataset, name="web", text_field="body"))

@@ -18,7 +18,6 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
@@ -84,7 +83,8 @@ def main() -> None:
     from experiments.lqs import figures, findings
 
     found = findings.collect(made, sizes.proxies, SEEDS)
-    found["seconds"] = {name: read_json(artifacts / "done" / f"{name}.json")["seconds"] for name in made}
+    done = {name: read_json(artifacts / "done" / f"{name}.json") for name in made}
+    found["seconds"] = {key: {name: done[name][key] for name in made} for key in ("seconds", "cpu_seconds")}
     output = artifacts / "results" if options.smoke else HERE
     write_json(output / "results.json", found)
     figures.draw_all(found, output / "figures")
@@ -192,19 +192,25 @@ def run(command: Command, artifacts: Path, overrides: tuple[str, ...]) -> dict[s
     if not (done.is_file() and read_json(done)["arguments"] == given):
         print(f"python run.py {shlex.join(given)}", flush=True)
         log.parent.mkdir(parents=True, exist_ok=True)
-        start = time.monotonic()
         folder = artifacts / "hydra" / command.name
+        start = time.monotonic()
         with open(log, "w", encoding="utf-8") as stream:
-            status = subprocess.call(
+            process = subprocess.Popen(
                 [sys.executable, "run.py", *given, f"hydra.run.dir={folder}"],
                 stdout=stream,
                 stderr=subprocess.STDOUT,
                 env=os.environ | {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"},
             )
+            _, status, used = os.wait4(process.pid, 0)
         if status:
             raise SystemExit(f"{command.name} failed, see {log}:\n{log.read_text(encoding='utf-8')[-2000:]}")
-        record: dict[str, Any] = {"arguments": given, "seconds": round(time.monotonic() - start, 1)}
-        write_json(done, record | {"artifacts": read_json(folder / "artifacts.json")})
+        record = {
+            "arguments": given,
+            "artifacts": read_json(folder / "artifacts.json"),
+            "seconds": round(time.monotonic() - start, 1),
+            "cpu_seconds": round(used.ru_utime + used.ru_stime, 1),  # elsewhere others may be at work
+        }
+        write_json(done, record)
     return {stage: artifacts / name for stage, name in read_json(done)["artifacts"].items()}
 
 
