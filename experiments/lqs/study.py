@@ -32,11 +32,11 @@ EXPERIMENT = ("--config-dir", "experiments/lqs/conf", "+experiment=lqs_mixture")
 
 @dataclasses.dataclass
 class Sizes:
-    tokens_a_kind: int = 130_000  # held-out documents included
+    tokens_a_kind: int = 80_000  # held-out documents included
     vocabulary: int = 2048
-    proxies: tuple[int, ...] = (256, 512, 1024)  # the last is what language models are trained with
-    reference_proxies: int = 256
-    reference_steps: int = 40
+    proxies: tuple[int, ...] = (192, 768)  # the last is what language models are trained with
+    reference_proxies: int = 160
+    reference_steps: int = 30
     overrides: tuple[str, ...] = ()
 
 
