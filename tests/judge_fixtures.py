@@ -20,7 +20,9 @@ from qurating.artifacts import write_table
 
 CONF = Path(__file__).parents[1] / "conf"
 CRITERIA: dict[str, dict[str, Any]] = {
-    file.stem: yaml.safe_load(file.read_text(encoding="utf-8")) for file in sorted((CONF / "criterion").glob("*.yaml"))
+    file.stem: criterion
+    for file in sorted((CONF / "criterion").glob("*.yaml"))
+    if "question" in (criterion := yaml.safe_load(file.read_text(encoding="utf-8")))  # lqs is computed, not judged
 }
 LICENCE = """Redistribution and use in source and binary forms, with or without modification, are permitted provided
 that the following conditions are met: redistributions of source code must retain the above copyright notice, this
