@@ -24,7 +24,8 @@ from qurating import __version__
 if TYPE_CHECKING:
     import pyarrow as pa
 
-# Settings of these names say how a stage runs, never what it makes: results do not depend on them.
+# Settings of these names say how a stage runs, never what it makes: results do not depend on them. (on_bad_sample is
+# among them so that an annotation that stopped at a sample can go on without it; what is left out is counted.)
 RUNTIME_SETTINGS = frozenset(
     {
         "accelerator",
@@ -41,6 +42,7 @@ RUNTIME_SETTINGS = frozenset(
         "micro_batch_size",
         "num_nodes",
         "num_workers",
+        "on_bad_sample",
         "strategy",
         "timeout_seconds",
         "token_variable",

@@ -86,8 +86,9 @@ def finite_differences_product(
 ) -> Vector:
     """Σ_n ∇²ℓ(x_n) v by central differences: (∇ℓ(θ + εv) − ∇ℓ(θ − εv)) / 2ε with ε = scale · ‖θ‖ / ‖v‖.
 
-    In float32 it errs by parts in ten thousand; larger steps bend, smaller ones drown in rounding. The model's own
-    parameters are not touched.
+    In float32 it errs by parts in ten thousand; larger steps bend, smaller ones drown in rounding. Where the network
+    has kinks (ReLU, as in OPT) it sees those that the step crosses, which the exact product does not: they may differ
+    much. The model's own parameters are not touched.
     """
     parameters = {name: parameter.detach() for name, parameter in model.named_parameters()}
     length = norm(vector)

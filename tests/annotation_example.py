@@ -43,7 +43,7 @@ SETTINGS: dict[str, Any] = {
     "hessian": "exact",
     "trajectory": "recompute",
     "precision": "32-true",
-    "micro_batch_size": 4,
+    "micro_batch_size": 8,
     "layer_checkpointing": False,
     "on_bad_sample": "stop",
     "trainer": functools.partial(pl.Trainer, accelerator="cpu", devices=1, num_nodes=1),
@@ -125,7 +125,7 @@ def make_inputs(folder: Path, num_proxy: int = 18, network: PreTrainedModel | No
     return {name: folder / name for name in ("corpus", "proxy", "target")} | {"proxy_lm": folder / "lm"}
 
 
-def annotate(output: Path, inputs: dict[str, Any], block: int = 5, **changes: Any) -> dict[str, Any]:
+def annotate(output: Path, inputs: dict[str, Any], block: int = 6, **changes: Any) -> dict[str, Any]:
     """The stage, with blocks of few samples."""
     output.mkdir(parents=True, exist_ok=True)
     before, gradient_passes.BLOCK = gradient_passes.BLOCK, block

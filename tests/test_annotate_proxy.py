@@ -37,7 +37,7 @@ def files(folder: Path) -> dict[str, bytes]:
 
 @pytest.mark.parametrize(
     ("interval", "denominator"),
-    [(1, "next_visited"), (1, "next_step"), (2, "next_visited"), (2, "next_step"), (4, "same_step"), (2, "none")],
+    [(1, "next_step"), (2, "next_visited"), (2, "next_step"), (4, "same_step"), (2, "none")],
 )
 def test_scores_are_those_of_a_slow_loop(
     inputs: dict[str, Path], slow: SlowLoop, tmp_path: Path, interval: int, denominator: str

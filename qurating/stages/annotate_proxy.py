@@ -14,13 +14,12 @@ import pyarrow.parquet as pq
 import pytorch_lightning as pl
 import torch
 from lightning_fabric import Fabric
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 
 from qurating import optimal_control
 from qurating.annotation import annotation_table, walk
 from qurating.artifacts import StageError, read_json, seed_for, write_json, write_table
 from qurating.gradient_passes import GradientPasses
-from qurating.per_sample_gradients import UnsupportedLayerError, norms_and_dots
+from qurating.proxy_model import check_layers, check_lengths, load
 from qurating.proxy_training import Costate, ProxyTraining
 from qurating.samples import BadSamples, Samples, draw_batches
 from qurating.sequences import read_sequences
@@ -96,11 +95,11 @@ def annotate_proxy(
     if (output / "summary.json").is_file():
         return _finished(output) if fabric.is_global_zero else {}
 
-    network = _language_model(proxy_lm, model, corpus).to(fabric.device).eval()
+    network = load(proxy_lm, model, corpus).to(fabric.device).eval()
     index = pq.read_table(proxy / "proxy.parquet")
     samples = Samples("proxy sequence", read_sequences(corpus, index, ["id", "document_id", "input_ids"]))
     targets = Samples("target example", pq.read_table(target / "target.parquet"))
-    _check_lengths(network, samples, targets)
+    check_lengths(network, samples, targets)
     bad = BadSamples(output / "working" / "left_out", on_bad_sample)
     usable = samples.has_target()
     for group, has_target in ((samples, usable), (targets, targets.has_target())):
@@ -115,7 +114,7 @@ def annotate_proxy(
     opened = functools.partial(_precision, precision, fabric.device.type)
     denominators = optimal_control.denominator_steps(visited, num_steps, denominator)
     with _advice(micro_batch_size):
-        _check_layers(network, samples.batch(np.flatnonzero(usable)[:1], fabric.device))
+        check_layers(network, samples.batch(np.flatnonzero(usable)[:1], fabric.device))
         states = Trajectory(
             output / "working/trajectory",
             trajectory,
@@ -178,7 +177,8 @@ def annotate_proxy(
 
 def _finished(output: Path) -> dict[str, Any]:
     """Clear away what the work needed; all results are there, and `summary.json` was the last of them."""
-    shutil.rmtree(output / "working", ignore_errors=True)
+    if (output / "working").exists():
+        shutil.rmtree(output / "working")
     counts: dict[str, Any] = read_json(output / "summary.json")
     return counts
 
@@ -195,51 +195,6 @@ def _joined(trainer: functools.partial[pl.Trainer]) -> Fabric:
     return fabric
 
 
-def _language_model(proxy_lm: Path | None, model: str | None, corpus: Path) -> PreTrainedModel:
-    """The proxy model in float32; its tokenizer must be the corpus'."""
-    source = str(proxy_lm or model or "")
-    if not source:
-        raise StageError("there is no proxy model: set annotation.model to a name at the Hub or a folder")
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(source)
-        network = AutoModelForCausalLM.from_pretrained(source, dtype=torch.float32)
-    except (OSError, ValueError) as error:
-        raise StageError(
-            f"the proxy model {source!r} cannot be loaded: {error}\n  If it is at the Hub, visit "
-            f"https://huggingface.co/{source} to see that it exists and to ask for access, and put a token "
-            "(https://huggingface.co/settings/tokens) into the environment variable HF_TOKEN"
-        ) from error
-    if tokenizer.get_vocab() != AutoTokenizer.from_pretrained(corpus / "tokenizer").get_vocab():
-        raise StageError(f"{source} has another tokenizer than {corpus}: set corpus.tokenizer={source}")
-    return network
-
-
-def _check_lengths(network: PreTrainedModel, samples: Samples, targets: Samples) -> None:
-    """Refuse what the network cannot read."""
-    context = getattr(network.config, "max_position_embeddings", None)
-    for group, way_out in ((samples, "lower corpus.sequence_length"), (targets, "shorten or split its texts")):
-        if not len(group):
-            raise StageError(f"there is no {group.kind}: the set is empty")
-        longest = int(group.lengths.argmax())
-        if context and group.lengths[longest] > context:
-            raise StageError(
-                f"{group.name(longest)} has {group.lengths[longest]:,} tokens, and the proxy model's context is "
-                f"{context:,}: {way_out}"
-            )
-
-
-def _check_layers(network: PreTrainedModel, batch: Mapping[str, torch.Tensor]) -> None:
-    """Refuse a network with a layer without a rule at once, not after its training: try a few tokens."""
-    direction = {name: torch.zeros_like(p, requires_grad=False) for name, p in network.named_parameters()}
-    try:
-        norms_and_dots(network, batch, direction)
-    except UnsupportedLayerError as error:
-        raise StageError(
-            f"the proxy model ({network.config.model_type}): {error}. Take a model of the families of Llama, Mistral, "
-            "GPT-2, OPT or XGLM (annotation.model)"
-        ) from error
-
-
 def _precision(precision: str, device_type: str) -> torch.autocast:
     return torch.autocast(device_type, torch.bfloat16, enabled=precision == "bf16-mixed")
 
@@ -250,8 +205,9 @@ def _advice(micro_batch_size: int) -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
-        # the CPU's allocator has no error of its own
-        if not isinstance(error, torch.OutOfMemoryError) and "t allocate memory" not in str(error):
+        # the CPU's allocator and cuBLAS have no error of their own
+        told = "t allocate memory" in str(error) or "STATUS_ALLOC_FAILED" in str(error)
+        if not (told or isinstance(error, torch.OutOfMemoryError)):
             raise
         raise StageError(
             f"out of memory ({str(error).splitlines()[0]}): lower annotation.micro_batch_size (now "
