@@ -24,7 +24,6 @@ METHODS = {
     "lqs": "LQS, top half",
     "lqs_folded": "LQS, top half, folded",
     "pds": "PDS, top half",
-    "real_kinds": "the three real kinds",
 }
 
 

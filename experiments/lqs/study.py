@@ -35,8 +35,8 @@ class Sizes:
     tokens_a_kind: int = 80_000  # held-out documents included
     vocabulary: int = 2048
     proxies: tuple[int, ...] = (192, 768)  # the last is what language models are trained with
-    reference_proxies: int = 160
-    reference_steps: int = 30
+    reference_proxies: int = 96
+    reference_steps: int = 21
     overrides: tuple[str, ...] = ()
 
 
@@ -80,14 +80,14 @@ def main() -> None:
     build_mixture(artifacts, sizes)
     made = run_all(commands(artifacts, sizes), artifacts, sizes.overrides, options.jobs)
 
-    from experiments.lqs import figures, findings
+    from experiments.lqs import findings, plots
 
     found = findings.collect(made, sizes.proxies, SEEDS)
     done = {name: read_json(artifacts / "done" / f"{name}.json") for name in made}
     found["seconds"] = {key: {name: done[name][key] for name in made} for key in ("seconds", "cpu_seconds")}
     output = artifacts / "results" if options.smoke else HERE
     write_json(output / "results.json", found)
-    figures.draw_all(found, output / "figures")
+    plots.draw_all(found, output / "figures")
     tables = findings.tables(found)
     if not options.smoke:
         findings.put_tables(HERE / "README.md", tables)
@@ -119,7 +119,7 @@ def commands(artifacts: Path, sizes: Sizes) -> list[Command]:
     ]
     # 1 and 2: annotations of several sizes; one without denominator; a second of everything, by another seed
     for number in reversed(sizes.proxies):
-        own = (f"annotation.num_proxy_sequences={number}",)
+        own: tuple[str, ...] = (f"annotation.num_proxy_sequences={number}",)
         found.append(Command(f"lqs_{number}", scored, own, after=("proxy_lm",)))
     own = (f"annotation.num_proxy_sequences={most}",)
     found.append(Command("pds", scored, (*own, "annotation.denominator=none"), after=("proxy_lm",)))
@@ -132,7 +132,7 @@ def commands(artifacts: Path, sizes: Sizes) -> list[Command]:
         "annotation.contribution_interval=1",
         "annotation.trajectory=keep",
     )
-    variants = {
+    variants: dict[str, tuple[str, ...]] = {
         "reference": (),
         "no_hessian": ("annotation.hessian=none",),
         "finite_differences": ("annotation.hessian=finite_differences",),
@@ -143,17 +143,13 @@ def commands(artifacts: Path, sizes: Sizes) -> list[Command]:
         found.append(Command(name, annotated, (*exact, *own), after=("proxy_lm",)))
     own = ("annotation.contribution_interval=10", "annotation.trajectory=recompute")
     found.append(Command("interval_10", annotated, (*exact[:2], *own), after=("proxy_lm",)))
-    # 4: language models; of the real kinds alone as well, as near as a selection can come to the best half
-    paths = ",".join(f"{artifacts}/mixture/{kind}.jsonl" for kind in mixture.REAL)
-    real = ("corpus.name=real", f"corpus.paths=[{paths}]")
-    found.append(Command("real", ("prepare_corpus", "prepare_target"), real, after=("corpus",)))
+    # 4: language models
     by_lqs = (f"annotation.num_proxy_sequences={most}", "selection=top_k")
-    methods = {
+    methods: dict[str, tuple[tuple[str, ...], str]] = {
         "uniform": (("selection=uniform",), "proxy_lm"),
         "lqs": (by_lqs, f"lqs_{most}"),
         "lqs_folded": ((*by_lqs, "ordering=folding"), f"lqs_{most}"),
         "pds": ((*by_lqs, "annotation.denominator=none"), "pds"),
-        "real_kinds": ((*real, "selection=uniform"), "real"),
     }
     for seed in SEEDS:
         seeds = tuple(f"stages.{stage}.seed={seed}" for stage in trained[:3])

@@ -23,8 +23,8 @@ COLOURS = dict(zip(KINDS, (BLUE, GREEN, PURPLE, ORANGE, RED, GREY), strict=True)
 def draw_all(found: Found, folder: Path) -> None:
     """Write kinds.png, scorers.png, approximations.png and language_models.png."""
     folder.mkdir(parents=True, exist_ok=True)
-    style = {"font.size": 9, "axes.spines.top": False, "axes.spines.right": False, "axes.titlesize": 10}
-    with plt.rc_context(style):
+    style: dict[str, Any] = {"font.size": 9, "axes.spines.top": False, "axes.spines.right": False, "axes.titlesize": 10}
+    with plt.rc_context(style):  # type: ignore[arg-type]
         for draw in (kinds, scorers, approximations, language_models):
             figure = draw(found[draw.__name__])
             figure.savefig(folder / f"{draw.__name__}.png", dpi=150)
@@ -134,12 +134,12 @@ def approximations(found: Found) -> plt.Figure:
         text = f"{value:.4f}" if value > 0.99 else f"{value:.2f}"
         axes.text(max(end, 0) + 0.015, row, text.replace("-", "−"), va="center", fontsize=8)
     axes.set_yticks(range(len(bars)), [name for name, _ in bars])
-    axes.invert_yaxis()
     axes.axvline(0, color="black", linewidth=0.6)
     axes.set(
-        xlim=(min(-0.2, ends.min() - 0.05), 1.12),
-        xlabel="Spearman with the exact scores (every step, next step's norm, exact Hessian, float32); 95 % bootstrap",
-        title=f"What each approximation (blue) and each released fault (red) costs, {found['sequences']} sequences",
+        xlim=(min(-0.2, ends.min() - 0.05), 1.2),
+        ylim=(len(bars) - 0.4, -0.6),
+        xlabel="Spearman with the exact scores: every step, next step's norm,\nexact Hessian, float32 (95 % bootstrap)",
+        title=f"Approximations (blue) and released faults (orange), {found['sequences']} sequences",
     )
     return figure
 
