@@ -48,12 +48,12 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[set[str], set[str]]]:
         (
             [LQS, "scale=paper"],
             {"Data-Selection/BSL-160M", "KoboldAI/fairseq-dense-125M"},
-            {"json", "togethercomputer/RedPajama-Data-1T-Sample", "GAIR/lima"},
+            {"cerebras/SlimPajama-627B", "GAIR/lima"},
         ),
         (
             [LQS, "scale=paper", "scorer.from_pretrained=lab/scorer"],
             {"Data-Selection/BSL-160M", "lab/scorer"},  # of the former the tokenizer
-            {"json", "togethercomputer/RedPajama-Data-1T-Sample"},
+            {"cerebras/SlimPajama-627B"},
         ),
         (
             ["scale=paper"],
@@ -128,4 +128,4 @@ def test_a_gate_stops_the_run_before_any_work(tmp_path: Path) -> None:
     assert not (tmp_path / "artifacts").exists()
     questions = {path for path, _ in hub.asked}
     assert "/api/models/Data-Selection/BSL-160M/auth-check" in questions
-    assert "/api/datasets/togethercomputer/RedPajama-Data-1T-Sample/auth-check" in questions
+    assert "/api/datasets/cerebras/SlimPajama-627B/auth-check" in questions
