@@ -6,10 +6,15 @@ python benchmarks/per_sample_gradients.py --device cuda --batch-sizes 8 32 64
 
 Beside one plain forward and backward pass (the floor), `vmap(grad)` (the released way) and a loop of batch 1. Each way
 runs in a process of its own: CPU seconds, or seconds on a GPU; and the peak of memory above weights and direction.
+
+On a CPU, glibc keeps freed blocks of up to 32 MB and cannot always fill them again: the peak then has up to 500 MB of
+what lies about, and does not say what was needed at a time. So every way runs with MALLOC_MMAP_THRESHOLD_=1000000, by
+which each large block is given back at once. `--keep-freed` leaves glibc as it is.
 """
 
 import argparse
 import json
+import os
 import resource
 import subprocess
 import sys
@@ -35,6 +40,7 @@ def main() -> None:
     parser.add_argument("--ways", nargs="+", choices=WAYS, default=list(WAYS[:6]))
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
+    parser.add_argument("--keep-freed", action="store_true", help="let glibc keep freed memory, as it does by default")
     parser.add_argument("--one", help=argparse.SUPPRESS)
     parser.add_argument("--output", type=Path, help="also write the figures as JSON")
     options = parser.parse_args()
@@ -69,7 +75,10 @@ def _in_a_process(options: argparse.Namespace, way: str, batch_size: int) -> dic
     arguments = ["--one", way, "--size", options.size, "--num-tokens", str(options.num_tokens)]
     arguments += ["--vocabulary-size", str(options.vocabulary_size), "--repeats", str(options.repeats)]
     arguments += ["--batch-sizes", str(batch_size), "--device", options.device]
-    done = subprocess.run([sys.executable, __file__, *arguments], capture_output=True, text=True)
+    allocator = {} if options.keep_freed else {"MALLOC_MMAP_THRESHOLD_": "1000000"}
+    done = subprocess.run(
+        [sys.executable, __file__, *arguments], capture_output=True, text=True, env=os.environ | allocator
+    )
     if done.returncode:
         lines = done.stderr.strip().splitlines() or [f"killed by signal {-done.returncode}"]
         return {"error": lines[-1][:150]}
