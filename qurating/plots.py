@@ -317,6 +317,7 @@ def trajectory(
     measured = np.isfinite(target)
     axes.plot(steps[measured], target[measured], "o-", color=ACCENT, linewidth=1.5, markersize=3, label="target set")
     axes.set_xlabel("optimizer steps")
+    axes.xaxis.get_major_locator().set_params(integer=True)
     axes.set_ylabel("loss, nats per token")
     axes.grid(color="#ececec")
     axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), fontsize=8)
