@@ -102,7 +102,7 @@ def scorers(found: Found) -> plt.Figure:
     left.set_xscale("log", base=2)
     left.set_xticks(numbers, [str(number) for number in numbers])
     left.minorticks_off()
-    left.legend(frameon=False, fontsize=7.5)
+    left.legend(frameon=False, fontsize=7.5, loc="lower center", bbox_to_anchor=(0.5, 0.06))
     scatter = found["scatter"]
     annotated, predicted, names = (np.array(scatter[key]) for key in ("annotated", "predicted", "kinds"))
     for kind in KINDS:
