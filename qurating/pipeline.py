@@ -14,7 +14,7 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.experimental.callback import Callback
 from hydra.types import RunMode
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
 from qurating import artifacts, configuration, naming, preflight, publishing, sharding, tracking
 from qurating.artifacts import StageError, read_json, write_json
@@ -234,7 +234,10 @@ class Sweep(Callback):
     failed = False  # Hydra turns what a callback raises into a warning; run.py turns this into the exit status
 
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
-        """Copy conf/ into the sweep's folder and compose from the copy: jobs that wait do not see later edits."""
+        """Copy conf/ into the sweep's folder and compose from the copy: jobs that wait do not see later edits.
+
+        Where nothing is selected, the experiment's sweep over selections and orderings is left out.
+        """
         loader: Any = GlobalHydra.instance().hydra.config_loader  # type: ignore[union-attr]
         frozen = Path(config.hydra.sweep.dir).resolve() / "conf"
         for element in loader.config_search_path.get_path():
@@ -242,6 +245,11 @@ class Sweep(Callback):
                 shutil.copytree(element.path.removeprefix("file://"), frozen, dirs_exist_ok=True)
                 element.path = f"file://{frozen}"
         loader.repository = ConfigRepository(config_search_path=loader.config_search_path)
+        if not set(naming.STAGES[naming.STAGES.index("select") :]) & set(config.stages):
+            # what an experiment sweeps would only repeat what is done before selecting
+            with read_write(config), open_dict(config):
+                for group in {"selection", "ordering"} & set(config.hydra.sweeper.params or {}):
+                    del config.hydra.sweeper.params[group]
 
     def on_multirun_end(self, config: DictConfig, **_: Any) -> None:
         if "analyse" not in config.stages or process() > 0:

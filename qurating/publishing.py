@@ -57,14 +57,18 @@ def publish(
         with _locked(path):
             if up_to_date(path, identity, overwrite):
                 return None
-            work, _ = _open_work(path, identity, overwrite)
+            work, plan = _open_work(path, identity, overwrite)
         # without the lock of the artifact: the other shares are built at the same time
         with _locked(path.with_name(f"{path.name}.share-{share}")):
             try:
                 build(work)
-            except OSError:
-                if not up_to_date(path, identity, overwrite):  # else the folder was published under this task's hands
-                    raise
+            except BaseException as error:
+                # another task may have published the folder under this one's hands
+                if isinstance(error, OSError) and up_to_date(path, identity, overwrite):
+                    return None
+                with contextlib.suppress(OSError):
+                    write_json(_plan(path), plan | {"failed": True})  # for `follow`
+                raise
     with _locked(path):
         if up_to_date(path, identity, overwrite):
             return None
