@@ -36,3 +36,39 @@ def weighted_mean(values: npt.ArrayLike, lengths: npt.ArrayLike) -> np.float64 |
     if not lengths_w.sum() > 0:
         raise ValueError("a sequence without tokens has no rating")
     return np.tensordot(lengths_w, values_w, axes=1) / lengths_w.sum()
+
+
+def window_lengths(
+    lengths: npt.NDArray[np.int64], max_tokens: int
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """What `windows` makes of many sequences, as numbers alone.
+
+    Args:
+        lengths: (S,) tokens of each sequence, one at least.
+
+    Returns:
+        tokens of each window (W,), in order; windows of each sequence (S,).
+
+    Raises:
+        ValueError: `max_tokens` is below 1.
+    """
+    if max_tokens < 1:
+        raise ValueError(f"a window must hold at least one token, not {max_tokens}")
+    num_windows = -(-lengths // max_tokens)
+    of_windows = np.full(int(num_windows.sum()), max_tokens, np.int64)
+    of_windows[np.cumsum(num_windows) - 1] = lengths - (num_windows - 1) * max_tokens
+    return of_windows, num_windows
+
+
+def weighted_means(
+    values: npt.NDArray[np.floating], lengths: npt.NDArray[np.int64], num_windows: npt.NDArray[np.int64]
+) -> npt.NDArray[np.float64]:
+    """`weighted_mean` of many sequences: (S, C) from the ratings (W, C) and lengths (W,) of all windows, in float64.
+
+    `num_windows` (S,) is how many of them each sequence has, one at least.
+    """
+    if not len(num_windows):
+        return np.empty((0, values.shape[1]))
+    starts = np.cumsum(num_windows) - num_windows
+    weights = lengths.astype(np.float64)[:, None]
+    return np.add.reduceat(weights * values, starts) / np.add.reduceat(weights, starts)

@@ -11,6 +11,7 @@ from pathlib import Path
 from qurating.artifacts import StageError
 
 TIMEOUT_SECONDS = 10.0  # the client itself would wait for ever
+_MODEL_FILES = ["*.json", "*.safetensors", "*.txt", "*.model"]
 NOUNS = {"model": "model", "dataset": "data set"}
 
 
@@ -65,6 +66,28 @@ def fetch(dataset: str, file: str, revision: str | None = None) -> str:
         cause = error.__cause__ if isinstance(error, LocalEntryNotFoundError) and error.__cause__ else error
         reason = _explanation(dataset, "dataset", cause) or f"{type(cause).__name__}: {cause}"
         raise StageError(f"{dataset} (data set): {reason}\n  {_advice()}") from error
+
+
+def model_folder(name_or_path: str | Path) -> Path:
+    """The folder of a model here, or of one of the Hub that is fetched; no code is among what is fetched.
+
+    Raises:
+        StageError: it cannot be had.
+    """
+    folder = Path(name_or_path).expanduser()
+    if folder.is_dir():
+        return folder
+    from huggingface_hub import snapshot_download
+
+    name = str(name_or_path)
+    check_access([name], [])
+    try:
+        folder = Path(snapshot_download(name, allow_patterns=_MODEL_FILES))
+        if not any(folder.glob("*.safetensors")):
+            snapshot_download(name, allow_patterns=["*.bin"])  # transformers reads weights alone from it
+    except Exception as error:  # whatever the Hub, the network or the disk answers with, in many types
+        raise StageError(f"{name} cannot be fetched from the Hub: {type(error).__name__}: {error}") from error
+    return folder
 
 
 def _asked(reference: str, kind: str, unreachable: Exception | None) -> Exception | None:

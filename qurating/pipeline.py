@@ -14,9 +14,9 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.experimental.callback import Callback
 from hydra.types import RunMode
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
-from qurating import artifacts, configuration, naming, preflight, publishing, tracking
+from qurating import artifacts, configuration, naming, preflight, publishing, sharding, tracking
 from qurating.artifacts import StageError, read_json, write_json
 
 
@@ -93,18 +93,27 @@ def run_stage(stage: str, config: DictConfig, counter: str, before: Callable[[],
     if process() == 0:
         before()
 
-    def build(output: Path) -> dict[str, Any]:
+    share = sharding.share_of(stage, settings, _sweep_folder(), process(), num_processes())
+    if share is not None:
+        settings |= {"shard": share.index, "num_shards": share.count}
+
+    def build(output: Path) -> Any:
         from hydra.utils import instantiate
 
         function = instantiate({"_target_": "hydra.utils.get_method", "path": settings["_target_"]})
         given = instantiate({key: value for key, value in settings.items() if key != "_target_"}, _convert_="all")
         return function(output=output, **_paths(inputs, root), **given)
 
-    if process() > 0:
+    if process() > 0 and share is None:
         publishing.follow(target, identity, build if "trainer" in settings else None)
         return target
-    published = publishing.publish(target, identity, settings, sorted(labels), config.overwrite, build)
-    if published is None:
+    name = None if share is None else f"{share.index}_of_{share.count}"
+    published = publishing.publish(target, identity, settings, sorted(labels), config.overwrite, build, name)
+    if published is None and not artifacts.up_to_date(target, identity, overwrite=True):
+        print("    this task's share is done; the artifact is complete once the others are", flush=True)
+        if num_processes() > 1 and config.stages[stage].shard is None:
+            publishing.follow(target, identity, None)  # the next stage reads it
+    elif published is None:
         print("    skipped: another task has built it meanwhile", flush=True)
     else:
         shown = ", ".join(f"{key} {_readable(value)}" for key, value in published["counts"].items())
@@ -129,6 +138,15 @@ def _same_ancestors(stage: str, used: set[str], made_of: Mapping[str, str]) -> N
 def process() -> int:
     """The rank of this process in a distributed run (torchrun, or a SLURM job with a task a device); else 0."""
     return int(os.environ.get("RANK") or os.environ.get("SLURM_PROCID") or 0)
+
+
+def num_processes() -> int:
+    """Of a distributed run; else 1."""
+    return int(os.environ.get("WORLD_SIZE") or os.environ.get("SLURM_NTASKS") or 1)
+
+
+def _sweep_folder() -> Path:
+    return Path(HydraConfig.get().sweep.dir) if HydraConfig.initialized() else Path()
 
 
 def _numbered(inputs: Any) -> Any:
@@ -216,7 +234,10 @@ class Sweep(Callback):
     failed = False  # Hydra turns what a callback raises into a warning; run.py turns this into the exit status
 
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
-        """Copy conf/ into the sweep's folder and compose from the copy: jobs that wait do not see later edits."""
+        """Copy conf/ into the sweep's folder and compose from the copy: jobs that wait do not see later edits.
+
+        Where nothing is selected, the experiment's sweep over selections and orderings is left out.
+        """
         loader: Any = GlobalHydra.instance().hydra.config_loader  # type: ignore[union-attr]
         frozen = Path(config.hydra.sweep.dir).resolve() / "conf"
         for element in loader.config_search_path.get_path():
@@ -224,6 +245,11 @@ class Sweep(Callback):
                 shutil.copytree(element.path.removeprefix("file://"), frozen, dirs_exist_ok=True)
                 element.path = f"file://{frozen}"
         loader.repository = ConfigRepository(config_search_path=loader.config_search_path)
+        if not set(naming.STAGES[naming.STAGES.index("select") :]) & set(config.stages):
+            # what an experiment sweeps would only repeat what is done before selecting
+            with read_write(config), open_dict(config):
+                for group in {"selection", "ordering"} & set(config.hydra.sweeper.params or {}):
+                    del config.hydra.sweeper.params[group]
 
     def on_multirun_end(self, config: DictConfig, **_: Any) -> None:
         if "analyse" not in config.stages or process() > 0:

@@ -6,6 +6,7 @@ being built, by whom, and the counts once it is) and the lock `.<name>.lock`, wh
 
 import contextlib
 import datetime
+import glob
 import hashlib
 import json
 import os
@@ -38,7 +39,8 @@ def publish(
     settings: Mapping[str, Any],
     labels: list[str],
     overwrite: bool,
-    build: Callable[[Path], dict[str, Any]],
+    build: Callable[[Path], dict[str, Any] | None],
+    share: str | None = None,
 ) -> dict[str, Any] | None:
     """Build an artifact under its lock and publish it by a rename; None if another task had built it meanwhile.
 
@@ -46,8 +48,27 @@ def publish(
     `identity`; it returns the counts for the manifest (and, under "labels", warnings that every later artifact
     inherits). Once it has returned it is not called again for this artifact. `settings` is everything the stage was
     given, for the record.
+
+    Several tasks may fill one working folder side by side, each with a `share` of its own name. `build` then returns
+    None, and so does this, while other shares are missing; the task that finds all of them there publishes.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
+    if share is not None:
+        with _locked(path):
+            if up_to_date(path, identity, overwrite):
+                return None
+            work, plan = _open_work(path, identity, overwrite)
+        # without the lock of the artifact: the other shares are built at the same time
+        with _locked(path.with_name(f"{path.name}.share-{share}")):
+            try:
+                build(work)
+            except BaseException as error:
+                # another task may have published the folder under this one's hands
+                if isinstance(error, OSError) and up_to_date(path, identity, overwrite):
+                    return None
+                with contextlib.suppress(OSError):
+                    write_json(_plan(path), plan | {"failed": True})  # for `follow`
+                raise
     with _locked(path):
         if up_to_date(path, identity, overwrite):
             return None
@@ -55,14 +76,16 @@ def publish(
         if "counts" not in plan:
             started = time.monotonic()
             try:
-                plan["counts"] = build(work)
+                counts = build(work)
             except BaseException:
                 with contextlib.suppress(OSError):  # the disk may be what failed
                     write_json(_plan(path), plan | {"failed": True})
                     if not any(file.stat().st_size for file in work.rglob("*") if file.is_file()):
                         shutil.rmtree(work)  # nothing worth keeping: what is mended may be tried at once
                 raise
-            plan["seconds"] = round(time.monotonic() - started, 1)
+            if counts is None:
+                return None
+            plan |= {"counts": counts, "seconds": round(time.monotonic() - started, 1)}
             write_json(_plan(path), plan)
         made = _manifest(path, work, identity, settings, labels, plan)
         write_json(work / "manifest.json", made)
@@ -72,6 +95,8 @@ def publish(
             os.rename(path, old)
         os.rename(work, path)
         _plan(path).unlink()
+        for lock in path.parent.glob(f".{glob.escape(path.name)}.share-*.lock"):
+            lock.unlink()
         shutil.rmtree(old, ignore_errors=True)
         return made
 

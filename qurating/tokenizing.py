@@ -8,7 +8,7 @@ import contextlib
 import functools
 import json
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -103,16 +103,42 @@ def _replacing_folder(folder: Path) -> Iterator[Path]:
 @functools.lru_cache(maxsize=2)
 def load(folder: Path) -> TextTokenizer:
     """The tokenizer in a folder, without the seconds that importing transformers takes in every worker."""
-    tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
-    tokenizer.no_truncation()
-    tokenizer.no_padding()
     # A text that spells "<|endoftext|>" is a text about tokenizers, not the end of a document.
-    tokenizer.encode_special_tokens = True
+    tokenizer = _from_file(folder / "tokenizer.json")
     eos = json.loads((folder / "tokenizer_config.json").read_text(encoding="utf-8"))["eos_token"]
     eos_token_id = tokenizer.token_to_id(eos["content"] if isinstance(eos, dict) else eos)
     if eos_token_id is None:
         raise StageError(f"{folder}: the end-of-text token {eos!r} is not in the vocabulary")
     return TextTokenizer(tokenizer, eos_token_id)
+
+
+class Tokens(NamedTuple):
+    """Token sequences one after another: `input_ids` int32 (tokens,), `lengths` int64 (sequences,)."""
+
+    input_ids: npt.NDArray[np.int32]
+    lengths: npt.NDArray[np.int64]
+
+
+def tokens_of(texts: Sequence[str], file: Path) -> Tokens:
+    """Texts in tokens of the tokenizer in a `tokenizer.json`, without special tokens; done in worker processes."""
+    # a text that spells a special token is a text about it
+    encodings = _from_file(file).encode_batch_fast(list(texts), add_special_tokens=False)
+    return joined([np.array(encoding.ids, dtype=np.int32) for encoding in encodings])
+
+
+def joined(sequences: Sequence[npt.NDArray[np.int32]]) -> Tokens:
+    """Sequences as `Tokens`."""
+    lengths = np.array([len(ids) for ids in sequences], dtype=np.int64)
+    return Tokens(np.concatenate([np.empty(0, np.int32), *sequences]), lengths)
+
+
+@functools.lru_cache(maxsize=2)
+def _from_file(file: Path) -> Tokenizer:
+    tokenizer = Tokenizer.from_file(str(file))
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
+    tokenizer.encode_special_tokens = True
+    return tokenizer
 
 
 def stretches(text: str, max_characters: int = MAX_CHARACTERS_PER_ENCODING) -> Iterator[str]:

@@ -1,11 +1,11 @@
-"""Batches of work in parallel processes, in bounded memory."""
+"""Batches of work in parallel processes, or in a thread that works ahead, in bounded memory."""
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ProcessPoolExecutor
+from collections.abc import Callable, Generator, Iterable, Iterator
+from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import get_context
-from typing import TypeVar
+from typing import TypeVar, cast
 
 from qurating.artifacts import StageError
 
@@ -38,3 +38,18 @@ def in_workers(work: Callable[[Batch], Result], batches: Iterable[Batch], num_wo
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
+
+
+def ahead(items: Iterable[Result], num_items: int) -> Generator[Result, None, None]:
+    """The same items in order, made by a thread up to `num_items` before they are asked for."""
+    iterator = iter(items)
+    end = object()
+    with ThreadPoolExecutor(1) as thread:
+        try:
+            pending = deque(thread.submit(next, iterator, end) for _ in range(num_items))
+            while (item := pending.popleft().result()) is not end:
+                pending.append(thread.submit(next, iterator, end))
+                yield cast(Result, item)
+        finally:
+            if isinstance(iterator, Generator):
+                thread.submit(iterator.close).result()

@@ -6,6 +6,7 @@ import os
 import signal
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,51 @@ def build(folder: Path) -> dict[str, Any]:
 
 def made(path: Path, identity: Any = IDENTITY, overwrite: bool = False, build: Any = build) -> Any:
     return publish(path, identity, identity["config"], ["inherited"], overwrite, build)
+
+
+def test_shares_fill_one_folder_and_the_last_publishes(tmp_path: Path) -> None:
+    path, inside = tmp_path / "ratings" / "shared", threading.Barrier(3, timeout=20)
+
+    def share(number: int, waits: bool = True) -> Any:
+        def build(folder: Path) -> dict[str, Any] | None:
+            if not (folder / f"{number}.txt").exists():
+                if waits:
+                    inside.wait()  # all three are at work at once
+                (folder / f"{number}.txt").write_text(str(number))
+            return {"rows": 3} if len(list(folder.glob("*.txt"))) == 3 else None
+
+        return publish(path, IDENTITY, IDENTITY["config"], [], False, build, share=f"{number}_of_3")
+
+    with ThreadPoolExecutor(3) as pool:
+        found = list(pool.map(share, range(3)))
+    assert sum(made is not None for made in found) == 1
+    assert manifest(path)["files"].keys() == {"0.txt", "1.txt", "2.txt"}
+    assert share(1, waits=False) is None
+    assert {file.name for file in path.parent.iterdir()} == {"shared", ".shared.lock"}
+
+
+def test_a_share_that_fails_leaves_the_others_alone(tmp_path: Path) -> None:
+    path = tmp_path / "ratings" / "shared"
+
+    def good(folder: Path) -> dict[str, Any] | None:
+        (folder / "good.txt").write_text("1")
+        return {"rows": 2} if (folder / "bad.txt").exists() else None
+
+    def bad(folder: Path) -> dict[str, Any] | None:
+        raise ValueError("a broken share")
+
+    def mended(folder: Path) -> dict[str, Any] | None:
+        (folder / "bad.txt").write_text("1")
+        return good(folder)
+
+    arguments: Any = (path, IDENTITY, IDENTITY["config"], [], False)
+    assert publish(*arguments, good, share="0_of_2") is None
+    with pytest.raises(ValueError, match="a broken share"):
+        publish(*arguments, bad, share="1_of_2")
+    assert not path.exists()
+    made = publish(*arguments, mended, share="1_of_2")
+    assert made is not None
+    assert made["files"].keys() == {"good.txt", "bad.txt"}
 
 
 def test_a_manifest_says_how_it_came_about(tmp_path: Path) -> None:

@@ -23,6 +23,16 @@ from qurating.stages.rate import rate
 from qurating.stages.train_rater import train_rater
 
 CRITERIA = ["shortness", "reverse"]
+RATE: dict[str, Any] = {
+    "from_pretrained": None,
+    "criteria": CRITERIA,
+    "precision": "32-true",
+    "compilation": "auto",
+    "num_workers": 1,
+    "shard": None,
+    "num_shards": None,
+    "accelerator": "cpu",
+}
 
 
 @pytest.fixture(scope="module")
@@ -191,7 +201,7 @@ def test_padding_does_not_reach_the_ratings(corpus: Path, judgments: Path) -> No
 def test_ratings_match_a_plain_loop(corpus: Path, judgments: Path, tmp_path: Path, tokens_per_batch: int) -> None:
     train(corpus, judgments, tmp_path / "rater", num_epochs=1)
     (tmp_path / "ratings").mkdir()
-    arguments: dict[str, Any] = {"max_tokens": 50, "tokens_per_batch": tokens_per_batch, "accelerator": "cpu"}
+    arguments = RATE | {"max_tokens": 50, "tokens_per_batch": tokens_per_batch}
     rate(output=tmp_path / "ratings", corpus=corpus, rater=tmp_path / "rater", **arguments)
     model = AutoModelForSequenceClassification.from_pretrained(tmp_path / "rater").eval()
     for file in sorted((corpus / "train").glob("*.parquet"))[:1]:

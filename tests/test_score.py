@@ -47,12 +47,17 @@ def foreign_scorer(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
     return folder / "s"
 
 
-def scored(output: Path, corpus: Path, scorer: Path | None, **changes: Any) -> dict[str, Any]:
+def scored(output: Path, corpus: Path, scorer: Path | None, **changes: Any) -> dict[str, Any] | None:
     output.mkdir(exist_ok=True)
     settings: dict[str, Any] = {
         "from_pretrained": None,
         "max_tokens": None,
         "tokens_per_batch": 300,
+        "precision": "32-true",
+        "compilation": "auto",
+        "num_workers": 1,
+        "shard": None,
+        "num_shards": None,
         "jsonl": False,
         "accelerator": "cpu",
     }

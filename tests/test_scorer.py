@@ -20,7 +20,7 @@ from qurating.datamodules.scores import Scores
 from qurating.models import networks
 from qurating.models.scorer import Scorer
 from qurating.models.scorer_networks import ScorerNetwork, load_scorer
-from qurating.rating import TokenReader
+from qurating.token_reader import TokenReader
 from qurating.tokenizing import train_bpe
 
 

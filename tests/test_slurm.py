@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from conftest import ROOT
+from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
 
 if os.environ.get("QURATING_REQUIRE_SLURM"):
     assert shutil.which("sbatch"), "QURATING_REQUIRE_SLURM is set, and there is no sbatch"
@@ -48,10 +49,10 @@ def copy(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def submit(copy: Path, number: int, *arguments: str) -> subprocess.Popen[str]:
+def submit(copy: Path, number: int, *arguments: str, sweep: list[str] = SWEEP) -> subprocess.Popen[str]:
     # a test run inside a job must not hand its SLURM_ variables on
     environment = {key: v for key, v in os.environ.items() if not key.startswith("SLURM_") or key == "SLURM_CONF"}
-    command = [sys.executable, "run.py", *SWEEP, f"hydra.sweep.dir=sweep{number}", *arguments]
+    command = [sys.executable, "run.py", *sweep, f"hydra.sweep.dir=sweep{number}", *arguments]
     return subprocess.Popen(
         command, cwd=copy, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )
@@ -132,3 +133,29 @@ def test_an_error_in_a_cell_comes_home(copy: Path) -> None:
     printed, _ = task.communicate(timeout=600)
     assert task.returncode == 1
     assert "is not there yet: add the stage that makes it" in printed
+
+
+def test_tasks_of_an_array_share_a_corpus_to_rate(copy: Path) -> None:
+    small = SWEEP[SWEEP.index("hydra/launcher=slurm") + 2 :]
+    prepare = [sys.executable, "run.py", *small, "hydra.mode=RUN", "stage=[prepare_corpus]"]
+    prepare.append("corpus.documents_per_shard=40")
+    subprocess.run(prepare, cwd=copy, check=True, capture_output=True, timeout=300)
+    (corpus,) = copy.glob("artifacts/corpora/[!.]*")
+    num_shards = len(list((corpus / "train").glob("*.parquet")))
+    assert num_shards > 3
+    tokenizer = AutoTokenizer.from_pretrained(corpus / "tokenizer")
+    settings = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
+    config = AutoConfig.for_model("llama", **settings, num_labels=4, vocab_size=len(tokenizer))
+    AutoModelForSequenceClassification.from_config(config).save_pretrained(copy / "rater")
+    tokenizer.save_pretrained(copy / "rater")
+    named = ["rater.from_pretrained=rater", "corpus.documents_per_shard=40", "stage=[rate]"]
+    sweep = ["-m", *named, "stages.rate.shard=range(3)", *SWEEP[SWEEP.index("hydra/launcher=slurm") :]]
+    task = submit(copy, 1, sweep=sweep)
+    printed, _ = task.communicate(timeout=600)
+    assert task.returncode == 0, printed + json.dumps(logs(copy, 1), indent=1)
+    tasks = logs(copy, 1)
+    assert len(tasks) == 3
+    assert sum("    done in" in log for log in tasks.values()) == 1
+    (ratings,) = copy.glob("artifacts/ratings/[!.]*")
+    assert len(list((ratings / "train").glob("*.parquet"))) == num_shards
+    assert json.loads((ratings / "manifest.json").read_text(encoding="utf-8"))["counts"]["sequences"] > 0

@@ -10,8 +10,9 @@ from torch import Tensor
 from qurating.artifacts import StageError, seed_for
 from qurating.chunking import windows
 from qurating.datamodules.steps import Samples
-from qurating.rating import TokenReader, padded
+from qurating.rating import padded
 from qurating.sequences import read_sequences
+from qurating.token_reader import TokenReader
 
 MIN_SEQUENCES = 20
 

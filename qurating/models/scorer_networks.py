@@ -8,11 +8,11 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from transformers import AutoModel, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
+from qurating import hub_access
 from qurating.artifacts import StageError, read_json, write_json
+from qurating.models.rating_networks import gives_the_same, mask_of
 
 HEAD, SETTINGS = "head.safetensors", "scorer.json"
-# of the Hub only these are fetched; nothing that could hold code is among them
-_PATTERNS = ["*.json", "*.safetensors", "*.txt", "*.model"]
 
 
 class ScorerNetwork(nn.Module):
@@ -36,9 +36,13 @@ class ScorerNetwork(nn.Module):
         self.head = nn.Linear(width, 1)
         self.train()  # what is pre-trained comes for evaluation, without its dropout
 
-    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
-        """Scores (W, 1), float32, of right-padded texts, int64 (W, T) each; masked tokens do not count."""
-        states = self.encoder(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state.float()
+    def forward(self, input_ids: Tensor, attention_mask: Tensor, masked_attention: bool = True) -> Tensor:
+        """Scores (W, 1), float32, of right-padded texts, int64 (W, T) each; masked tokens do not count.
+
+        Without `masked_attention` they are seen by the encoder: right for one that is causal, and quicker.
+        """
+        seen = attention_mask if masked_attention else None
+        states = self.encoder(input_ids=input_ids, attention_mask=seen).last_hidden_state.float()
         # in float32 also under autocast: bfloat16 has 128 numbers between 1 and 2, too few to rank by
         with torch.autocast(states.device.type, enabled=False):
             weights = attention_mask[:, :, None].float()
@@ -52,6 +56,23 @@ class ScorerNetwork(nn.Module):
             if isinstance(module, nn.Embedding) and module.num_embeddings == limit and module.padding_idx is not None:
                 return limit - module.padding_idx - 1
         return limit
+
+
+class WindowScorer(nn.Module):
+    """A scorer as the rating engine runs it, see `qurating.models.rating_networks`; without a mask if it is causal."""
+
+    def __init__(self, network: ScorerNetwork) -> None:
+        super().__init__()
+        self.network = network.eval()
+        self.head = network.head
+        self.masked_attention = False  # tried without
+        self.masked_attention = not gives_the_same(self, self._masked, network.encoder)
+
+    def _masked(self, input_ids: Tensor, lengths: Tensor) -> Tensor:
+        return self.network(input_ids, mask_of(input_ids, lengths))
+
+    def forward(self, input_ids: Tensor, lengths: Tensor) -> Tensor:
+        return self.network(input_ids, mask_of(input_ids, lengths), self.masked_attention)
 
 
 class TrainedScorer(NamedTuple):
@@ -82,9 +103,7 @@ def load_scorer(name_or_path: str | Path) -> TrainedScorer:
     Raises:
         StageError: it cannot be had; or a file of a scorer is missing or damaged, with the files that a scorer has.
     """
-    folder = Path(name_or_path).expanduser()
-    if not folder.is_dir():
-        folder = _fetched(str(name_or_path))
+    folder = hub_access.model_folder(name_or_path)
     weights = [file.name for file in folder.glob("model*.safetensors")] or ["model.safetensors"]
     needed = ["config.json", *weights, "tokenizer_config.json", HEAD, SETTINGS]
     missing = [name for name in needed if not (folder / name).is_file()]
@@ -110,15 +129,3 @@ def load_scorer(name_or_path: str | Path) -> TrainedScorer:
         reason = f"no {error.args[0]}" if isinstance(error, KeyError) else str(error).strip()
         raise StageError(f"{name_or_path} cannot be loaded as a scorer: {type(error).__name__}: {reason}") from error
     return TrainedScorer(network.eval(), tokenizer, settings)
-
-
-def _fetched(name: str) -> Path:
-    from huggingface_hub import snapshot_download
-
-    from qurating.hub_access import check_access
-
-    check_access([name], [])
-    try:
-        return Path(snapshot_download(name, allow_patterns=_PATTERNS))
-    except Exception as error:  # whatever the Hub, the network or the disk answers with, in many types
-        raise StageError(f"{name} cannot be fetched from the Hub: {type(error).__name__}: {error}") from error

@@ -8,9 +8,13 @@ from typing import Any
 import pyarrow.parquet as pq
 from tqdm import tqdm
 
+from qurating import hub_access, rating_shards
 from qurating.artifacts import StageError, row_files
-from qurating.models.scorer_networks import load_scorer
-from qurating.rating import TokenReader, device_of, rate_corpus
+from qurating.models.scorer_networks import WindowScorer, load_scorer
+from qurating.rating import rate_corpus
+from qurating.rating_engine import Engine, device_of
+from qurating.sharding import Share
+from qurating.token_reader import TokenReader
 
 
 def score(
@@ -20,10 +24,15 @@ def score(
     scorer: Path | None,
     from_pretrained: str | None,
     max_tokens: int | None,
-    tokens_per_batch: int,
+    tokens_per_batch: int | None,
+    precision: str,
+    compilation: str,
+    num_workers: int,
+    shard: int | None,
+    num_shards: int | None,
     jsonl: bool,
     accelerator: str,
-) -> dict[str, Any]:
+) -> dict[str, Any] | None:
     """Write a shard of scores beside each training shard of the corpus, row for row; finished shards are skipped.
 
     Columns as `rate` writes them for a criterion: `id`, `length` (in tokens of the corpus), `chunk_lengths` (in the
@@ -33,7 +42,7 @@ def score(
         scorer: folder of a trained scorer.
         from_pretrained: a folder or a name of the Hugging Face Hub, instead.
         max_tokens: of a window; None: as the scorer was trained.
-        tokens_per_batch: of a forward pass, padding included; the scores do not depend on it.
+        tokens_per_batch, precision, compilation, num_workers, shard, num_shards: as of `rate`.
         jsonl: write `train/<shard>.jsonl`, too: `id`, `text`, `domain`, `score` (the average), a line a sequence.
         accelerator: auto, cpu or gpu.
 
@@ -41,7 +50,8 @@ def score(
         StageError: no scorer, or two; one that cannot be loaded, or does not read so many tokens; a score that is not a
             number; a GPU is asked for, and there is none.
     """
-    device = device_of(accelerator)
+    share = None if shard is None or num_shards is None else Share(shard, num_shards)
+    device = device_of(accelerator, share)
     if scorer is None and from_pretrained is None:
         raise StageError(
             "there is no scorer: add the stage train_scorer, or name one that is trained: "
@@ -49,27 +59,45 @@ def score(
         )
     if scorer is not None and from_pretrained is not None:
         raise StageError(f"two scorers are named, {scorer} and scorer.from_pretrained={from_pretrained}: leave out one")
-    network, tokenizer, settings = load_scorer(scorer or str(from_pretrained))
+    folder = scorer or hub_access.model_folder(str(from_pretrained))
+    network, tokenizer, settings = load_scorer(folder)
     max_tokens = settings["max_tokens"] if max_tokens is None else max_tokens
     limit = network.max_tokens()
     if max_tokens < 1 or (limit is not None and max_tokens > limit):
         raise StageError(f"windows of {max_tokens} tokens: the scorer reads from 1 to {limit or 'any number of'}")
+    reader = TokenReader(corpus, tokenizer)
+
+    def engine() -> Engine:
+        return Engine(
+            WindowScorer(network),
+            device=device,
+            precision=precision,
+            compilation=compilation,
+            max_tokens=max_tokens,
+            tokens_per_batch=tokens_per_batch,
+            pad_token_id=reader.pad_token_id,
+        )
+
     counts = rate_corpus(
         output=output,
         corpus=corpus,
-        reader=TokenReader(corpus, tokenizer),
-        network=network.to(device),
+        reader=reader,
+        engine=engine,
+        network=rating_shards.fingerprint_of(folder),
         criteria=["lqs"],
         max_tokens=max_tokens,
-        tokens_per_batch=tokens_per_batch,
-        device=device,
+        num_workers=num_workers,
+        share=share,
         doing="scoring",
     )
     if jsonl:
-        for file in tqdm(row_files(corpus / "train"), desc="write jsonl", unit="shard", mininterval=0.5):
-            target = output / "train" / f"{file.stem}.jsonl"
-            if not target.exists():
-                _write_lines(target, file, output / "train" / file.name)
+        files = row_files(corpus / "train")
+        # of what is all there the rest, too: a task that was killed may have left some
+        own = files if share is None or counts is not None else share.of(files)
+        for file in tqdm(own, desc="write jsonl", unit="shard", mininterval=0.5):
+            target, scores = output / "train" / f"{file.stem}.jsonl", output / "train" / file.name
+            if not target.exists() or target.stat().st_mtime_ns < scores.stat().st_mtime_ns:
+                _write_lines(target, file, scores)
     return counts
 
 

@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from qurating.artifacts import StageError, row_files, seed_for, write_table
+from qurating.rating_shards import check_fresh
 
 
 def select(
@@ -33,7 +34,8 @@ def select(
         label: what tables call this selection.
 
     Raises:
-        StageError: ratings of another corpus, or that lack the criterion, or a budget that is not to be had.
+        StageError: ratings of another corpus, or of shards that were changed since, or that lack the criterion, or a
+            budget that is not to be had.
     """
     files = row_files(corpus / "train")
     shards = [pq.read_table(file, columns=["id", "length", "domain"]) for file in files]
@@ -42,6 +44,7 @@ def select(
     domains = table["domain"].to_numpy(zero_copy_only=False)
     scores: Any = np.zeros(len(ids))
     if ratings is not None and criterion is not None:
+        check_fresh(corpus, ratings)
         named = [criterion] if isinstance(criterion, str) else list(criterion)
         rated = read_ratings(ratings, ids, named)
         scores = rated[criterion] if isinstance(criterion, str) else rated

@@ -17,8 +17,8 @@ from qurating.artifacts import StageError, seed_for, write_json
 from qurating.datamodules.scores import Scores
 from qurating.models.scorer import Scorer
 from qurating.models.scorer_networks import ScorerNetwork, save_scorer
-from qurating.rating import TokenReader
 from qurating.scorer_report import report
+from qurating.token_reader import TokenReader
 from qurating.training import fit
 
 

@@ -1,0 +1,219 @@
+"""Networks as the rating engine runs them: windows of tokens in, ratings out, and no more work than those need.
+
+Each takes right-padded windows, `input_ids` int64 (W, T) and their `lengths` int64 (W,), and gives ratings (W, C) in
+float32. Which form serves a network is found by trying: the quickest that gives, on a few windows, what the network
+itself gives for each of them alone.
+"""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from transformers import (
+    AutoConfig,
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
+
+from qurating.artifacts import StageError, read_json
+
+Network = Callable[[Tensor, Tensor], Tensor]
+
+_PROBE_LENGTHS = (1, 7, 16)
+_PROBE_TOLERANCE = 1e-4  # a wrong mask or position is off by far more, another order of sums by far less
+# the rotary embeddings that do not depend on how long the text is
+_FIXED_ROPE = {"default", "linear", "llama3", "yarn"}
+
+
+class MaskedRater(nn.Module):
+    """Any sequence classifier of transformers, by its own forward pass."""
+
+    def __init__(self, model: PreTrainedModel) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, input_ids: Tensor, lengths: Tensor) -> Tensor:
+        return self.model(input_ids=input_ids, attention_mask=mask_of(input_ids, lengths)).logits.float()
+
+
+class LastTokenRater(nn.Module):
+    """A causal network: padding on the right is never seen, so that no mask is needed; the head reads one position."""
+
+    def __init__(self, model: PreTrainedModel) -> None:
+        super().__init__()
+        self.backbone: Any = model.base_model
+        self.head: Any = model.score
+
+    def forward(self, input_ids: Tensor, lengths: Tensor) -> Tensor:
+        states = self.backbone(input_ids=input_ids, use_cache=False).last_hidden_state
+        return self.head(_at(states, lengths - 1).to(self.head.weight.dtype)).float()
+
+
+class LlamaRater(nn.Module):
+    """Llama and its like: the last layer's queries, output and MLP are computed for the last token alone.
+
+    Args:
+        model: a classifier of an architecture whose layers are Llama's.
+        max_tokens: of a window.
+    """
+
+    cos: Tensor
+    sin: Tensor
+
+    def __init__(self, model: PreTrainedModel, max_tokens: int) -> None:
+        super().__init__()
+        self.backbone: Any = model.base_model
+        self.head: Any = model.score
+        with torch.no_grad():
+            positions = torch.arange(max_tokens, device=model.device)[None]
+            cos, sin = self.backbone.rotary_emb(torch.zeros(1, device=model.device), positions)
+        self.register_buffer("cos", cos, persistent=False)  # (1, max_tokens, head_dim)
+        self.register_buffer("sin", sin, persistent=False)
+
+    def forward(self, input_ids: Tensor, lengths: Tensor) -> Tensor:
+        cos, sin = self.cos[:, : input_ids.shape[1]], self.sin[:, : input_ids.shape[1]]
+        states = self.backbone.embed_tokens(input_ids)
+        for layer in self.backbone.layers[:-1]:
+            states = layer(states, attention_mask=None, position_embeddings=(cos, sin))
+        last = self._last_layer(self.backbone.layers[-1], states, lengths - 1, cos, sin)
+        return self.head(self.backbone.norm(last).to(self.head.weight.dtype)).float()
+
+    def _last_layer(self, layer: Any, states: Tensor, last: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+        """The state (W, d) after a layer at the position `last` (W,) of each window, from those before, (W, T, d)."""
+        attention = layer.self_attn
+        num_windows, width, _ = states.shape
+        heads = (num_windows, -1, 1, attention.head_dim)
+        normed = layer.input_layernorm(states)
+        q = attention.q_proj(_at(normed, last)).view(heads)
+        k = attention.k_proj(normed).view(num_windows, width, -1, attention.head_dim).transpose(1, 2)
+        v = attention.v_proj(normed).view(num_windows, width, -1, attention.head_dim).transpose(1, 2)
+        q = _rotated(q, cos[0, last][:, None, None], sin[0, last][:, None, None])
+        k = _rotated(k, cos[:, None], sin[:, None])
+        seen = torch.arange(width, device=last.device) <= last[:, None]
+        grouped = q.shape[1] != k.shape[1]
+        read = F.scaled_dot_product_attention(
+            q, k, v, attn_mask=seen[:, None, None], scale=attention.scaling, enable_gqa=grouped
+        )
+        state = _at(states, last) + attention.o_proj(read.reshape(num_windows, -1))
+        return state + layer.mlp(layer.post_attention_layernorm(state))
+
+
+def rating_network(model: PreTrainedModel, max_tokens: int) -> nn.Module:
+    """The quickest form of a sequence classifier that gives what the classifier gives.
+
+    Args:
+        model: for evaluation, in float32.
+        max_tokens: of a window.
+    """
+    model.eval()
+    own = MaskedRater(model)
+    if isinstance(getattr(model, "score", None), nn.Linear):
+        if _is_like_llama(model, max_tokens) and gives_the_same(short := LlamaRater(model, max_tokens), own, model):
+            return short
+        if gives_the_same(causal := LastTokenRater(model), own, model):
+            return causal
+    return own
+
+
+@torch.no_grad()
+def gives_the_same(network: Network, own: Network, model: PreTrainedModel) -> bool:
+    """Whether a network gives for padded windows what `own` gives for each alone; `model` says how many tokens are."""
+    config = model.config.get_text_config()
+    pad = config.pad_token_id
+    known = [token for token in range(1, min(config.vocab_size, 40)) if token != pad]
+    lengths = torch.tensor(_PROBE_LENGTHS, device=model.device)
+    ids = torch.full((len(lengths), max(_PROBE_LENGTHS) + 2), 0 if pad is None else pad, device=model.device)
+    for row, length in enumerate(_PROBE_LENGTHS):
+        ids[row, :length] = torch.tensor([known[(5 * row + 3 * i) % len(known)] for i in range(length)])
+    alone = [own(ids[row : row + 1, :length], lengths[row : row + 1]) for row, length in enumerate(_PROBE_LENGTHS)]
+    expected = torch.cat(alone)
+    return torch.allclose(network(ids, lengths), expected, rtol=_PROBE_TOLERANCE, atol=_PROBE_TOLERANCE)
+
+
+def mask_of(input_ids: Tensor, lengths: Tensor) -> Tensor:
+    """The attention mask, int64 (W, T), of windows of these lengths."""
+    return (torch.arange(input_ids.shape[1], device=lengths.device) < lengths[:, None]).long()
+
+
+def _is_like_llama(model: PreTrainedModel, max_tokens: int) -> bool:
+    """Whether its layers are Llama's, and see a whole window."""
+    config = model.config
+    rope = getattr(config, "rope_parameters", None) or {}
+    window = getattr(config, "sliding_window", None)
+    return (
+        config.model_type in {"llama", "mistral", "qwen2"}
+        and rope.get("rope_type", "default") in _FIXED_ROPE
+        and (window is None or window >= max_tokens)
+    )
+
+
+def _at(states: Tensor, positions: Tensor) -> Tensor:
+    """The state (W, d) at one position (W,) of each window, of (W, T, d)."""
+    return states[torch.arange(len(positions), device=positions.device), positions]
+
+
+def _rotated(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    """Rotary embedding: the halves of each head are the two coordinates (Su et al., as Llama pairs them)."""
+    a, b = x.chunk(2, dim=-1)
+    return x * cos + torch.cat([-b, a], dim=-1) * sin
+
+
+class TrainedRater(NamedTuple):
+    """A rater in a folder: what its outputs are, in order, its tokenizer, and a function that loads the network."""
+
+    criteria: list[str]
+    tokenizer: PreTrainedTokenizerBase
+    network: Callable[[], PreTrainedModel]
+
+
+def load_rater(folder: Path, criteria: Sequence[str], max_tokens: int) -> TrainedRater:
+    """A rater from a Hugging Face folder, its own or of others (princeton-nlp/QuRater-1.3B); no code of theirs is run.
+
+    Args:
+        criteria: of its outputs, where there is no `criteria.json` in the folder.
+        max_tokens: that it has to read at a time.
+
+    Raises:
+        StageError: it cannot be loaded, has no head, another number of outputs than criteria, or too few positions.
+    """
+    try:
+        config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
+        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+    except Exception as error:  # whatever three libraries raise for files that are not what they should be
+        raise StageError(f"{folder} cannot be loaded as a rater: {type(error).__name__}: {error}") from error
+    file = folder / "criteria.json"
+    named = [str(name) for name in (read_json(file) if file.is_file() else criteria)]
+    if config.num_labels != len(named):
+        source = f"{file.name} there names" if file.is_file() else "the configuration has"
+        raise StageError(
+            f"{folder} has {config.num_labels} outputs, and {source} {len(named)} criteria ({', '.join(named)}): "
+            "set `criteria` to what its outputs stand for, in their order (one off: ~criteria.NAME; one more: "
+            "+criterion@criteria.NAME=NAME)"
+        )
+    limit = getattr(config, "max_position_embeddings", None)
+    if max_tokens < 1 or (limit is not None and max_tokens > limit):
+        raise StageError(f"windows of {max_tokens} tokens: the rater in {folder} reads 1 to {limit or 'any number of'}")
+
+    def network() -> PreTrainedModel:
+        try:
+            model, loading = AutoModelForSequenceClassification.from_pretrained(
+                folder, dtype=torch.float32, trust_remote_code=False, output_loading_info=True
+            )
+        except Exception as error:  # as above
+            raise StageError(f"{folder} cannot be loaded as a rater: {type(error).__name__}: {error}") from error
+        if loading["missing_keys"]:
+            raise StageError(
+                f"{folder} is no rater: there is no {sorted(loading['missing_keys'])[0]} among its weights (a language "
+                "model has no head that rates)"
+            )
+        highest, rows = max(tokenizer.get_vocab().values()), model.get_input_embeddings().num_embeddings
+        if highest >= rows:
+            raise StageError(f"{folder}: its tokenizer has a token {highest}, and the network {rows} embeddings")
+        return model
+
+    return TrainedRater(named, tokenizer, network)

@@ -1,0 +1,93 @@
+"""Shards of ratings beside those of a corpus: what each was made of, and whether that is still so.
+
+A shard of ratings keeps in its Parquet metadata which network made it, and the size and SHA-256 of the corpus' shard.
+"""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+
+from qurating.artifacts import StageError, read_json, row_files, sha256
+
+KEY = b"qurating"
+
+
+def made_of(corpus_file: Path, network: str) -> dict[str, Any]:
+    """What a shard of ratings is made of, to be kept with it; `network` is its fingerprint."""
+    return {"network": network, "bytes": corpus_file.stat().st_size, "sha256": sha256(corpus_file)}
+
+
+def fingerprint_of(model: Path) -> str:
+    """Which network lies in a folder: the fingerprint of its artifact, or a hash of its settings and weights."""
+    if (model / "manifest.json").is_file():
+        return str(read_json(model / "manifest.json")["fingerprint"])
+    files = sorted(file for pattern in ("*.json", "*.safetensors", "*.bin", "*.model") for file in model.glob(pattern))
+    return json.dumps({file.name: sha256(file)[:16] for file in files})
+
+
+def staleness(corpus_file: Path, ratings_file: Path, network: str | None) -> str | None:
+    """Why a shard of ratings is not of this shard of the corpus, or of another network; None if it is.
+
+    The corpus' shard is read only where it was written after the ratings; ratings that do not say what they are made
+    of pass. With `network` None it is not looked at which made them.
+    """
+    found = pq.read_metadata(ratings_file)
+    if found.num_rows != (there := pq.read_metadata(corpus_file).num_rows):
+        return f"it has {found.num_rows:,} rows, and {corpus_file} has {there:,}"
+    made = json.loads((found.metadata or {}).get(KEY, b"{}"))
+    if not made:
+        return None
+    if network is not None and made["network"] != network:
+        return "it was made by another network"
+    stat = corpus_file.stat()
+    is_newer = stat.st_mtime_ns > ratings_file.stat().st_mtime_ns
+    if stat.st_size != made["bytes"] or (is_newer and sha256(corpus_file) != made["sha256"]):
+        return f"{corpus_file} was changed after it was rated"
+    return None
+
+
+def check_fresh(corpus: Path, ratings: Path) -> None:
+    """Refuse ratings that do not stand shard for shard beside a corpus, or whose corpus was changed since.
+
+    Raises:
+        StageError: with the first shard that is missing, too many or stale, and how many are.
+    """
+    files = row_files(corpus / "train")
+    missing, extra, stale = _compared(files, ratings / "train", None)
+    problems = [
+        *(f"{ratings / 'train' / name} is missing" for name in missing),
+        *(f"{ratings / 'train' / name} belongs to no shard of {corpus}" for name in extra),
+        *(f"{ratings / 'train' / name} is stale: {reason}" for name, reason in stale.items()),
+    ]
+    if problems:
+        more = f" (and {len(problems) - 1:,} more)" if len(problems) > 1 else ""
+        raise StageError(
+            f"these are not the ratings of the corpus as it is: {problems[0]}{more}. Restore the corpus' shard; or, if "
+            f"it is meant to be so, delete {ratings} and rate it again: stage=[rate] (or score)"
+        )
+
+
+def unfinished(files: Sequence[Path], folder: Path, network: str) -> dict[str, str]:
+    """The shards among `files` of a corpus that have no ratings of this network in `folder`, each with the reason.
+
+    Raises:
+        StageError: `folder` has a shard that the corpus has not.
+    """
+    missing, extra, stale = _compared(files, folder, network)
+    if extra:
+        raise StageError(f"{folder / extra[0]} belongs to no shard of the corpus ({len(extra)} such): delete it")
+    return dict.fromkeys(missing, "missing") | stale
+
+
+def _compared(files: Sequence[Path], folder: Path, network: str | None) -> tuple[list[str], list[str], dict[str, str]]:
+    """Names of shards that are missing, that are too many, and that are stale with the reason."""
+    expected, found = {file.name: file for file in files}, {file.name: file for file in folder.glob("*.parquet")}
+    stale = {
+        name: reason
+        for name in sorted(expected.keys() & found.keys())
+        if (reason := staleness(expected[name], found[name], network))
+    }
+    return sorted(expected.keys() - found.keys()), sorted(found.keys() - expected.keys()), stale

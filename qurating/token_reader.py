@@ -1,0 +1,113 @@
+"""Sequences of a corpus as tokens of the tokenizer that a network reads."""
+
+import functools
+import json
+import tempfile
+from collections import deque
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+from transformers import AutoTokenizer, PreTrainedTokenizerBase
+
+from qurating.tokenizing import Tokens, joined, tokens_of
+from qurating.workers import in_workers
+
+_TEXTS_AT_ONCE = 1000
+
+
+class TokenReader:
+    """Sequences of a corpus as tokens of the tokenizer that a network reads.
+
+    Where that is the corpus' own, they are its `input_ids`, without the end-of-text token that closes a document. Where
+    it is another, the `text` is tokenised anew, without special tokens. Each has a token at least: a text without any
+    gets the unknown token, or the one that pads.
+
+    Args:
+        corpus: a corpus artifact.
+        tokenizer: that the network was trained with.
+    """
+
+    def __init__(self, corpus: Path, tokenizer: PreTrainedTokenizerBase) -> None:
+        own = AutoTokenizer.from_pretrained(corpus / "tokenizer")
+        self.tokenizer = tokenizer
+        self.eos_token_id = own.eos_token_id
+        self.is_own = tokenizer.get_vocab() == own.get_vocab() and _rules(tokenizer) == _rules(own)
+
+    @property
+    def column(self) -> str:
+        """The one that is read of the corpus."""
+        return "input_ids" if self.is_own else "text"
+
+    @property
+    def pad_token_id(self) -> int:
+        """What fills up a batch, where no rating depends on it."""
+        known = (self.tokenizer.pad_token_id, self.tokenizer.eos_token_id, 0)
+        return int(next(token for token in known if token is not None))
+
+    def __call__(self, rows: pa.Table) -> list[npt.NDArray[np.int32]]:
+        """The tokens of each row, an array of int32."""
+        (tokens,) = self.read([rows], num_workers=1)
+        return np.split(tokens.input_ids, np.cumsum(tokens.lengths)[:-1]) if len(rows) else []
+
+    def read(self, tables: Iterable[pa.Table], num_workers: int) -> Iterator[Tokens]:
+        """The tokens of each table's rows; texts are tokenised in `num_workers` processes, a table's side by side."""
+        for tokens in self._own(tables) if self.is_own else self._tokenised(tables, num_workers):
+            yield self._filled(tokens)
+
+    def _own(self, tables: Iterable[pa.Table]) -> Iterator[Tokens]:
+        for table in tables:
+            lists = table["input_ids"].combine_chunks()
+            ids, lengths = lists.flatten().to_numpy().astype(np.int32, copy=False), lists.value_lengths().to_numpy()
+            lengths = lengths.astype(np.int64)
+            lasts = np.cumsum(lengths) - 1
+            closed = (lengths > 1) & (ids[lasts] == self.eos_token_id) if len(ids) else np.zeros(len(lengths), bool)
+            yield Tokens(np.delete(ids, lasts[closed]), lengths - closed)
+
+    def _tokenised(self, tables: Iterable[pa.Table], num_workers: int) -> Iterator[Tokens]:
+        num_parts: deque[int] = deque()  # of each table that was begun
+        with tempfile.TemporaryDirectory() as folder:
+            work: Any = self._by_python
+            if self.tokenizer.is_fast:
+                file = Path(folder, "tokenizer.json")
+                self.tokenizer.backend_tokenizer.save(str(file))
+                work = functools.partial(tokens_of, file=file)
+            parts: list[Tokens] = []
+            for part in in_workers(work, _parts(tables, num_parts), num_workers if self.tokenizer.is_fast else 1):
+                parts.append(part)
+                if len(parts) == num_parts[0]:
+                    yield Tokens(*(np.concatenate(column) for column in zip(*parts, strict=True)))
+                    parts.clear()
+                    num_parts.popleft()
+
+    def _by_python(self, texts: list[str]) -> Tokens:
+        read = self.tokenizer(texts, add_special_tokens=False, split_special_tokens=True, verbose=False)
+        return joined([np.array(ids, np.int32) for ids in read["input_ids"]])
+
+    def _filled(self, tokens: Tokens) -> Tokens:
+        """With a token in the place of each sequence that has none."""
+        empty = np.flatnonzero(tokens.lengths == 0)
+        nothing = self.tokenizer.unk_token_id
+        filler = self.pad_token_id if nothing is None else nothing
+        starts = np.cumsum(tokens.lengths) - tokens.lengths
+        return Tokens(np.insert(tokens.input_ids, starts[empty], filler), np.maximum(tokens.lengths, 1))
+
+
+def _parts(tables: Iterable[pa.Table], num_parts: deque[int]) -> Iterator[list[str]]:
+    """The texts of all tables in parts, none across two tables; says how many each table has."""
+    for table in tables:
+        starts = range(0, max(1, len(table)), _TEXTS_AT_ONCE)
+        num_parts.append(len(starts))
+        for start in starts:
+            yield table["text"].slice(start, _TEXTS_AT_ONCE).to_pylist()
+
+
+def _rules(tokenizer: PreTrainedTokenizerBase) -> Any:
+    """How a tokenizer comes from a text to its tokens, beside the vocabulary."""
+    if not tokenizer.is_fast:
+        return type(tokenizer).__name__
+    backend = json.loads(tokenizer.backend_tokenizer.to_str())
+    return [backend["normalizer"], backend["pre_tokenizer"], backend["model"].get("merges")]
