@@ -1,17 +1,14 @@
 """The rater: what it learns, that an interruption leaves no trace, and ratings against a plain loop."""
 
-import functools
 import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-import pytorch_lightning as pl
 import torch
-from judge_fixtures import real_corpus
+from rater_fixtures import CRITERIA, judgments_of, network, rated_corpus, train
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, get_linear_schedule_with_warmup
 
 from qurating.artifacts import StageError
@@ -20,84 +17,16 @@ from qurating.datamodules.judgments import Judgments
 from qurating.models import networks
 from qurating.models.rater import Rater
 from qurating.stages.rate import rate
-from qurating.stages.train_rater import train_rater
-
-CRITERIA = ["shortness", "reverse"]
 
 
 @pytest.fixture(scope="module")
 def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = real_corpus(tmp_path_factory.mktemp("corpus"))
-    tokenizer = AutoTokenizer.from_pretrained(folder / "tokenizer")
-    tokenizer.add_special_tokens({"eos_token": "<|endoftext|>"})
-    tokenizer.save_pretrained(folder / "tokenizer")
-    for file in (folder / "train").glob("*.parquet"):
-        table = pq.read_table(file)
-        ids = [tokenizer(text, add_special_tokens=False)["input_ids"][:120] for text in table["text"].to_pylist()]
-        ids = [row or [1] for row in ids]  # a corpus holds no empty sequence
-        ids = [[*row, tokenizer.eos_token_id] if i % 2 else row for i, row in enumerate(ids)]
-        table = table.append_column("input_ids", pa.array(ids, pa.list_(pa.int32())))
-        pq.write_table(table.append_column("length", pa.array(map(len, ids), pa.int32())), file)
-    return folder
+    return rated_corpus(tmp_path_factory.mktemp("corpus"))
 
 
 @pytest.fixture(scope="module")
 def judgments(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Real texts, cut to 10 to 60 words; preferences that can be learned: the text with fewer words, and the other."""
-    rng = np.random.default_rng(0)
-    table = pa.concat_tables([pq.read_table(file) for file in sorted((corpus / "train").glob("*.parquet"))])
-    words = [text.split() for text in table["text"].to_pylist()]
-    rows: dict[str, list[Any]] = {"texts": [], "domains": [], "shortness_average": [], "reverse_average": []}
-    for _ in range(120):
-        a, b = rng.choice(len(words), 2, replace=False)
-        sizes = rng.integers(10, 60, 2)
-        p = 0.95 if sizes[1] < sizes[0] - 5 else 0.05 if sizes[0] < sizes[1] - 5 else 0.5
-        rows["texts"].append([" ".join(words[a][: sizes[0]]), " ".join(words[b][: sizes[1]])])
-        rows["domains"].append([str(a % 2), str(b % 2)])
-        rows["shortness_average"].append([[-100.0, p], [1 - p, -100.0]])
-        rows["reverse_average"].append(
-            [[-100.0, -100.0], [-100.0, -100.0]] if len(rows["texts"]) % 5 == 0 else [[-100.0, 1 - p], [p, -100.0]]
-        )
-    folder = tmp_path_factory.mktemp("judgments")
-    pq.write_table(pa.table(rows), folder / "judgments.parquet")
-    return folder
-
-
-def network(dropout: float) -> functools.partial:
-    return functools.partial(
-        networks.rater,
-        "llama",
-        hidden_size=32,
-        intermediate_size=64,
-        num_hidden_layers=1,
-        num_attention_heads=2,
-        num_key_value_heads=2,
-        attention_dropout=dropout,
-    )
-
-
-def train(corpus: Path, judgments: Path, output: Path, **changes: Any) -> dict[str, Any]:
-    output.mkdir(exist_ok=True)
-    settings: dict[str, Any] = {
-        "criteria": CRITERIA,
-        "network": network(0.1),
-        "optimizer": functools.partial(torch.optim.AdamW, lr=3e-3),
-        "schedule": functools.partial(get_linear_schedule_with_warmup),
-        "trainer": functools.partial(
-            pl.Trainer, accelerator="cpu", devices=1, enable_model_summary=False, log_every_n_steps=1
-        ),
-        "warmup_fraction": 0.1,
-        "gradient_clip_norm": 1.0,
-        "batch_size_pairs": 16,
-        "micro_batch_size": 8,
-        "num_epochs": 3,
-        "max_tokens": 512,
-        "minimum_confidence": 0.5,
-        "validation_fraction": 0.2,
-        "checkpoint_every_steps": 2,
-        "seed": 3,
-    }
-    return train_rater(output=output, corpus=corpus, judgments=judgments, **(settings | changes))
+    return judgments_of(corpus, tmp_path_factory.mktemp("judgments"))
 
 
 def files(folder: Path) -> dict[str, bytes]:

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from transformers import AutoModel, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from qurating.artifacts import StageError, read_json, write_json
+from qurating.models.networks import max_tokens
 
 HEAD, SETTINGS = "head.safetensors", "scorer.json"
 # of the Hub only these are fetched; nothing that could hold code is among them
@@ -46,12 +47,7 @@ class ScorerNetwork(nn.Module):
 
     def max_tokens(self) -> int | None:
         """The longest text that the encoder has positions for; None if it does not say."""
-        limit: int | None = getattr(self.encoder.config, "max_position_embeddings", None)
-        for module in self.encoder.modules():
-            # RoBERTa and its like count positions from the padding token's index
-            if isinstance(module, nn.Embedding) and module.num_embeddings == limit and module.padding_idx is not None:
-                return limit - module.padding_idx - 1
-        return limit
+        return max_tokens(self.encoder)
 
 
 class TrainedScorer(NamedTuple):
