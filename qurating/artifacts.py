@@ -50,6 +50,7 @@ RUNTIME_SETTINGS = frozenset(
         "timeout_seconds",
         "token_variable",
         "tokens_per_batch",
+        "tokens_per_micro_batch",
     }
 )
 PACKAGES = (

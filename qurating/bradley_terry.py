@@ -35,6 +35,22 @@ def confident(preference: Tensor, minimum_confidence: float) -> Tensor:
     return torch.where((2 * preference - 1).abs() >= minimum_confidence, preference, torch.nan)
 
 
+def tempered(preference: Tensor, temperature: float) -> Tensor:
+    """Preferences with their log-odds divided by `temperature`: below 1 sharper, above 1 softer, 1 as they are.
+
+    p ↦ p^(1/T) / (p^(1/T) + (1 − p)^(1/T)); ½, 0 and 1 stay, and so does the text that is preferred. Any shape,
+    shape and dtype kept; NaN stays NaN.
+
+    Raises:
+        ValueError: a temperature that is not above 0.
+    """
+    if not temperature > 0:
+        raise ValueError(f"a temperature is above 0, not {temperature}")
+    if temperature == 1:
+        return preference
+    return torch.sigmoid(torch.logit(preference.double()) / temperature).to(preference.dtype)
+
+
 def agreement(scores_a: Tensor, scores_b: Tensor, preference: Tensor) -> Tensor:
     """1 where the scores order a pair as its preference does, 0 where not, NaN where there is none.
 

@@ -39,15 +39,18 @@ class Checkpoints(Callback):
             self._save(trainer)
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        if self.best_by and trainer.is_global_zero:
+        if self.best_by:
             value = float(trainer.callback_metrics[self.best_by])
             record = self.folder / "best.json"
             best = read_json(record)["value"] if record.is_file() else float("-inf")
-            if value > best:
-                self.folder.mkdir(exist_ok=True)
-                torch.save(pl_module.state_dict(), self.folder / "best.tmp")
-                os.replace(self.folder / "best.tmp", self.folder / "best.pt")
-                write_json(record, {"value": value, "step": trainer.global_step})
+            # the first process decides for all: weights that are shared out are put together by all of them
+            if trainer.strategy.broadcast(value > best):
+                weights = trainer.strategy.lightning_module_state_dict()
+                if trainer.is_global_zero:
+                    self.folder.mkdir(exist_ok=True)
+                    torch.save(weights, self.folder / "best.tmp")
+                    os.replace(self.folder / "best.tmp", self.folder / "best.pt")
+                    write_json(record, {"value": value, "step": trainer.global_step})
         self._save(trainer)
 
     def on_save_checkpoint(self, trainer: pl.Trainer, _: Any, checkpoint: dict[str, Any]) -> None:

@@ -24,7 +24,7 @@ from qurating.artifacts import leaves, without_runtime
 # In the order in which they feed one another.
 STAGES = (
     "prepare_corpus",
-    *("judge", "train_rater", "rate"),
+    *("judge", "import_judgments", "train_rater", "rate"),
     *("pretrain_proxy", "prepare_target", "sample_proxy", "annotate_proxy", "train_scorer", "score"),
     *("select", "order", "train_lm", "evaluate", "analyse"),
 )
@@ -187,4 +187,4 @@ def _in_order(overrides: list[Override], fixed: list[str]) -> list[Override]:
     return sorted(overrides, key=lambda o: (not is_choice(o), o.key_or_group not in missing, o.key_or_group))
 
 
-_PLAIN_SETTINGS = {"seed", "num_tokens", "ratings", "evaluation_without"}
+_PLAIN_SETTINGS = {"seed", "num_tokens", "judgments", "ratings", "evaluation_without"}

@@ -204,7 +204,7 @@ class Hub(_Fields):
     def _documents(self) -> Iterator[Document]:
         self.bad_rows.clear()
         self.skipped.clear()
-        for number, row in enumerate(self._rows()):
+        for number, row in enumerate(self.rows()):
             try:
                 document = self.document(row, f"{self.name}:{number}", self.name)
             except BadRowError as error:
@@ -215,7 +215,8 @@ class Hub(_Fields):
             else:
                 self.skipped["of another domain"] += 1
 
-    def _rows(self) -> Iterator[Any]:
+    def rows(self) -> Iterator[Any]:
+        """The rows as dictionaries; raises StageError where the data set cannot be read."""
         import datasets
 
         files = self.data_files

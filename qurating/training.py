@@ -11,6 +11,8 @@ import pytorch_lightning as pl
 from pytorch_lightning.callbacks import TQDMProgressBar
 from pytorch_lightning.loggers import CSVLogger
 from pytorch_lightning.plugins.environments import SLURMEnvironment
+from pytorch_lightning.strategies import ModelParallelStrategy
+from pytorch_lightning.utilities.model_helpers import is_overridden
 
 from qurating import tracking
 from qurating.artifacts import StageError
@@ -97,6 +99,8 @@ def fit(
         if clash:
             raise StageError(f"trainer.{clash[0]} is not for you to set: the training's own settings decide it")
         made = trainer(**ours)
+        if isinstance(made.strategy, ModelParallelStrategy) and not is_overridden("configure_model", module):
+            raise StageError(f"trainer=fsdp shares out the weights of raters alone: take trainer=gpu for the {name}")
         made.accumulate_grad_batches = data.accumulation(made.world_size)
         if validate_every_steps:
             made.val_check_interval = validate_every_steps * made.accumulate_grad_batches

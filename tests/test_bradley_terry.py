@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from qurating.bradley_terry import agreement, confident, loss
+from qurating.bradley_terry import agreement, confident, loss, tempered
 
 
 def test_loss_matches_the_formula_pair_by_pair() -> None:
@@ -56,3 +56,16 @@ def test_agreement_counts_ties_half() -> None:
     found = agreement(a, b, torch.tensor([0.9, 0.1, 0.9, math.nan]))
     assert found[:3].tolist() == [1.0, 0.0, 0.5]
     assert math.isnan(found[3])
+
+
+def test_the_label_temperature_divides_log_odds() -> None:
+    p = torch.rand(50, 2, dtype=torch.float64)
+    for temperature in (0.5, 1.0, 3.0):
+        found = tempered(p, temperature)
+        power = p ** (1 / temperature)
+        assert torch.allclose(found, power / (power + (1 - p) ** (1 / temperature)), atol=1e-12)
+        assert torch.equal(found > 0.5, p > 0.5)
+    edges = torch.tensor([0.0, 0.5, 1.0, torch.nan])
+    assert torch.equal(tempered(edges, 2.0).nan_to_num(7), edges.nan_to_num(7))
+    with pytest.raises(ValueError, match="above 0"):
+        tempered(p, 0)

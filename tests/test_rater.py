@@ -2,27 +2,25 @@
 
 import functools
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-import pytorch_lightning as pl
 import torch
-from judge_fixtures import real_corpus
+from rater_fixtures import CRITERIA, judgments_of, network, rated_corpus, train
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, get_linear_schedule_with_warmup
 
+from qurating import bradley_terry
 from qurating.artifacts import StageError
 from qurating.chunking import weighted_mean, windows
 from qurating.datamodules.judgments import Judgments
-from qurating.models import networks
+from qurating.models import lora, networks
 from qurating.models.rater import Rater
 from qurating.stages.rate import rate
-from qurating.stages.train_rater import train_rater
 
-CRITERIA = ["shortness", "reverse"]
 RATE: dict[str, Any] = {
     "from_pretrained": None,
     "criteria": CRITERIA,
@@ -37,81 +35,16 @@ RATE: dict[str, Any] = {
 
 @pytest.fixture(scope="module")
 def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = real_corpus(tmp_path_factory.mktemp("corpus"))
-    tokenizer = AutoTokenizer.from_pretrained(folder / "tokenizer")
-    tokenizer.add_special_tokens({"eos_token": "<|endoftext|>"})
-    tokenizer.save_pretrained(folder / "tokenizer")
-    for file in (folder / "train").glob("*.parquet"):
-        table = pq.read_table(file)
-        ids = [tokenizer(text, add_special_tokens=False)["input_ids"][:120] for text in table["text"].to_pylist()]
-        ids = [row or [1] for row in ids]  # a corpus holds no empty sequence
-        ids = [[*row, tokenizer.eos_token_id] if i % 2 else row for i, row in enumerate(ids)]
-        table = table.append_column("input_ids", pa.array(ids, pa.list_(pa.int32())))
-        pq.write_table(table.append_column("length", pa.array(map(len, ids), pa.int32())), file)
-    return folder
+    return rated_corpus(tmp_path_factory.mktemp("corpus"))
 
 
 @pytest.fixture(scope="module")
 def judgments(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Real texts, cut to 10 to 60 words; preferences that can be learned: the text with fewer words, and the other."""
-    rng = np.random.default_rng(0)
-    table = pa.concat_tables([pq.read_table(file) for file in sorted((corpus / "train").glob("*.parquet"))])
-    words = [text.split() for text in table["text"].to_pylist()]
-    rows: dict[str, list[Any]] = {"texts": [], "domains": [], "shortness_average": [], "reverse_average": []}
-    for _ in range(120):
-        a, b = rng.choice(len(words), 2, replace=False)
-        sizes = rng.integers(10, 60, 2)
-        p = 0.95 if sizes[1] < sizes[0] - 5 else 0.05 if sizes[0] < sizes[1] - 5 else 0.5
-        rows["texts"].append([" ".join(words[a][: sizes[0]]), " ".join(words[b][: sizes[1]])])
-        rows["domains"].append([str(a % 2), str(b % 2)])
-        rows["shortness_average"].append([[-100.0, p], [1 - p, -100.0]])
-        rows["reverse_average"].append(
-            [[-100.0, -100.0], [-100.0, -100.0]] if len(rows["texts"]) % 5 == 0 else [[-100.0, 1 - p], [p, -100.0]]
-        )
-    folder = tmp_path_factory.mktemp("judgments")
-    pq.write_table(pa.table(rows), folder / "judgments.parquet")
-    return folder
-
-
-def network(dropout: float) -> functools.partial:
-    return functools.partial(
-        networks.rater,
-        "llama",
-        hidden_size=32,
-        intermediate_size=64,
-        num_hidden_layers=1,
-        num_attention_heads=2,
-        num_key_value_heads=2,
-        attention_dropout=dropout,
-    )
-
-
-def train(corpus: Path, judgments: Path, output: Path, **changes: Any) -> dict[str, Any]:
-    output.mkdir(exist_ok=True)
-    settings: dict[str, Any] = {
-        "criteria": CRITERIA,
-        "network": network(0.1),
-        "optimizer": functools.partial(torch.optim.AdamW, lr=3e-3),
-        "schedule": functools.partial(get_linear_schedule_with_warmup),
-        "trainer": functools.partial(
-            pl.Trainer, accelerator="cpu", devices=1, enable_model_summary=False, log_every_n_steps=1
-        ),
-        "warmup_fraction": 0.1,
-        "gradient_clip_norm": 1.0,
-        "batch_size_pairs": 16,
-        "micro_batch_size": 8,
-        "num_epochs": 3,
-        "max_tokens": 512,
-        "minimum_confidence": 0.5,
-        "validation_fraction": 0.2,
-        "checkpoint_every_steps": 2,
-        "seed": 3,
-    }
-    return train_rater(output=output, corpus=corpus, judgments=judgments, **(settings | changes))
+    return judgments_of(corpus, tmp_path_factory.mktemp("judgments"))
 
 
 def files(folder: Path) -> dict[str, bytes]:
-    return {file.name: file.read_bytes() for file in folder.iterdir() if file.suffix != ".bin"}
+    return {file.relative_to(folder).as_posix(): file.read_bytes() for file in folder.rglob("*") if file.is_file()}
 
 
 def test_it_learns_and_writes_what_it_promises(corpus: Path, judgments: Path, tmp_path: Path) -> None:
@@ -162,8 +95,8 @@ def test_killed_after_the_last_validation_the_best_is_still_known(
 
 def test_the_split_of_a_step_changes_nothing(corpus: Path, judgments: Path, tmp_path: Path) -> None:
     results = []
-    for size in (3, 16):
-        train(corpus, judgments, tmp_path / str(size), micro_batch_size=size, num_epochs=1, network=network(0.0))
+    for size in (300, 100_000):
+        train(corpus, judgments, tmp_path / str(size), tokens_per_micro_batch=size, num_epochs=1, network=network(0.0))
         model = AutoModelForSequenceClassification.from_pretrained(tmp_path / str(size))
         results.append(torch.cat([p.detach().flatten() for p in model.parameters()]))
     assert (results[0] - results[1]).abs().mean() < 1e-5
@@ -174,13 +107,15 @@ def test_judgments_that_cannot_be_used_are_refused(corpus: Path, judgments: Path
         train(corpus, judgments, tmp_path / "a", criteria=["humour"])
     with pytest.raises(StageError, match=r"pairs are confident .* judge more pairs"):
         train(corpus, judgments, tmp_path / "b", minimum_confidence=0.99)
+    with pytest.raises(StageError, match=r"rater\.label_temperature=0: it must be above 0"):
+        train(corpus, judgments, tmp_path / "d", label_temperature=0)
     with pytest.raises(StageError, match=r"raise rater.max_tokens"):
         train(corpus, judgments, tmp_path / "c", max_tokens=20)
 
 
 def test_padding_does_not_reach_the_ratings(corpus: Path, judgments: Path) -> None:
     tokenizer = AutoTokenizer.from_pretrained(corpus / "tokenizer")
-    data = Judgments(judgments, tokenizer, CRITERIA, 0.5, 512, 16, 8, 1, 0.2, 0)
+    data = Judgments(judgments, tokenizer, CRITERIA, 0.5, 1.0, 512, 16, 800, 1, 0.2, 0)
     tiny = networks.rater(
         "llama",
         tokenizer=tokenizer,
@@ -192,9 +127,103 @@ def test_padding_does_not_reach_the_ratings(corpus: Path, judgments: Path) -> No
         num_key_value_heads=2,
     ).eval()
     module = Rater(tiny, CRITERIA, torch.optim.AdamW, get_linear_schedule_with_warmup, 0.1, 0)
-    together = torch.cat(module.scores(data.batch(np.arange(6))))
-    alone = torch.cat([torch.stack(module.scores(data.batch(np.array([i]))), dim=1)[0] for i in range(6)])
-    assert torch.allclose(together.view(2, 6, 2).transpose(0, 1).reshape(12, 2), alone, atol=1e-5)
+    together = torch.stack(module.scores(data.batch(np.arange(6))), dim=1)
+    for pair in range(6):
+        for text in range(2):
+            alone = tiny(input_ids=torch.tensor([data.texts[2 * pair + text]])).logits[0]
+            assert torch.allclose(together[pair, text], alone, atol=1e-5)
+
+
+@pytest.mark.parametrize(("num_devices", "budget"), [(1, 700), (3, 300), (2, 1), (1, 100_000)])
+def test_a_step_holds_each_pair_once_within_the_budget(
+    corpus: Path, judgments: Path, num_devices: int, budget: int
+) -> None:
+    tokenizer = AutoTokenizer.from_pretrained(corpus / "tokenizer")
+    data = Judgments(judgments, tokenizer, CRITERIA, 0.5, 1.0, 512, 16, budget, 2, 0.2, 0)
+    passes = data.accumulation(num_devices)
+    for step in range(data.num_steps):
+        devices = [list(data.step_batches(step, rank, num_devices, passes)) for rank in range(num_devices)]
+        assert {len(batches) for batches in devices} == {passes}
+        batches = [batch for device in devices for batch in device]
+        counted = [batch for batch in batches if batch["weight"] > 0]
+        lengths = torch.cat([torch.stack([b["longer_mask"].sum(1), b["shorter_mask"].sum(1)], 1) for b in counted])
+        expected = np.sort(data.lengths[data.step(step)], axis=1)[:, ::-1]
+        assert sorted(map(tuple, lengths.tolist())) == sorted(map(tuple, expected.tolist()))
+        for batch in batches:
+            tokens = batch["longer_ids"].numel() + batch["shorter_ids"].numel()
+            assert tokens <= budget or len(batch["longer_ids"]) == 1
+        # the mean of the devices' and passes' weighted means is the mean over the step's preferences
+        targets = [int((~torch.isnan(b["preference"])).sum()) for b in batches]
+        whole = sum(n for n, b in zip(targets, batches, strict=True) if b["weight"] > 0)
+        for number, batch in zip(targets, batches, strict=True):
+            share = float(batch["weight"]) / (num_devices * passes)
+            assert share == pytest.approx(number / whole if batch["weight"] > 0 else 0)
+
+
+SMALL = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
+
+
+@pytest.mark.parametrize(
+    ("model_type", "settings"),
+    [
+        ("gpt2", {"n_embd": 16, "n_layer": 1, "n_head": 2, "n_positions": 600}),
+        ("qwen2", SMALL | {"num_key_value_heads": 1}),
+        ("bert", SMALL),
+        ("modernbert", SMALL),
+        ("distilbert", {"dim": 16, "hidden_dim": 32, "n_layers": 1, "n_heads": 2}),
+    ],
+)
+def test_any_backbone_rates_a_text_the_same_alone_and_padded(
+    corpus: Path, judgments: Path, model_type: str, settings: dict[str, Any]
+) -> None:
+    tokenizer = AutoTokenizer.from_pretrained(corpus / "tokenizer")
+    data = Judgments(judgments, tokenizer, CRITERIA, 0.5, 1.0, 512, 16, 800, 1, 0.2, 0)
+    made = networks.rater(model_type, tokenizer=tokenizer, criteria=CRITERIA, **settings)
+    module = Rater(made, CRITERIA, torch.optim.AdamW, get_linear_schedule_with_warmup, 0.1, 0)
+    pairs = data.training[:4]
+    bradley_terry.loss(*module.scores(data.batch(pairs)), data.preference[pairs]).backward()
+    assert all(p.grad is not None for p in module.parameters())  # several devices wait for every gradient
+    module.eval()
+    together = torch.stack(module.scores(data.batch(pairs)), dim=1)
+    for pair, scores in zip(pairs, together, strict=True):
+        alone = torch.cat(module.scores(data.batch(np.array([pair]))))
+        assert torch.allclose(scores, alone, atol=1e-5)
+
+
+def test_texts_beyond_the_positions_of_a_network_are_refused(corpus: Path, judgments: Path, tmp_path: Path) -> None:
+    few = functools.partial(networks.rater, "gpt2", n_embd=16, n_layer=1, n_head=2, n_positions=100)
+    with pytest.raises(StageError, match=r"it reads 1 to 100 tokens, and a text may have 512 \(rater.max_tokens"):
+        train(corpus, judgments, tmp_path / "a", network=few)
+
+
+def test_a_training_that_diverges_is_told(corpus: Path, judgments: Path, tmp_path: Path) -> None:
+    optimizer = functools.partial(torch.optim.SGD, lr=1e30)
+    with pytest.raises(StageError, match=r"the rater diverged: at step \d+ .* lower rater.optimizer.lr"):
+        train(corpus, judgments, tmp_path / "a", optimizer=optimizer, gradient_clip_norm=None, num_epochs=1)
+
+
+def test_lora_learns_and_leaves_a_plain_network(corpus: Path, judgments: Path, tmp_path: Path) -> None:
+    pytest.importorskip("peft", reason="LoRA needs peft, an optional extra: pip install 'qurating[lora]'")
+    adapter = functools.partial(lora.adapted, r=2, lora_alpha=4)
+    tokenizer = AutoTokenizer.from_pretrained(corpus / "tokenizer")
+    adapted = adapter(network(0.0)(tokenizer=tokenizer, criteria=CRITERIA))
+    learns = {name for name, weight in adapted.named_parameters() if weight.requires_grad}
+    assert all("lora_" in name or "score" in name for name in learns)
+    assert any("score" in name for name in learns)
+    train(corpus, judgments, tmp_path / "one", lora=adapter, network=network(0.0), num_epochs=2)
+    plain, loading = AutoModelForSequenceClassification.from_pretrained(tmp_path / "one", output_loading_info=True)
+    assert not loading["missing_keys"]
+    assert not loading["unexpected_keys"]
+    assert not any("lora" in name for name in plain.state_dict())
+    assert not any("adapter" in file.name for file in (tmp_path / "one").iterdir())
+    with pytest.raises(ValueError, match=r"rater\.lora: .*rank"):
+        lora.adapted(network(0.0)(tokenizer=tokenizer, criteria=CRITERIA), rank=3)
+
+
+def test_lora_without_peft_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "peft", None)
+    with pytest.raises(ValueError, match=r"pip install 'qurating\[lora\]'"):
+        lora.adapted(torch.nn.Linear(1, 1))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("tokens_per_batch", [1, 300, 100_000])

@@ -72,6 +72,7 @@ class Samples(pl.LightningDataModule):
         self.micro_batch_size = micro_batch_size
         self.num_epochs = num_epochs
         self.seed = seed
+        self._shuffled = (-1, np.empty(0, np.int64))  # the epoch that was asked for last, and its order
 
     def batch(self, samples: np.ndarray) -> Batch:
         """The batch of these samples."""
@@ -95,10 +96,16 @@ class Samples(pl.LightningDataModule):
             raise StageError(f"a batch of {self.batch_size} is less than one sample on each of {num_devices} devices")
         return -(-self.batch_size // (num_devices * self.micro_batch_size))
 
+    def _order(self, epoch: int) -> np.ndarray:
+        if self._shuffled[0] != epoch:
+            order = np.random.default_rng(seed_for(self.seed, "epoch", str(epoch))).permutation(self.training)
+            self._shuffled = (epoch, order)
+        return self._shuffled[1]
+
     def step(self, step: int) -> np.ndarray:
         """The samples of an optimizer step; the last of an epoch is filled up from the epoch's start."""
         epoch, position = divmod(step, self.steps_per_epoch)
-        order = np.random.default_rng(seed_for(self.seed, "epoch", str(epoch))).permutation(self.training)
+        order = self._order(epoch)
         wanted = np.arange(position * self.batch_size, (position + 1) * self.batch_size)
         return order[wanted % len(order)]
 

@@ -33,6 +33,16 @@ def language_model(model_type: str, *, vocabulary_size: int, eos_token_id: int, 
     return AutoModelForCausalLM.from_config(config, dtype=torch.float32)
 
 
+def max_tokens(network: PreTrainedModel) -> int | None:
+    """The longest text that a network has positions for; None if it does not say."""
+    limit: int | None = getattr(network.config, "max_position_embeddings", None)
+    for module in network.modules():
+        # RoBERTa and its like count positions from the padding token's index
+        if isinstance(module, torch.nn.Embedding) and module.num_embeddings == limit and module.padding_idx is not None:
+            return limit - module.padding_idx - 1
+    return limit
+
+
 def rater(
     model_type: str, *, tokenizer: PreTrainedTokenizerBase, criteria: list[str], **settings: Any
 ) -> PreTrainedModel:
@@ -101,8 +111,11 @@ def _config(model_type: str, settings: dict[str, Any]) -> Any:
 
 
 def _rating(config: Any, tokenizer: PreTrainedTokenizerBase, criteria: list[str]) -> Any:
-    # rated text holds no end-of-text token: it serves as padding, and so marks each text's last token
-    config.bos_token_id = config.eos_token_id = config.pad_token_id = tokenizer.eos_token_id
+    # rated text holds no special token: padding marks each text's last token, and is the end of text where the
+    # tokenizer has none of its own (encoders count positions from theirs)
+    config.bos_token_id = config.eos_token_id = tokenizer.eos_token_id
+    config.pad_token_id = tokenizer.eos_token_id if tokenizer.pad_token_id is None else tokenizer.pad_token_id
+    config.use_cache = False
     config.id2label = dict(enumerate(criteria))
     config.label2id = {name: index for index, name in enumerate(criteria)}
     return config

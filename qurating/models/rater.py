@@ -6,17 +6,20 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 from torch import Tensor
+from torch.distributed.fsdp import fully_shard
+from torch.distributed.tensor import DTensor
 from torch.optim import Optimizer
-from transformers import PreTrainedModel
 
 from qurating import bradley_terry
+from qurating.artifacts import StageError
 
 
 class Rater(pl.LightningModule):
     """A sequence classifier with one output a criterion, trained on pairs by the Bradley-Terry loss.
 
     Args:
-        network: a Hugging Face sequence-classification model; its outputs (texts, criteria) are the ratings.
+        network: a Hugging Face sequence-classification model, decoder or encoder, with LoRA or without; its outputs
+            (texts, criteria) are the ratings.
         criteria: names of the outputs, in order.
         optimizer: parameters -> optimizer.
         schedule: (optimizer, num_warmup_steps, num_training_steps) -> learning-rate schedule, stepped every step.
@@ -26,7 +29,7 @@ class Rater(pl.LightningModule):
 
     def __init__(
         self,
-        network: PreTrainedModel,
+        network: torch.nn.Module,
         criteria: Sequence[str],
         optimizer: Callable[[Any], Optimizer],
         schedule: Callable[..., Any],
@@ -40,16 +43,32 @@ class Rater(pl.LightningModule):
         self.schedule = schedule
         self.warmup_fraction = warmup_fraction
         self.seed = seed
-        self._agreements: list[Tensor] = []
+        self._validated: list[tuple[Tensor, Tensor, Tensor]] = []
+
+    def configure_model(self) -> None:
+        """Shard the layers and what remains (FSDP2), where the strategy is ModelParallelStrategy.
+
+        Its mesh is (machines, devices of each): weights are sharded within a machine and replicated across machines.
+        """
+        mesh = self.device_mesh
+        if mesh is None or isinstance(next(self.network.parameters()), DTensor):
+            return
+        layers = set(getattr(self.network, "_no_split_modules", None) or [])
+        for module in self.network.modules():
+            if type(module).__name__ in layers:
+                fully_shard(module, mesh=mesh)
+        fully_shard(self.network, mesh=mesh)
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
-        """Ratings (texts, criteria) of right-padded texts (texts, tokens)."""
-        return self.network(input_ids=input_ids, attention_mask=attention_mask, use_cache=False).logits
+        """Ratings (texts, criteria), float32, of right-padded texts (texts, tokens)."""
+        return self.network(input_ids=input_ids, attention_mask=attention_mask).logits.float()
 
     def scores(self, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
-        """Ratings of both texts of each pair, (pairs, criteria) each: the batch holds all A texts, then all B."""
-        scores = self(batch["input_ids"], batch["attention_mask"])
-        return tuple(scores.chunk(2))
+        """Ratings of both texts, A and B, of each pair of a batch of `Judgments`, (pairs, criteria) each."""
+        longer = self(batch["longer_ids"], batch["longer_mask"])
+        shorter = self(batch["shorter_ids"], batch["shorter_mask"])
+        b_is_longer = batch["b_is_longer"][:, None]
+        return torch.where(b_is_longer, shorter, longer), torch.where(b_is_longer, longer, shorter)
 
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
         # one stream of random numbers a step: an interrupted run goes on with the very same
@@ -59,18 +78,24 @@ class Rater(pl.LightningModule):
         return batch["weight"] * loss
 
     def validation_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
-        scores_a, scores_b = self.scores(batch)
-        loss = bradley_terry.loss(scores_a, scores_b, batch["preference"])
-        self.log("validation/loss", loss, sync_dist=True, batch_size=len(scores_a))
-        self._agreements.append(bradley_terry.agreement(scores_a, scores_b, batch["preference"]))
+        self._validated.append((*self.scores(batch), batch["preference"]))
 
     def on_validation_epoch_end(self) -> None:
-        agreements = torch.cat(self._agreements)
-        self._agreements.clear()
-        self.log("validation/accuracy", torch.nanmean(agreements), sync_dist=True, prog_bar=True)
+        # every device validates on all of the validation set
+        a, b, preference = (torch.cat(parts) for parts in zip(*self._validated, strict=True))
+        self._validated.clear()
+        if not (a.isfinite().all() and b.isfinite().all()):
+            raise StageError(
+                f"the rater diverged: at step {self.global_step} its ratings are not numbers; lower "
+                "rater.optimizer.lr, or raise rater.warmup_fraction"
+            )
+        self.log("validation/loss", bradley_terry.loss(a, b, preference))
+        agreement = torch.nanmean(bradley_terry.agreement(a, b, preference))
+        self.log("validation/accuracy", agreement, prog_bar=True)
 
     def configure_optimizers(self) -> dict[str, Any]:
-        optimizer = self.optimizer(self.parameters())
+        # of LoRA the adapters and the head alone
+        optimizer = self.optimizer([p for p in self.parameters() if p.requires_grad])
         steps = int(self.trainer.estimated_stepping_batches)
         schedule = self.schedule(
             optimizer, num_warmup_steps=round(self.warmup_fraction * steps), num_training_steps=steps

@@ -10,6 +10,7 @@ from transformers import AutoModel, AutoTokenizer, PreTrainedModel, PreTrainedTo
 
 from qurating import hub_access
 from qurating.artifacts import StageError, read_json, write_json
+from qurating.models.networks import max_tokens
 from qurating.models.rating_networks import gives_the_same, mask_of
 
 HEAD, SETTINGS = "head.safetensors", "scorer.json"
@@ -50,12 +51,7 @@ class ScorerNetwork(nn.Module):
 
     def max_tokens(self) -> int | None:
         """The longest text that the encoder has positions for; None if it does not say."""
-        limit: int | None = getattr(self.encoder.config, "max_position_embeddings", None)
-        for module in self.encoder.modules():
-            # RoBERTa and its like count positions from the padding token's index
-            if isinstance(module, nn.Embedding) and module.num_embeddings == limit and module.padding_idx is not None:
-                return limit - module.padding_idx - 1
-        return limit
+        return max_tokens(self.encoder)
 
 
 class WindowScorer(nn.Module):

@@ -1,22 +1,24 @@
-"""Train a rater on judgments, and write it as a Hugging Face folder."""
+"""Train a rater on judgments, and write it as a Hugging Face folder with a card."""
 
 import functools
 import shutil
-from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytorch_lightning as pl
 import torch
-from torch import Tensor
 from tqdm import tqdm
 from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
-from qurating import bradley_terry
+from qurating import rater_card
 from qurating.artifacts import StageError, seed_for, write_json
 from qurating.datamodules.judgments import Judgments
+from qurating.models import lora as adapters
+from qurating.models.networks import max_tokens as readable_tokens
 from qurating.models.rater import Rater
+from qurating.rater_report import report
 from qurating.training import fit
 
 
@@ -27,31 +29,39 @@ def train_rater(
     judgments: Path,
     criteria: list[str],
     network: Callable[..., PreTrainedModel],
+    lora: Callable[..., torch.nn.Module] | None,
     optimizer: Callable[..., Any],
     schedule: Callable[..., Any],
     trainer: functools.partial[pl.Trainer],
     warmup_fraction: float,
     gradient_clip_norm: float | None,
     batch_size_pairs: int,
-    micro_batch_size: int,
+    tokens_per_micro_batch: int,
     num_epochs: int,
     max_tokens: int,
     minimum_confidence: float,
+    label_temperature: float,
     validation_fraction: float,
     checkpoint_every_steps: int,
     seed: int,
 ) -> dict[str, Any]:
     """Train by the Bradley-Terry loss; keep the weights with the best validation accuracy.
 
-    Writes the network and its tokenizer, `criteria.json` (the outputs' names in order), `validation.json` (accuracy by
-    criterion, by domain and by confidence, with the number of pairs behind each) and `metrics.csv`.
+    Writes the network and its tokenizer, `criteria.json` (the outputs' names in order), `validation.json` (see
+    `qurating.rater_report`), the rater card (`README.md`, its figures in `card/`) and `metrics.csv`.
 
     Args:
         corpus: whose tokenizer is used.
         criteria: outputs of the rater.
         network: makes the network, see `qurating.models.networks`.
+        lora: puts adapters into it, see `qurating.models.lora`; None trains all weights.
         max_tokens: of a judged text.
         minimum_confidence: pairs train where |2p − 1| is at least this.
+        label_temperature: above 1 softens the preferences, below 1 sharpens them.
+
+    Raises:
+        StageError: judgments that cannot be used, see `Judgments`; a network that cannot be had, or does not read so
+            many tokens; a training that diverges.
     """
     tokenizer = AutoTokenizer.from_pretrained(corpus / "tokenizer")
     data = Judgments(
@@ -59,16 +69,22 @@ def train_rater(
         tokenizer,
         list(criteria),
         minimum_confidence,
+        label_temperature,
         max_tokens,
         batch_size_pairs,
-        micro_batch_size,
+        tokens_per_micro_batch,
         num_epochs,
         validation_fraction,
         seed_for(seed, "train_rater", "pairs"),
     )
-    torch.manual_seed(seed_for(seed, "train_rater", "weights"))
-    made = _network(network, tokenizer, list(criteria))
-    module = Rater(made, criteria, optimizer, schedule, warmup_fraction, seed_for(seed, "train_rater", "dropout") >> 32)
+
+    def untrained() -> Rater:
+        torch.manual_seed(seed_for(seed, "train_rater", "weights"))
+        made = _network(network, lora, tokenizer, list(criteria), max(max_tokens, int(data.lengths.max())))
+        dropout = seed_for(seed, "train_rater", "dropout") >> 32
+        return Rater(made, criteria, optimizer, schedule, warmup_fraction, dropout)
+
+    module = untrained()
     best = fit(
         module,
         data,
@@ -83,63 +99,92 @@ def train_rater(
     if not module.trainer.is_global_zero:
         return {}
     assert best is not None
+    device, precision = module.trainer.strategy.root_device, str(module.trainer.precision)
+    # another one, since what was trained may be shared out over processes
+    module = untrained()
     module.load_state_dict(torch.load(best, map_location="cpu", weights_only=True))
-    report = validation_report(module, data, list(criteria))
-    write_json(output / "validation.json", report)
+    made = adapters.merged(module.network)
+    module.network = made
+    scores_a, scores_b = ratings(module, data, device)
+    held_out = data.held_out
+    confident = data.confident[held_out].double().numpy()
+    found = report(
+        scores_a,
+        scores_b,
+        data.judged[held_out].double().numpy(),
+        minimum_confidence,
+        list(criteria),
+        [data.domains[i] for i in held_out],
+        data.lengths[held_out],
+        None if data.orders is None else data.orders[held_out],
+    )
+    write_json(output / "validation.json", found)
     write_json(output / "criteria.json", list(criteria))
     made.save_pretrained(output)
     tokenizer.save_pretrained(output)
+    texts = [data.pairs[i] for i in held_out]
+    rater_card.write_card(
+        output,
+        judgments=judgments,
+        criteria=list(criteria),
+        report=found,
+        ratings=np.concatenate([scores_a, scores_b]),
+        lengths=data.lengths[held_out].T.ravel(),
+        wrong={
+            name: rater_card.wrong_pairs(texts, scores_a[:, c], scores_b[:, c], confident[:, c])
+            for c, name in enumerate(criteria)
+        },
+        base=getattr(network, "keywords", {}).get("name_or_path"),
+        settings={
+            "parameters": f"{made.num_parameters():,}",
+            "trained weights": "all" if lora is None else "LoRA adapters and the head, merged",
+            "pairs to train on": f"{len(data.training):,}",
+            "pairs held out": f"{len(held_out):,}, of them {len(data.validation):,} confident",
+            "confident from |2p − 1|": f"{minimum_confidence:g}",
+            "label temperature": f"{label_temperature:g}",
+            "longest text, tokens": f"{max_tokens:,}",
+            "epochs, pairs a batch": f"{num_epochs:,}, {batch_size_pairs:,}",
+            "precision": precision,
+        },
+    )
     shutil.rmtree(output / "checkpoints", ignore_errors=True)
     shutil.rmtree(output / "metrics")
     return {
         "training_pairs": len(data.training),
         "validation_pairs": len(data.validation),
         "parameters": made.num_parameters(),
-        "accuracy": report["accuracy"],
+        "accuracy": found["accuracy"],
     }
 
 
 def _network(
-    network: Callable[..., PreTrainedModel], tokenizer: PreTrainedTokenizerBase, criteria: list[str]
-) -> PreTrainedModel:
+    network: Callable[..., PreTrainedModel],
+    lora: Callable[..., torch.nn.Module] | None,
+    tokenizer: PreTrainedTokenizerBase,
+    criteria: list[str],
+    num_tokens: int,
+) -> torch.nn.Module:
     try:
-        return network(tokenizer=tokenizer, criteria=criteria)
-    except ValueError as error:
-        raise StageError(str(error)) from error
+        made = network(tokenizer=tokenizer, criteria=criteria)
+        limit = readable_tokens(made)
+        if limit is not None and num_tokens > limit:
+            raise ValueError(
+                f"it reads 1 to {limit} tokens, and a text may have {num_tokens} (rater.max_tokens, or a judged text)"
+            )
+        return made if lora is None else lora(made)
+    except (ValueError, OSError, KeyError, ImportError) as error:  # by which transformers says what it cannot load
+        raise StageError(f"the rater's network cannot be made: {str(error).strip()}") from error
 
 
 @torch.inference_mode()
-def validation_report(module: Rater, data: Judgments, criteria: list[str]) -> dict[str, Any]:
-    """Accuracy on the validation pairs, each with the number of pairs: by criterion (confident pairs), by confidence
-    (every pair that was held out, confident or not) and by domain (confident pairs within one domain)."""
-    # Lightning has moved the module back to the CPU
-    device = module.trainer.strategy.root_device
+def ratings(module: Rater, data: Judgments, device: torch.device) -> tuple[np.ndarray, np.ndarray]:
+    """Ratings of the texts A and B of the held-out pairs, in the order of `data.held_out`, (pairs, criteria) each."""
     module.eval().to(device)
-    pairs = []
+    ordered = data.by_length(data.held_out)
+    parts = []
     for batch in tqdm(data.batches(data.held_out), desc="validate", unit="batch", mininterval=0.5):
-        pairs.append([scores.cpu() for scores in module.scores({k: v.to(device) for k, v in batch.items()})])
-    a, b = (torch.cat(scores) for scores in zip(*pairs, strict=True))
-    rows = torch.from_numpy(data.held_out)
-    confident = bradley_terry.agreement(a, b, data.preference[rows])
-    judged = bradley_terry.agreement(a, b, data.judged[rows])
-    margin = (2 * data.judged[rows] - 1).abs()
-    by_confidence = {
-        f"{low:.2f}-{low + 0.25:.2f}": _mean(judged[(margin >= low) & (margin < low + (0.25 if low < 0.75 else 1))])
-        for low in (0.0, 0.25, 0.5, 0.75)
-    }
-    by_domain: dict[str, list[Tensor]] = defaultdict(list)
-    for row, index in enumerate(data.held_out):
-        first, second = data.domains[index]
-        if first == second:
-            by_domain[first].append(confident[row])
-    return {
-        "accuracy": {name: _mean(confident[:, c])["accuracy"] for c, name in enumerate(criteria)},
-        "num_pairs": {name: _mean(confident[:, c])["num_pairs"] for c, name in enumerate(criteria)},
-        "by_confidence": by_confidence,
-        "by_domain": {name: _mean(torch.cat(values)) for name, values in sorted(by_domain.items())},
-    }
-
-
-def _mean(agreements: Tensor) -> dict[str, Any]:
-    there = agreements[~torch.isnan(agreements)]
-    return {"accuracy": there.mean().item() if len(there) else None, "num_pairs": len(there)}
+        parts.append([scores.cpu() for scores in module.scores({k: v.to(device) for k, v in batch.items()})])
+    module.cpu()
+    back = np.argsort(ordered)[np.argsort(np.argsort(data.held_out))]
+    a, b = (torch.cat(scores).double().numpy()[back] for scores in zip(*parts, strict=True))
+    return a, b

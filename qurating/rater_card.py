@@ -1,0 +1,131 @@
+"""The rater card: a model card, README.md, that says what a rater was trained on and how far to trust it."""
+
+import html
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import numpy as np
+import numpy.typing as npt
+from huggingface_hub import ModelCardData
+
+from qurating import plots, rater_figures
+from qurating.artifacts import read_json
+from qurating.report import readable
+
+EXCERPT_CHARACTERS = 300
+WRONG_PAIRS = 3  # of each criterion
+
+
+def wrong_pairs(
+    texts: Sequence[Sequence[str]],
+    scores_a: npt.NDArray[np.float64],
+    scores_b: npt.NDArray[np.float64],
+    confident: npt.NDArray[np.float64],
+) -> list[dict[str, Any]]:
+    """The confident pairs that a rater gets wrong by one criterion, those first of which it is most sure.
+
+    Args:
+        texts: of the N pairs.
+        scores_a, scores_b: (N,) ratings.
+        confident: (N,) p(B ≻ A), NaN where the judge is not confident.
+    """
+    gap = (scores_b - scores_a) * np.sign(2 * confident - 1)
+    wrong = [int(i) for i in np.argsort(gap, kind="stable") if gap[i] < 0][:WRONG_PAIRS]
+    return [
+        {
+            "judge": float(max(confident[i], 1 - confident[i])),
+            "rater": float(1 / (1 + np.exp(-gap[i]))),
+            "preferred": texts[i][int(confident[i] > 0.5)],
+            "other": texts[i][int(confident[i] <= 0.5)],
+        }
+        for i in wrong
+    ]
+
+
+def write_card(
+    output: Path,
+    *,
+    judgments: Path,
+    criteria: Sequence[str],
+    report: Mapping[str, Any],
+    ratings: npt.NDArray[np.float64],
+    lengths: npt.NDArray[np.int64],
+    wrong: Mapping[str, Sequence[Mapping[str, Any]]],
+    base: str | None,
+    settings: Mapping[str, Any],
+) -> None:
+    """Write README.md and its figures in `card/`.
+
+    Args:
+        judgments: the judgments artifact: its labels, judge and corpus are told.
+        report: see `rater_report.report`.
+        ratings: (texts, criteria) of the held-out pairs' texts.
+        lengths: (texts,) in tokens.
+        wrong: of each criterion, see `wrong_pairs`.
+        base: the pre-trained network, a name of the Hub or a path; None from random weights.
+        settings: name -> value of the training, as they are to be read.
+    """
+    by_criterion = report["by_criterion"]
+    folder = output / "card"
+    plots.save(rater_figures.accuracy_by_margin(by_criterion), folder / "accuracy_by_margin.png")
+    plots.save(rater_figures.accuracy_by_domain(report["by_domain"]), folder / "accuracy_by_domain.png")
+    plots.save(rater_figures.calibration(by_criterion), folder / "calibration.png")
+    rhos = [by_criterion[name]["length"]["spearman"] for name in criteria]
+    plots.save(rater_figures.rating_by_length(ratings, lengths, criteria, rhos), folder / "rating_by_length.png")
+
+    manifest, summary = (_read(judgments / name) for name in ("manifest.json", "summary.json"))
+    is_on_hub = base is not None and re.fullmatch(r"[\w.-]+/[\w.-]+", base) and not Path(base).exists()
+    head = ModelCardData(
+        library_name="transformers",
+        pipeline_tag="text-classification",
+        base_model=base if is_on_hub else None,
+        tags=["qurating", "rater", "bradley-terry", *(label.replace(" ", "-") for label in manifest.get("labels", []))],
+    )
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent),
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.filters |= {"plain": escaped, "percent": _percent, "decimals": _decimals, "excerpt": _excerpt}
+    page = environment.get_template("rater_card.md.jinja").render(
+        head=head.to_yaml().strip(),
+        labels=manifest.get("labels", []),
+        judgments=manifest.get("name", judgments.name),
+        judge=summary,
+        base=base if is_on_hub else base and Path(base).name,
+        criteria=criteria,
+        settings=settings,
+        report=report,
+        wrong=wrong,
+    )
+    (output / "README.md").write_text(page, encoding="utf-8")
+
+
+def escaped(text: Any) -> str:
+    """Text as Markdown shows it to the letter, on one line: nothing in it is a tag, link, mark-up or table."""
+    flat = " ".join(readable(text).split())
+    flat = re.sub(r"[\\`*_{}\[\]()#+!|~$@:^]", lambda found: f"&#{ord(found[0])};", html.escape(flat, quote=False))
+    # what begins a list, and what GitHub makes a link of by itself
+    flat = re.sub(r"^(\d*)([.=-])(?=[=-]|\s|$)", lambda found: f"{found[1]}&#{ord(found[2])};", flat)
+    return re.sub(r"(?i)www\.", "www&#46;", flat)
+
+
+def _excerpt(text: str) -> str:
+    flat = " ".join(text.split())
+    return escaped(flat if len(flat) <= EXCERPT_CHARACTERS else f"{flat[:EXCERPT_CHARACTERS]} …")
+
+
+def _percent(share: float | None) -> str:
+    return "–" if share is None else f"{100 * share:.1f}"
+
+
+def _decimals(value: float | None) -> str:
+    return "–" if value is None else f"{value:.3f}".replace("-", "−")
+
+
+def _read(file: Path) -> dict[str, Any]:
+    return read_json(file) if file.is_file() else {}

@@ -1,0 +1,164 @@
+"""How well a rater orders pairs that it has not seen: accuracy, calibration, and what it should not go by."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from qurating import bradley_terry
+from qurating.scorer_report import spearman
+
+MARGINS = (0.0, 0.25, 0.5, 0.75)  # where the groups of |2p − 1| begin
+NUM_BINS = 10  # of the rater's probability, from ½ to 1
+Floats = npt.NDArray[np.float64]
+
+
+def report(
+    scores_a: Floats,
+    scores_b: Floats,
+    judged: Floats,
+    minimum_confidence: float,
+    criteria: Sequence[str],
+    domains: Sequence[Sequence[str]],
+    lengths: npt.NDArray[np.int64],
+    orders: Floats | None,
+) -> dict[str, Any]:
+    """The figures of `validation.json`.
+
+    Accuracy by criterion and by domain is over confident pairs (|2p − 1| ≥ `minimum_confidence`), accuracy by
+    confidence over all; each comes with the number of judgments behind it, and is None where there is none. A domain
+    counts where both texts are of it.
+
+    Args:
+        scores_a, scores_b: (N, C) ratings of the held-out pairs' texts by each criterion.
+        judged: (N, C) p(B ≻ A), NaN where a pair has no judgment.
+        domains: of the two texts of each pair.
+        lengths: (N, 2) of the texts, in tokens of the rater.
+        orders: (N, C, 2) p(B ≻ A) of the judge with A shown first, and with B shown first; None where it is not known.
+    """
+    right = _agreement(scores_a, scores_b, judged)
+    margin = np.abs(2 * judged - 1)
+    confident = np.where(margin >= minimum_confidence, right, np.nan)
+    both = np.array([first if first == second else "" for first, second in domains], dtype=object)
+    by_criterion = {}
+    for c, name in enumerate(criteria):
+        there = ~np.isnan(judged[:, c])
+        sure = ~np.isnan(confident[:, c])
+        a, b, p, ok = scores_a[:, c], scores_b[:, c], judged[:, c], right[:, c]
+        by_criterion[name] = {
+            "by_confidence": by_margin(ok, margin[:, c]),
+            "calibration": calibration(a[there], b[there], p[there]),
+            "calibration_of_confident": calibration(a[sure], b[sure], p[sure]),
+            "length": length_effect(a[there], b[there], p[there], ok[there], lengths[there]),
+            "position": position_effect(a[sure], b[sure], p[sure], ok[sure]),
+            "order_flips": None if orders is None else order_flips(orders[there, c], ok[there]),
+        }
+    return {
+        "accuracy": {name: mean(confident[:, c])["accuracy"] for c, name in enumerate(criteria)},
+        "num_pairs": {name: mean(confident[:, c])["num_pairs"] for c, name in enumerate(criteria)},
+        "by_confidence": by_margin(right, margin),
+        "by_domain": {name: mean(confident[both == name]) for name in sorted(set(both) - {""})},
+        "by_criterion": by_criterion,
+    }
+
+
+def mean(right: Floats) -> dict[str, Any]:
+    """Accuracy and number of the judgments that are there; any shape, NaN for none."""
+    there = right[~np.isnan(right)]
+    return {"accuracy": float(there.mean()) if len(there) else None, "num_pairs": len(there)}
+
+
+def by_margin(right: Floats, margin: Floats) -> dict[str, Any]:
+    """Accuracy by the judge's confidence |2p − 1|, in four groups; any shape, NaN for none."""
+    ends = (*MARGINS[1:], 2.0)
+    return {
+        f"{low:.2f}-{min(high, 1.0):.2f}": mean(right[(margin >= low) & (margin < high)])
+        for low, high in zip(MARGINS, ends, strict=True)
+    }
+
+
+def calibration(scores_a: Floats, scores_b: Floats, judged: Floats) -> dict[str, Any]:
+    """Whether the rater is as sure as the judge: (N,) ratings and p(B ≻ A).
+
+    q = σ(|s_B − s_A|) is the rater's probability of the text that it prefers, p the judge's of that text. In bins of q
+    from ½ to 1, expected calibration error = Σ_k n_k / N · |mean q − mean p|.
+    """
+    predicted = 1 / (1 + np.exp(-np.abs(scores_b - scores_a)))
+    of_it = np.where(scores_b >= scores_a, judged, 1 - judged)
+    place = np.minimum((2 * NUM_BINS * (predicted - 0.5)).astype(int), NUM_BINS - 1)
+    bins = []
+    for k in range(NUM_BINS):
+        inside = place == k
+        if inside.any():
+            q, p = float(predicted[inside].mean()), float(of_it[inside].mean())
+            low = 0.5 + k / (2 * NUM_BINS)
+            bins.append(
+                {
+                    "low": low,
+                    "high": low + 1 / (2 * NUM_BINS),
+                    "num_pairs": int(inside.sum()),
+                    "predicted": q,
+                    "judged": p,
+                }
+            )
+    error = sum(found["num_pairs"] * abs(found["predicted"] - found["judged"]) for found in bins)
+    return {"num_pairs": len(judged), "ece": error / len(judged) if len(judged) else None, "bins": bins}
+
+
+def length_effect(
+    scores_a: Floats, scores_b: Floats, judged: Floats, right: Floats, lengths: npt.NDArray[np.int64]
+) -> dict[str, Any]:
+    """Whether ratings go by length: (N,) ratings, p(B ≻ A), agreement; (N, 2) lengths.
+
+    Spearman's ρ of ratings and lengths of all texts; how often rater and judge prefer the longer text of a pair (of
+    those with a longer one, ties of preference apart); accuracy where the judge prefers the longer and the shorter.
+    """
+    longer = np.sign(lengths[:, 1] - lengths[:, 0])
+    by_judge = np.sign(2 * judged - 1) * longer
+    by_rater = np.sign(scores_b - scores_a) * longer
+    return {
+        "num_texts": 2 * len(judged),
+        "spearman": spearman(np.concatenate([scores_a, scores_b]), lengths.T.ravel()) if len(judged) else None,
+        "judge_prefers_longer": _share(by_judge),
+        "rater_prefers_longer": _share(by_rater),
+        "where_judge_prefers_longer": mean(right[by_judge > 0]),
+        "where_judge_prefers_shorter": mean(right[by_judge < 0]),
+    }
+
+
+def position_effect(scores_a: Floats, scores_b: Floats, judged: Floats, right: Floats) -> dict[str, Any]:
+    """Whether it matters which text is called A, which for a rater of single texts it must not; (N,) each."""
+    return {
+        "judge_prefers_b": _share(2 * judged - 1),
+        "rater_prefers_b": _share(scores_b - scores_a),
+        "where_judge_prefers_a": mean(right[judged < 0.5]),
+        "where_judge_prefers_b": mean(right[judged > 0.5]),
+    }
+
+
+def order_flips(orders: Floats, right: Floats) -> dict[str, Any]:
+    """How often the judge prefers another text when A and B are exchanged: (N, 2) p(B ≻ A) by order, (N,) agreement.
+
+    And the rater's accuracy on the pairs where it does and where it does not. An order that is even prefers neither.
+    """
+    known = ~np.isnan(orders).any(axis=1)
+    signs = np.sign(2 * orders[known] - 1)
+    flipped = signs[:, 0] * signs[:, 1] < 0
+    return {
+        "num_pairs": int(known.sum()),
+        "share": float(flipped.mean()) if len(flipped) else None,
+        "where_judge_flips": mean(right[known][flipped]),
+        "where_judge_does_not": mean(right[known][~flipped]),
+    }
+
+
+def _share(signs: Floats) -> float | None:
+    """The share of what is above 0, of what is not 0."""
+    decided = signs[signs != 0]
+    return float((decided > 0).mean()) if len(decided) else None
+
+
+def _agreement(scores_a: Floats, scores_b: Floats, judged: Floats) -> Floats:
+    return bradley_terry.agreement(*map(torch.from_numpy, (scores_a, scores_b, judged))).numpy()

@@ -1,0 +1,103 @@
+"""The rater trained by two processes, with its weights shared out (FSDP2) or copied, against one."""
+
+import functools
+import multiprocessing
+import os
+import socket
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytorch_lightning as pl
+import torch
+from hydra.utils import instantiate
+from omegaconf import OmegaConf
+from rater_fixtures import judged_pairs, network, train
+from safetensors.torch import load_file
+
+from qurating.models.rater import Rater
+
+FORKS = multiprocessing.get_context("fork")
+FSDP = str(Path(__file__).parent.parent / "conf/trainer/fsdp.yaml")
+
+
+def trainer(strategy: str | None) -> functools.partial[pl.Trainer]:
+    """On CPUs: one process, or two with a strategy; `fsdp` is that of conf/trainer."""
+    given: Any = instantiate(OmegaConf.load(FSDP).strategy) if strategy == "fsdp" else strategy or "auto"
+    return functools.partial(
+        pl.Trainer,
+        accelerator="cpu",
+        devices=2 if strategy else 1,
+        strategy=given,
+        enable_model_summary=False,
+        log_every_n_steps=1,
+    )
+
+
+def one_of_two(rank: int, port: int, inputs: tuple[Path, Path], output: Path, strategy: str, fails_at: int) -> None:
+    """A process as torchrun starts it; it fails at a forward pass, if it is to."""
+    torch.set_num_threads(1)
+    os.environ |= {
+        "RANK": str(rank),
+        "LOCAL_RANK": str(rank),
+        "WORLD_SIZE": "2",
+        "LOCAL_WORLD_SIZE": "2",
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(port),
+        "TORCHELASTIC_RUN_ID": "test",
+    }
+    step = Rater.training_step
+
+    def fails(self: Rater, batch: Any, batch_idx: int) -> Any:
+        if batch_idx == fails_at:
+            os._exit(3)
+        return step(self, batch, batch_idx)
+
+    Rater.training_step = fails  # type: ignore[method-assign]
+    counts = train(*inputs, output, trainer=trainer(strategy), network=network(0.0), num_epochs=2)
+    assert bool(counts) == (rank == 0)
+
+
+def two_processes(inputs: tuple[Path, Path], output: Path, strategy: str, fails_at: int = -1) -> None:
+    output.mkdir(exist_ok=True)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    children = [
+        FORKS.Process(target=one_of_two, args=(rank, port, inputs, output, strategy, fails_at)) for rank in range(2)
+    ]
+    for child in children:
+        child.start()
+    for child in children:
+        child.join()
+    assert [child.exitcode for child in children] == ([0, 0] if fails_at < 0 else [3, 3])
+
+
+def weights(folder: Path) -> torch.Tensor:
+    return torch.cat([weight.flatten() for _, weight in sorted(load_file(folder / "model.safetensors").items())])
+
+
+@pytest.fixture(scope="module")
+def inputs(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    return judged_pairs(tmp_path_factory.mktemp("inputs"))
+
+
+@pytest.fixture(scope="module")
+def alone(inputs: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    output = tmp_path_factory.mktemp("alone")
+    train(*inputs, output, trainer=trainer(None), network=network(0.0), num_epochs=2)
+    return output
+
+
+@pytest.mark.parametrize(("strategy", "fails_at"), [("ddp", -1), ("fsdp", 7)])
+def test_two_processes_train_the_rater_that_one_does(
+    inputs: tuple[Path, Path], alone: Path, tmp_path: Path, strategy: str, fails_at: int
+) -> None:
+    if fails_at >= 0:
+        two_processes(inputs, tmp_path / "two", strategy, fails_at)
+        assert list((tmp_path / "two/checkpoints").glob("step=*.ckpt"))
+    two_processes(inputs, tmp_path / "two", strategy)
+    difference = (weights(alone) - weights(tmp_path / "two")).abs()
+    assert difference.mean() < 1e-5
+    assert difference.max() < 2e-3  # Adam turns the rounding of a gradient near zero into a step
+    assert (tmp_path / "two/README.md").is_file()
