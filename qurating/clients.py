@@ -38,7 +38,9 @@ class Endpoint(NamedTuple):
     max_concurrency: int
     timeout_seconds: float
     max_retries: int  # of one request, after errors of the server or the connection
-    patience_seconds: float = 0.0  # how long refusals (HTTP 429), or an endpoint that has answered before, are waited for
+    patience_seconds: float = (
+        0.0  # how long refusals (HTTP 429), or an endpoint that has answered before, are waited for
+    )
     loopback: bool = False  # on this machine: never by a proxy
     api: str = "openai"  # or azure
     api_version: str | None = None  # of azure
@@ -86,7 +88,7 @@ class CapReachedError(StageError):
     """The next call could cost more than is left of `max_cost_usd`."""
 
 
-class _UnansweredError(Exception):
+class UnansweredError(Exception):
     """No usable reply, after all retries; `settled` if the fault may be the request's own."""
 
     def __init__(self, message: str, settled: bool) -> None:
@@ -158,7 +160,9 @@ class Asking:
             except BaseException as error:  # an interruption, most likely
                 self._stopped_by = self._stopped_by or error
                 with contextlib.suppress(asyncio.CancelledError):
-                    await asyncio.wait([w for w in workers if not w.done()] or workers, timeout=self.endpoint.timeout_seconds)
+                    await asyncio.wait(
+                        [w for w in workers if not w.done()] or workers, timeout=self.endpoint.timeout_seconds
+                    )
                 raise
             if self._stopped_by:
                 raise self._stopped_by
@@ -196,17 +200,17 @@ class Asking:
         except AnswerError as error:
             self._unanswered_in_a_row = 0
             self._unusable(request, Answer(None, error.reason, error.detail, *used), record)
-        except _UnansweredError as error:
+        except UnansweredError as error:
             self._unanswered_in_a_row += 1
             gone = time.monotonic() - self._last_reply > self.endpoint.patience_seconds
             if gone and self._unanswered_in_a_row >= min(MAX_UNANSWERED_IN_A_ROW, self.endpoint.max_concurrency):
-                raise self._down(error) from None
+                raise self.down(error) from None
             if not last_chance:
                 self._unanswered.append(request)
             elif error.settled:
                 self._unusable(request, Answer(None, str(error)), record)
             elif gone:
-                raise self._down(error) from None
+                raise self.down(error) from None
             else:
                 return False
         else:
@@ -238,12 +242,14 @@ class Asking:
             if error is not None:
                 failures += 1
                 if failures > self.endpoint.max_retries:
-                    raise _UnansweredError(str(error), settled=error.timed_out) from None
+                    raise UnansweredError(str(error), settled=error.timed_out) from None
             elif reply.status < 300:
                 self._last_reply = time.monotonic()
                 self.pace.answered(reply.headers)
                 if content is None:
-                    raise AnswerError("the reply is not JSON", self.endpoint.redacted(reply.content.decode(errors="replace")))
+                    raise AnswerError(
+                        "the reply is not JSON", self.endpoint.redacted(reply.content.decode(errors="replace"))
+                    )
                 return content
             elif reply.status in (408, 409, 429) or reply.status >= 500:
                 if isinstance(stop := self.endpoint.refused(reply), StageError):
@@ -252,7 +258,7 @@ class Asking:
                 refused_since = refused_since or time.monotonic()
                 waited = time.monotonic() - refused_since
                 if failures >= self.endpoint.max_retries and not (refusal and waited < self.endpoint.patience_seconds):
-                    raise _UnansweredError(f"HTTP {reply.status}", settled=reply.status == 500)
+                    raise UnansweredError(f"HTTP {reply.status}", settled=reply.status == 500)
                 failures += 1
                 if refusal:
                     self.pace.refused(entered, reply.headers, _backoff(failures))
@@ -318,7 +324,7 @@ class Asking:
         self.journal.add(request.key(), answer)
         record(request.position, answer)
 
-    def _down(self, error: Exception) -> StageError:
+    def down(self, error: Exception) -> StageError:
         if "429" in str(error):
             said = f"refuses for now ({error}, too many requests): wait, or lower judge.max_concurrency"
         else:

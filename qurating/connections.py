@@ -57,7 +57,9 @@ def client(endpoint: "Endpoint") -> openai.AsyncOpenAI:
 async def opened(endpoint: "Endpoint", by_client: openai.AsyncOpenAI) -> AsyncIterator[Sender]:
     """The quickest way there that serves."""
     place = urllib.parse.urlsplit(endpoint.base_url)
-    proxies = {} if endpoint.loopback or urllib.request.proxy_bypass(place.hostname or "") else urllib.request.getproxies()
+    proxies = (
+        {} if endpoint.loopback or urllib.request.proxy_bypass(place.hostname or "") else urllib.request.getproxies()
+    )
     if endpoint.api != "openai" or place.scheme in proxies or "all" in proxies:
         yield ByClient(by_client, endpoint.timeout_seconds)
         return
@@ -238,7 +240,9 @@ class _Connection(asyncio.Protocol):
         if not version.startswith("HTTP/1."):
             raise ValueError(first)
         self._status, self._body_at = int(status), end + 4
-        self._headers = {name.strip().lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
+        self._headers = {
+            name.strip().lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)
+        }
         if 100 <= self._status < 200:  # "continue": the reply is yet to come
             del self._received[: self._body_at]
             self._body_at = 0

@@ -34,10 +34,12 @@ class Journal:
     """An append-only file of JSON lines, one an answered request; what a kill left torn is dropped at opening.
 
     A line reaches the system before the answer counts as given: a killed process loses nothing, a machine that loses
-    power may lose the last seconds. In memory: where each answer stands in the file, not the answers.
+    power may lose the last seconds. In memory: where each answer of earlier runs stands in the file, not the answers;
+    with `remember`, those of this run too.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, remember: bool = False) -> None:
+        self._remember = remember
         self._places: dict[bytes, int] = {}
         self.prompt_tokens = self.completion_tokens = self.num_usable = 0
         place, whole = 0, True
@@ -58,7 +60,7 @@ class Journal:
         return len(self._places)
 
     def get(self, key: str) -> Answer | None:
-        """The answer that an earlier run was given."""
+        """The answer that an earlier run was given (with `remember`, or this one)."""
         place = self._places.get(bytes.fromhex(key))
         if place is None:
             return None
@@ -66,13 +68,18 @@ class Journal:
         entry = json.loads(self._answers.readline())
         return Answer(*(entry.get(name) for name in Answer._fields))
 
-    def add(self, key: str, answer: Answer) -> None:
+    def add(self, key: str, answer: Answer, remember: bool = False) -> None:
         entry = {"key": key} | {name: value for name, value in answer._asdict().items() if value not in (None, "")}
+        if remember or self._remember:
+            self._places[bytes.fromhex(key)] = self._stream.seek(0, 2)
         self._write(entry | {"values": answer.values, "reason": answer.reason, "detail": answer.detail})
 
     def add_lost(self, prompt_tokens: int, completion_tokens: int) -> None:
         """Tokens of a call that may have been paid for without an answer: its reply did not come through."""
-        self._write({"key": None, "values": None, "prompt_tokens": prompt_tokens, "completion_tokens": completion_tokens})
+        if prompt_tokens or completion_tokens:
+            self._write(
+                {"key": None, "values": None, "prompt_tokens": prompt_tokens, "completion_tokens": completion_tokens}
+            )
 
     def _write(self, entry: dict[str, Any]) -> None:
         self._stream.write(json.dumps(entry).encode() + b"\n")

@@ -44,9 +44,7 @@ async def ask_all(where: Endpoint, given: Any, journal: Journal, record: Any, sp
         await asking.ask_all(given, parse, record)
 
 
-def ask(
-    where: Endpoint, journal_file: Path, number: int = 30, spending: Spending | None = None
-) -> dict[int, Answer]:
+def ask(where: Endpoint, journal_file: Path, number: int = 30, spending: Spending | None = None) -> dict[int, Answer]:
     found: dict[int, Answer] = {}
 
     def record(position: int, answer: Answer) -> None:
