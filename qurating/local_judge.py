@@ -83,7 +83,7 @@ def _serve() -> None:
     given: dict[str, Any] = json.loads(sys.stdin.readline())
     params = xllamacpp.CommonParams()
     params.model.path = given["gguf"]
-    params.hostname, params.port = "127.0.0.1", 0
+    params.port = 0  # a free one, on loopback
     # each slot has an equal part of the context
     params.n_parallel, params.n_ctx = given["slots"], given["context"] * given["slots"]
     params.warmup = False
