@@ -29,7 +29,9 @@ if TYPE_CHECKING:
 RUNTIME_SETTINGS = frozenset(
     {
         "accelerator",
+        "api",
         "api_key_variable",
+        "api_version",
         "base_url",
         "checkpoint_every_steps",
         "compilation",
@@ -38,19 +40,28 @@ RUNTIME_SETTINGS = frozenset(
         "enable_progress_bar",
         "layer_checkpointing",
         "log_every_n_steps",
+        "max_batch_bytes",
+        "max_batch_requests",
         "max_concurrency",
+        "max_cost_usd",
         "max_retries",
         "micro_batch_size",
         "num_nodes",
         "num_shards",
+        "num_threads",
         "num_workers",
         "on_bad_sample",
+        "patience_seconds",
+        "poll_seconds",
+        "prices",
         "shard",
         "strategy",
         "timeout_seconds",
         "token_variable",
         "tokens_per_batch",
         "tokens_per_micro_batch",
+        "transport",
+        "usd_per_million_tokens",
     }
 )
 PACKAGES = (

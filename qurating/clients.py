@@ -5,23 +5,28 @@ Every answer goes into an append-only journal as it comes. A rerun reads the jou
 
 import asyncio
 import contextlib
-import hashlib
 import json
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
+import random
+import time
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import openai
 
+from qurating import connections, judging
 from qurating.artifacts import StageError
+from qurating.connections import NoReplyError, Reply
+from qurating.costs import Spending, completion_limit, prompt_limit
+from qurating.journal import Answer, Journal, Request
 from qurating.judging import AnswerError
+from qurating.pacing import Pace
 
-PATH = "/chat/completions"
 MAX_UNANSWERED_IN_A_ROW = 8  # requests without any reply, each already repeated, after which an endpoint counts as down
 MAX_UNUSABLE_AT_FIRST = 20  # unusable answers before the first usable one, after which a setting must be wrong
 STOP_AT_ONCE = {401, 403, 404, 405}  # what is wrong with one request is then wrong with all
+MAX_BACKOFF_SECONDS = 8.0
 
 
 class Endpoint(NamedTuple):
@@ -32,8 +37,13 @@ class Endpoint(NamedTuple):
     api_key_variable: str | None
     max_concurrency: int
     timeout_seconds: float
-    max_retries: int
+    max_retries: int  # of one request, after errors of the server or the connection
+    patience_seconds: float = (
+        0.0  # how long refusals (HTTP 429), or an endpoint that has answered before, are waited for
+    )
     loopback: bool = False  # on this machine: never by a proxy
+    api: str = "openai"  # or azure
+    api_version: str | None = None  # of azure
 
     def api_key(self) -> str:
         """The key; raises StageError, naming the variable, if it is not set."""
@@ -47,212 +57,294 @@ class Endpoint(NamedTuple):
             )
         return key
 
+    def redacted(self, text: str) -> str:
+        """The start of what an endpoint said, without the key that it may quote."""
+        return text.replace(self.api_key(), "***")[:160] if self.api_key_variable else text[:160]
 
-class Request(NamedTuple):
-    """One call: where its answer belongs, and the body to post."""
+    def stopped(self, what: str) -> StageError:
+        return StageError(
+            f"the judge at {self.base_url} {what}.\n"
+            "  What is answered is kept: run the same command again to go on from there"
+        )
 
-    position: int
-    body: dict[str, Any]
-
-    def key(self) -> str:
-        """A hash of model, messages and sampling parameters: the same question has the same key in every run."""
-        text = json.dumps(self.body, sort_keys=True, ensure_ascii=False)
-        return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=12).hexdigest()
-
-
-class Answer(NamedTuple):
-    """A list of numbers, or why there is none for good."""
-
-    values: list[float] | None
-    reason: str = ""
-    detail: str = ""
-
-
-class Journal:
-    """An append-only file of JSON lines, one an answered request; what a kill left torn is dropped at opening."""
-
-    def __init__(self, path: Path) -> None:
-        self.found: dict[str, Answer] = {}
-        with contextlib.suppress(FileNotFoundError):
-            for line in path.read_bytes().splitlines():
-                with contextlib.suppress(ValueError, KeyError, TypeError):  # a torn line: its request is asked again
-                    entry = json.loads(line)
-                    self.found[entry["key"]] = Answer(entry["values"], entry["reason"], entry["detail"])
-        self._stream = open(path, "ab")  # noqa: SIM115 (closed by `close`)
-        if self._stream.tell() and not path.read_bytes().endswith(b"\n"):
-            self._stream.write(b"\n")
-
-    def add(self, key: str, answer: Answer) -> None:
-        self._stream.write(json.dumps({"key": key, **answer._asdict()}).encode() + b"\n")
-        self._stream.flush()
-
-    def close(self) -> None:
-        self._stream.close()
+    def refused(self, reply: Reply) -> Exception:
+        """What an HTTP status of 300 or more means: StageError where all requests would fare alike, else AnswerError."""
+        status, said, code = reply.status, self.redacted(error_of(reply.content)[0]), error_of(reply.content)[1]
+        if status in (401, 403):  # the reply may quote the key: it is not shown
+            variable = self.api_key_variable
+            way_out = f"check the key in {variable}" if variable else "set judge.api_key_variable to the key's variable"
+            return self.stopped(f"refuses access (HTTP {status}): {way_out}")
+        if status in STOP_AT_ONCE or 300 <= status < 400:
+            return self.stopped(
+                f"knows no such path or model (HTTP {status}: {said}): check judge.base_url, which mostly ends in /v1, "
+                f"and judge.model={self.model}"
+            )
+        if "insufficient_quota" in code:
+            return self.stopped(f"says that the account's quota is used up (HTTP {status})")
+        return AnswerError(f"HTTP {status}", said)
 
 
-class _NoReplyError(Exception):
-    """No reply, after all retries; `settled` if the fault may be the request's own."""
+class CapReachedError(StageError):
+    """The next call could cost more than is left of `max_cost_usd`."""
+
+
+class UnansweredError(Exception):
+    """No usable reply, after all retries; `settled` if the fault may be the request's own."""
 
     def __init__(self, message: str, settled: bool) -> None:
         super().__init__(message)
         self.settled = settled
 
 
+def error_of(content: bytes) -> tuple[str, str]:
+    """Message and code of an error as the API writes it; else the text itself, and no code."""
+    with contextlib.suppress(ValueError, AttributeError):
+        error = json.loads(content)["error"] if b'"error"' in content else {}
+        if isinstance(error, str):
+            return error, ""
+        if error:
+            return str(error.get("message") or error), str(error.get("code") or error.get("type") or "")
+    return content.decode(errors="replace"), ""
+
+
 @dataclass
-class _Asking:
-    """The state that the workers of one `ask_all` share."""
+class Asking:
+    """One run of questions to an endpoint: see `opened`."""
 
     endpoint: Endpoint
-    api_key: str
     client: openai.AsyncOpenAI
+    sender: connections.Sender
     journal: Journal
-    parse: Callable[[Any], list[float]]
-    record: Callable[[int, Answer], None]
-    usable_seen: bool
-    unproven: list[tuple[Request, Answer]] = field(default_factory=list)  # unusable, before any usable answer
-    unanswered: list[Request] = field(default_factory=list)
-    unanswered_in_a_row: int = 0
+    spending: Spending
+    pace: Pace
+    _usable_seen: bool = False
+    _unproven: list[tuple[Request, Answer]] = field(default_factory=list)  # unusable, before any usable answer
+    _unanswered: list[Request] = field(default_factory=list)
+    _unanswered_in_a_row: int = 0
+    _last_reply: float = -1e9
+    _stopped_by: BaseException | None = None
+    _num_reserved: int = 0
+    _settled: asyncio.Event = field(default_factory=asyncio.Event)
 
-    async def work(self, requests: Iterator[Request], last_chance: bool) -> None:
-        """Ask what the shared iterator gives until it is empty."""
-        for request in requests:
-            try:
-                values = self.parse(await self.reply(request.body))
-            except AnswerError as error:
-                self.unanswered_in_a_row = 0
-                self.unusable(request, Answer(None, error.reason, error.detail))
-            except _NoReplyError as error:
-                self.unanswered_in_a_row += 1
-                if self.unanswered_in_a_row >= min(MAX_UNANSWERED_IN_A_ROW, self.endpoint.max_concurrency):
-                    raise self.down(error) from None
-                if not last_chance:
-                    self.unanswered.append(request)
-                elif error.settled:
-                    self.unusable(request, Answer(None, str(error)))
+    async def ask_all(
+        self,
+        requests: Iterable[Request],
+        parse: Callable[[Any], list[float]],
+        record: Callable[[int, Answer], None],
+    ) -> None:
+        """Ask every request that the journal does not answer yet, and `record(position, answer)` each exactly once.
+
+        At most `max_concurrency` requests are in flight, and `requests` is consumed no faster than that. `parse` makes
+        numbers of a reply or raises AnswerError, which is recorded as a failure and stops nothing. A request without
+        a reply is asked again at the end. Raises StageError where going on is no use: access refused, no such
+        model, an endpoint that is down, nothing but unusable answers, a cap that is reached. Whatever ends it, calls
+        that are in flight are waited for and journalled first: they are paid for.
+        """
+
+        def missing() -> Iterator[Request]:
+            for request in requests:
+                known = self.journal.get(request.key()) if len(self.journal) else None
+                if known:
+                    record(request.position, known)
                 else:
-                    raise self.down(error) from None
+                    yield request
+
+        for last_chance in (False, True):
+            left = missing() if not last_chance else iter(self._unanswered)
+            workers = [
+                asyncio.create_task(self._work(left, parse, record, last_chance))
+                for _ in range(self.endpoint.max_concurrency)
+            ]
+            try:
+                await asyncio.gather(*workers)
+            except BaseException as error:  # an interruption, most likely
+                self._stopped_by = self._stopped_by or error
+                with contextlib.suppress(asyncio.CancelledError):
+                    await asyncio.wait(
+                        [w for w in workers if not w.done()] or workers, timeout=self.endpoint.timeout_seconds
+                    )
+                raise
+            if self._stopped_by:
+                raise self._stopped_by
+        if self._unproven:
+            raise self._nothing_usable()
+
+    async def _work(
+        self,
+        requests: Iterator[Request],
+        parse: Callable[[Any], list[float]],
+        record: Callable[[int, Answer], None],
+        last_chance: bool,
+    ) -> None:
+        """Ask what the shared iterator gives until it is empty, or something stops the run."""
+        try:
+            while not self._stopped_by and (request := next(requests, None)) is not None:
+                while not await self._one(request, parse, record, last_chance):
+                    await asyncio.sleep(min(MAX_BACKOFF_SECONDS, self.endpoint.patience_seconds / 8))
+        except Exception as error:
+            self._stopped_by = self._stopped_by or error
+
+    async def _one(
+        self,
+        request: Request,
+        parse: Callable[[Any], list[float]],
+        record: Callable[[int, Answer], None],
+        last_chance: bool,
+    ) -> bool:
+        """Ask one; False if it has to be asked once more, now that nothing comes after it."""
+        used: tuple[int | None, int | None] = (None, None)
+        try:
+            reply = await self.reply(request.body)
+            used = judging.usage(reply) or used
+            values = parse(reply)
+        except AnswerError as error:
+            self._unanswered_in_a_row = 0
+            self._unusable(request, Answer(None, error.reason, error.detail, *used), record)
+        except UnansweredError as error:
+            self._unanswered_in_a_row += 1
+            gone = time.monotonic() - self._last_reply > self.endpoint.patience_seconds
+            if gone and self._unanswered_in_a_row >= min(MAX_UNANSWERED_IN_A_ROW, self.endpoint.max_concurrency):
+                raise self.down(error) from None
+            if not last_chance:
+                self._unanswered.append(request)
+            elif error.settled:
+                self._unusable(request, Answer(None, str(error)), record)
+            elif gone:
+                raise self.down(error) from None
             else:
-                self.unanswered_in_a_row, self.usable_seen = 0, True
-                self.keep_unproven()
-                self.keep(request, Answer(values))
+                return False
+        else:
+            self._unanswered_in_a_row, self._usable_seen = 0, True
+            while self._unproven:
+                self._keep(*self._unproven.pop(0), record)
+            self._keep(request, Answer(values, "", "", *used), record)
+        return True
 
     async def reply(self, body: Mapping[str, Any]) -> Any:
-        """The decoded reply; raises AnswerError, _NoReplyError, or StageError where all requests would fare alike."""
-        try:
-            # `post` is the client's own method beneath `chat.completions.create`: it retries, backs off and times out
-            # alike, but leaves out the walk over the types of the arguments, which costs more than all the rest.
-            text = await self.client.post(PATH, cast_to=str, body=dict(body))
-        except openai.APIStatusError as error:
-            raise self.refused(error) from None
-        except openai.APIConnectionError as error:
-            cause = error.__cause__ or error
-            # the client's transport calls a refused connection a time-out, too
-            if isinstance(error, openai.APITimeoutError) and "Connect" not in type(cause).__name__:
-                message = f"no reply within {self.endpoint.timeout_seconds:g} seconds"
-                raise _NoReplyError(message, settled=True) from None
-            raise _NoReplyError(f"no connection: {cause}", settled=False) from None
-        try:
-            return json.loads(text)
-        except ValueError:
-            raise AnswerError("the reply is not JSON", self.redacted(text)) from None
+        """The decoded reply to one request, after the retries it takes.
 
-    def refused(self, error: openai.APIStatusError) -> Exception:
-        """What an HTTP status of 400 or more means for the run."""
-        status, said = error.status_code, self.redacted(error.message)
-        if status in (401, 403):  # the reply may quote the key: it is not shown
-            variable = self.endpoint.api_key_variable
-            way_out = f"check the key in {variable}" if variable else "set judge.api_key_variable to the key's variable"
-            return self.stopped(f"refuses access (HTTP {status}): {way_out}")
-        if status in STOP_AT_ONCE:
-            return self.stopped(
-                f"knows no such path or model (HTTP {status}: {said}): check judge.base_url, which mostly ends in /v1, "
-                f"and judge.model={self.endpoint.model}"
-            )
-        if status in (408, 409, 429) or status >= 500:
-            if "insufficient_quota" in str(error.code):
-                return self.stopped(f"says that the account's quota is used up (HTTP {status})")
-            return _NoReplyError(f"HTTP {status}", settled=status == 500)
-        return AnswerError(f"HTTP {status}", said)
+        Raises AnswerError for a reply that is none, StageError where all requests would fare alike.
+        """
+        failures, refused_since = 0, None
+        while True:
+            entered, error = await self._enter(body), None
+            try:
+                reply = await self.sender.send(body)
+                content = self._account(body, reply)
+            except NoReplyError as caught:
+                error = caught
+                if caught.lost and self.spending.price is not None:
+                    lost = prompt_limit(body), completion_limit(body) or 0
+                    self.spending.add(*lost)
+                    self.journal.add_lost(*lost)
+            finally:
+                self._leave(body)
+            if error is not None:
+                failures += 1
+                if failures > self.endpoint.max_retries:
+                    raise UnansweredError(str(error), settled=error.timed_out) from None
+            elif reply.status < 300:
+                self._last_reply = time.monotonic()
+                self.pace.answered(reply.headers)
+                if content is None:
+                    raise AnswerError(
+                        "the reply is not JSON", self.endpoint.redacted(reply.content.decode(errors="replace"))
+                    )
+                return content
+            elif reply.status in (408, 409, 429) or reply.status >= 500:
+                if isinstance(stop := self.endpoint.refused(reply), StageError):
+                    raise stop
+                refusal = reply.status in (429, 503)
+                refused_since = refused_since or time.monotonic()
+                waited = time.monotonic() - refused_since
+                if failures >= self.endpoint.max_retries and not (refusal and waited < self.endpoint.patience_seconds):
+                    raise UnansweredError(f"HTTP {reply.status}", settled=reply.status == 500)
+                failures += 1
+                if refusal:
+                    self.pace.refused(entered, reply.headers, _backoff(failures))
+                    continue
+            else:
+                raise self.endpoint.refused(reply)
+            await asyncio.sleep(_backoff(failures))
 
-    def unusable(self, request: Request, answer: Answer) -> None:
+    async def _enter(self, body: Mapping[str, Any]) -> float:
+        """Wait for a place in flight, and for money for it."""
+        most = self.spending.most(body)
+        while True:
+            entered = await self.pace.enter()
+            if self._stopped_by is None and self.spending.reserve(most):
+                self._num_reserved += 1
+                return entered
+            self.pace.leave()
+            if self._stopped_by is not None:
+                raise self._stopped_by
+            if not self._num_reserved:
+                raise CapReachedError(
+                    f"judge.max_cost_usd={self.spending.max_cost_usd:g} is reached: ${self.spending.usd:,.4f} is spent, "
+                    f"and the next call can cost ${most:,.4f}.\n  What is answered is kept: the same command with a "
+                    "higher judge.max_cost_usd goes on from there"
+                )
+            await self._settled.wait()
+
+    def _leave(self, body: Mapping[str, Any]) -> None:
+        self._num_reserved -= 1
+        self.spending.release(self.spending.most(body))
+        self.pace.leave()
+        self._settled.set()  # wakes those that wait for money
+        self._settled.clear()
+
+    def _account(self, body: Mapping[str, Any], reply: Reply) -> Any:
+        """The decoded content, None if it is not JSON; what it took is added to the spending."""
+        content: Any = None
+        with contextlib.suppress(ValueError):
+            content = json.loads(reply.content)
+        used = judging.usage(content)
+        if used is None and reply.status < 300 and self.spending.price is not None:
+            used = prompt_limit(body), completion_limit(body) or 0  # it does not say: the most that it can be
+        self.spending.add(*(used or (0, 0)))
+        return content
+
+    def _unusable(self, request: Request, answer: Answer, record: Callable[[int, Answer], None]) -> None:
         """Keep a failure; but while nothing has worked at all, hold it back, for a setting may be what is wrong."""
-        if self.usable_seen:
-            return self.keep(request, answer)
-        self.unproven.append((request, answer))
-        if len(self.unproven) >= MAX_UNUSABLE_AT_FIRST:
-            raise self.nothing_usable()
+        if self._usable_seen:
+            return self._keep(request, answer, record)
+        self._unproven.append((request, answer))
+        if len(self._unproven) >= MAX_UNUSABLE_AT_FIRST:
+            raise self._nothing_usable()
 
-    def nothing_usable(self) -> StageError:
-        answer = self.unproven[0][1]
+    def _nothing_usable(self) -> StageError:
+        answer = self._unproven[0][1]
         said = f"{answer.reason}: {answer.detail}" if answer.detail else answer.reason
-        return self.stopped(
-            f"gave no usable answer to any of the first {len(self.unproven)} requests ({said}): check judge.model, "
+        return self.endpoint.stopped(
+            f"gave no usable answer to any of the first {len(self._unproven)} requests ({said}): check judge.model, "
             "judge.method, judge.request_options and judge.prompt"
         )
 
-    def keep_unproven(self) -> None:
-        while self.unproven:
-            self.keep(*self.unproven.pop(0))
-
-    def keep(self, request: Request, answer: Answer) -> None:
+    def _keep(self, request: Request, answer: Answer, record: Callable[[int, Answer], None]) -> None:
         self.journal.add(request.key(), answer)
-        self.record(request.position, answer)
-
-    def redacted(self, text: str) -> str:
-        return text.replace(self.api_key, "***")[:160] if self.endpoint.api_key_variable else text[:160]
+        record(request.position, answer)
 
     def down(self, error: Exception) -> StageError:
         if "429" in str(error):
-            return self.stopped(f"refuses for now ({error}, too many requests): wait, or lower judge.max_concurrency")
-        return self.stopped(f"does not answer ({error}): see that it runs and can be reached from here")
-
-    def stopped(self, what: str) -> StageError:
-        return StageError(
-            f"the judge at {self.endpoint.base_url} {what}.\n"
-            "  What is answered is kept: run the same command again to go on from there"
-        )
+            said = f"refuses for now ({error}, too many requests): wait, or lower judge.max_concurrency"
+        else:
+            said = f"does not answer ({error}): see that it runs and can be reached from here"
+        return self.endpoint.stopped(said)
 
 
-async def ask_all(
-    endpoint: Endpoint,
-    requests: Iterable[Request],
-    journal: Journal,
-    parse: Callable[[Any], list[float]],
-    record: Callable[[int, Answer], None],
-) -> None:
-    """Ask every request that the journal does not answer yet, and `record(position, answer)` each exactly once.
+def _backoff(failures: int) -> float:
+    """Seconds to wait after the n-th failure: doubling from half a second, with a quarter left to chance."""
+    return min(MAX_BACKOFF_SECONDS, 0.5 * 2 ** (failures - 1)) * random.uniform(0.75, 1.0)
 
-    At most `max_concurrency` requests are in flight, and `requests` is consumed no faster than that. `parse` makes
-    numbers of a reply or raises AnswerError, which is recorded as a failure and stops nothing. A request without
-    a reply is asked again at the end. Raises StageError where going on is no use: access refused, no such
-    model, an endpoint that is down, or nothing but unusable answers.
-    """
-    api_key = endpoint.api_key()
 
-    def missing() -> Iterator[Request]:
-        for request in requests:
-            if journal.found and (known := journal.found.get(request.key())):
-                record(request.position, known)
-            else:
-                yield request
-
-    http = openai.DefaultAioHttpClient(trust_env=not endpoint.loopback)
-    async with openai.AsyncOpenAI(
-        api_key=api_key,
-        base_url=endpoint.base_url,
-        timeout=endpoint.timeout_seconds,
-        max_retries=endpoint.max_retries,
-        http_client=http,
-    ) as client:
-        usable_seen = any(answer.values is not None for answer in journal.found.values())
-        asking = _Asking(endpoint, api_key, client, journal, parse, record, usable_seen)
-        for last_chance in (False, True):
-            left = missing() if not last_chance else iter(asking.unanswered)
-            try:
-                async with asyncio.TaskGroup() as group:
-                    for _ in range(endpoint.max_concurrency):
-                        group.create_task(asking.work(left, last_chance))
-            except ExceptionGroup as failed:
-                raise failed.exceptions[0] from None
-        if asking.unproven:
-            raise asking.nothing_usable()
+@contextlib.asynccontextmanager
+async def opened(endpoint: Endpoint, journal: Journal, spending: Spending) -> AsyncIterator[Asking]:
+    """Connect to an endpoint; raises StageError if its key is not set, or its address is none."""
+    async with contextlib.AsyncExitStack() as stack:
+        client = await stack.enter_async_context(connections.client(endpoint))
+        try:
+            sender = await stack.enter_async_context(connections.opened(endpoint, client))
+        except ValueError as error:
+            raise StageError(f"judge.base_url: {error}") from None
+        pace = Pace(endpoint.max_concurrency)
+        yield Asking(endpoint, client, sender, journal, spending, pace, _usable_seen=journal.num_usable > 0)

@@ -61,8 +61,10 @@ def _listing(paths: str | Sequence[str]) -> str:
     return f"{len(files)} files, {hashlib.sha256(listed.encode()).hexdigest()[:16]}"
 
 
-def _sha256(path: str) -> str:
-    """The start of a file's SHA-256; the stage that reads the file says so if it is absent."""
+def _sha256(path: str | None) -> str | None:
+    """The start of a file's SHA-256, null of null; the stage that reads the file says so if it is absent."""
+    if path is None:
+        return None
     file = ROOT / path
     return hashlib.sha256(file.read_bytes()).hexdigest()[:16] if file.is_file() else "absent"
 

@@ -3,9 +3,12 @@
 A pair of texts (0, 1) is asked in both orders. In order 0, text 0 is shown as A and text 1 as B; in order 1 the
 other way round. A reply becomes two weights, one for each label; p = weight_B / (weight_A + weight_B) is then the
 probability that the text shown as B is preferred (a softmax over the labels, or a share of votes).
+
+Or each text is graded by itself, from 1 to 10, several times; its grade is the mean.
 """
 
 import math
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -15,6 +18,7 @@ from numpy.typing import NDArray
 LABELS = ("A", "B")
 ABSENT = -100.0  # in the released 250K judgments: on the diagonal, and where a judgment failed
 MIN_LABEL_PROBABILITY = 0.01  # below, the model means to say something else, and the ratio of the labels is noise
+GRADES = range(1, 11)
 CONFIDENT = 0.5  # |2p - 1| from which the rater trains on a pair (QuRating §3)
 
 Floats = NDArray[np.float64]
@@ -71,6 +75,47 @@ def weights_from_votes(reply: Mapping[str, Any], num_votes: int) -> tuple[float,
     return votes
 
 
+def vote_of(reply: Mapping[str, Any]) -> tuple[float, float]:
+    """One vote for a label, where every vote is a call of its own; raises AnswerError if the answer is no label."""
+    choice = _choices(reply)[0]
+    label = label_of(_content(choice))
+    if label is None:
+        raise AnswerError("the answer names no label", _said(choice))
+    return (1.0, 0.0) if label == 0 else (0.0, 1.0)
+
+
+def grades_from_votes(reply: Mapping[str, Any]) -> list[float]:
+    """The grades, 1 to 10, that the choices of a chat completion give; choices without one are left out.
+
+    Raises AnswerError if none gives one.
+    """
+    choices = _choices(reply)
+    found = [grade for choice in choices if (grade := grade_of(_content(choice))) is not None]
+    if not found:
+        raise AnswerError("the answer gives no grade from 1 to 10", _said(choices[0]))
+    return [float(grade) for grade in found]
+
+
+def grade_of(content: str | None) -> int | None:
+    """The whole number from 1 to 10 that an answer consists of, such as `7`, `7/10` or `**7**`; None for all else."""
+    found = re.fullmatch(r"\W*(\d{1,2})(?:\s*/\s*10)?\W*", content or "")
+    return int(found[1]) if found and int(found[1]) in GRADES else None
+
+
+def num_choices(reply: Mapping[str, Any]) -> int:
+    """How many choices a chat completion has; raises AnswerError if it is none."""
+    return len(_choices(reply))
+
+
+def usage(reply: Any) -> tuple[int, int] | None:
+    """Tokens of the prompt and of the completion that the endpoint says it has used; None where it does not say."""
+    said = reply.get("usage") if isinstance(reply, Mapping) else None
+    if not isinstance(said, Mapping):
+        return None
+    counts = said.get("prompt_tokens"), said.get("completion_tokens", 0)
+    return (int(counts[0]), int(counts[1])) if all(isinstance(n, int) and n >= 0 for n in counts) else None
+
+
 def _choices(reply: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     choices = reply.get("choices") if isinstance(reply, Mapping) else None
     if not isinstance(choices, list) or not choices or not all(isinstance(choice, Mapping) for choice in choices):
@@ -117,6 +162,27 @@ def pair_matrices(weights: Floats) -> dict[str, Floats]:
         for label, name in enumerate(["votes_a", "votes_b"]):
             matrices[name][:, i, j] = np.nan_to_num(weights[:, order, label], nan=ABSENT)
         matrices["average"][:, i, j] = np.nan_to_num(preferred if order == 0 else 1.0 - preferred, nan=ABSENT)
+    return matrices
+
+
+def grade_preferences(grades: Floats, first: NDArray[np.int64], second: NDArray[np.int64]) -> Floats:
+    """P(text `second` ≻ text `first`) = P(g₂ > g₁) + ½ P(g₂ = g₁), over all pairs of one grade of each.
+
+    `grades`: (texts, votes), NaN where a vote is missing; `first`, `second`: (pairs,) rows of it. Returns (pairs,), NaN
+    where a text has no grade.
+    """
+    shares = np.stack([(grades == grade).sum(axis=1) for grade in GRADES], axis=1).astype(np.float64)
+    with np.errstate(invalid="ignore"):
+        shares /= shares.sum(axis=1, keepdims=True)  # (texts, 10)
+    below = np.cumsum(shares, axis=1) - shares / 2  # P(g < k) + ½ P(g = k)
+    return (shares[second] * below[first]).sum(axis=1)
+
+
+def grade_matrices(preferred: Floats) -> dict[str, Floats]:
+    """The columns of the released judgments for pairs whose texts were graded apart: no votes, (pairs, 2, 2)."""
+    matrices = {name: np.full((len(preferred), 2, 2), ABSENT) for name in ("votes_a", "votes_b", "average")}
+    matrices["average"][:, 0, 1] = np.nan_to_num(preferred, nan=ABSENT)
+    matrices["average"][:, 1, 0] = np.nan_to_num(1.0 - preferred, nan=ABSENT)
     return matrices
 
 

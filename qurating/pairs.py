@@ -1,6 +1,7 @@
 """Drawing the pairs of texts to be judged from a corpus, and cutting their snippets."""
 
-from collections.abc import Callable
+import json
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -29,12 +30,19 @@ class Pairs(NamedTuple):
 
 
 def draw_pairs(
-    folder: Path, tokenizer: "Tokenizer", num_pairs: int, min_words: int, max_snippet_tokens: int, seed: int
+    folder: Path,
+    tokenizer: "Tokenizer",
+    num_pairs: int,
+    min_words: int,
+    max_snippet_tokens: int,
+    seed: int,
+    triple_fraction: float = 0.0,
 ) -> Pairs:
     """Draw pairs of different sequences at random from the shards of `folder`.
 
     Each sequence comes in one pair where the corpus has enough of them (2 × num_pairs); else in as many as it takes,
-    but no pair comes twice. Sequences of fewer than `min_words` words are passed over. A sequence's snippet depends on
+    but no pair comes twice. Where there are enough, `triple_fraction` of the pairs are the three pairs of three
+    sequences each, to see whether judgments are transitive; they come first. Sequences of fewer than `min_words` words are passed over. A sequence's snippet depends on
     (seed, id) alone. In memory: the snippets drawn, and one row group at a time. Raises StageError if fewer than two
     sequences can be judged, or if `num_pairs` different pairs cannot be made.
     """
@@ -76,9 +84,66 @@ def draw_pairs(
         )
     if num_texts >= wanted:
         first, second = np.arange(0, wanted, 2), np.arange(1, wanted, 2)
+        for start in range(0, 3 * int(triple_fraction * num_pairs / 3), 3):
+            first[start : start + 3] = start + np.array([0, 0, 1])
+            second[start : start + 3] = start + np.array([1, 2, 2])
+        used = np.unique([first, second])  # a triple takes three texts, not six
+        first, second = np.searchsorted(used, first), np.searchsorted(used, second)
+        ids, domains, texts = ([part[i] for i in used] for part in (ids, domains, texts))
     else:
         first, second = _unranked(draw.choice(possible, size=num_pairs, replace=False))
     return Pairs(ids, domains, texts, first, second, num_too_short)
+
+
+class Ranking(NamedTuple):
+    """Documents that people have put in order: their texts, and by criterion their places (1 is best, ties allowed)."""
+
+    texts: list[str]
+    places: dict[str, list[float]]
+
+
+def read_ranking(file: Path, criteria: Sequence[str]) -> Ranking:
+    """Read JSON lines of `text` and `rank`: a number, or a number a criterion.
+
+    Raises StageError, naming the line, for anything else, and for fewer than three texts.
+    """
+    texts: list[str] = []
+    places: dict[str, list[float]] = {name: [] for name in criteria}
+    try:
+        lines = file.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise StageError(f"judge.ranking={file}: {error}") from None
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+            text, rank = row["text"], row["rank"]
+            if not isinstance(text, str) or not text.strip():
+                raise ValueError("`text` is empty")
+            for name in criteria:
+                places[name].append(float(rank[name] if isinstance(rank, dict) else rank))
+            texts.append(text)
+        except (ValueError, KeyError, TypeError) as error:
+            wanted = '{"text": "…", "rank": 1}, or "rank": {"criterion": 1, …} with every criterion'
+            raise StageError(f"judge.ranking={file}, line {number}: {error!r}; a line is {wanted}") from None
+    if len(texts) < 3:
+        raise StageError(f"judge.ranking={file} has {len(texts)} texts: a ranking takes at least 3")
+    return Ranking(texts, places)
+
+
+def with_ranked(pairs: Pairs, ranking: Ranking, tokenizer: "Tokenizer", max_snippet_tokens: int, seed: int) -> Pairs:
+    """`pairs` with all pairs of the ranked texts after them; those have negative ids."""
+    num_texts, num_ranked = len(pairs.texts), len(ranking.texts)
+    cut = [snippet(text, tokenizer, max_snippet_tokens, seed_for(seed, "ranking", text)) for text in ranking.texts]
+    first, second = np.triu_indices(num_ranked, 1)
+    return pairs._replace(
+        ids=[*pairs.ids, *range(-1, -num_ranked - 1, -1)],
+        domains=[*pairs.domains, *["ranked by people"] * num_ranked],
+        texts=[*pairs.texts, *cut],
+        first=np.concatenate([pairs.first, first + num_texts]),
+        second=np.concatenate([pairs.second, second + num_texts]),
+    )
 
 
 def _unranked(rank: Indices) -> tuple[Indices, Indices]:

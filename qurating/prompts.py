@@ -1,7 +1,7 @@
 """What the judge is shown: a snippet of each text, in a prompt made from a template file."""
 
 import random
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,10 +16,11 @@ Messages = list[dict[str, str]]
 class Prompt:
     """A Jinja2 template with a block `user` and, where wanted, a block `system`.
 
-    It is filled with `criterion` (a mapping with name, question and description), `text_a` and `text_b`.
+    It is filled with `criterion` (a mapping with name, question and description) and with the texts that it `shows`:
+    `text_a` and `text_b`, or `text`. A template that criteria share must show `criterion.question`.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, shows: Sequence[str] = ("text_a", "text_b"), shared: bool = True) -> None:
         """Raises ValueError, naming the file and the line, if it is no such template; FileNotFoundError if absent."""
         try:
             environment = jinja2.Environment(undefined=jinja2.StrictUndefined, autoescape=False)
@@ -27,19 +28,21 @@ class Prompt:
             self._roles = [role for role in ("system", "user") if role in self._template.blocks]
             if "user" not in self._roles:
                 raise ValueError(f"{path}: there is no {{% block user %}}, which makes the message to the judge")
-            probe = self.messages({"name": "\0n", "question": "\0q", "description": "\0d"}, "\0a", "\0b")
+            self._shows = tuple(shows)
+            marks = {name: f"\0{name}" for name in shows}
+            probe = self.messages({"name": "\0n", "question": "\0q", "description": "\0d"}, *marks.values())
         except jinja2.TemplateSyntaxError as error:
             raise ValueError(f"{path}, line {error.lineno}: {error.message}") from None
         except jinja2.UndefinedError as error:
-            raise ValueError(f"{path}: {error.message}; there are criterion, text_a and text_b") from None
+            raise ValueError(f"{path}: {error.message}; there are criterion, {' and '.join(shows)}") from None
         shown = "".join(message["content"] for message in probe)
-        for name, mark in [("criterion.question", "\0q"), ("text_a", "\0a"), ("text_b", "\0b")]:
+        for name, mark in [*([("criterion.question", "\0q")] if shared else []), *marks.items()]:
             if mark not in shown:
                 raise ValueError(f"{path}: the prompt shows no {{{{ {name} }}}}")
 
-    def messages(self, criterion: Mapping[str, Any], text_a: str, text_b: str) -> Messages:
-        """The chat messages that ask which of two texts is preferred by a criterion."""
-        context = self._template.new_context({"criterion": criterion, "text_a": text_a, "text_b": text_b})
+    def messages(self, criterion: Mapping[str, Any], *texts: str) -> Messages:
+        """The chat messages that ask about texts, in the order in which the prompt names them, by a criterion."""
+        context = self._template.new_context({"criterion": criterion, **dict(zip(self._shows, texts, strict=True))})
         return [
             {"role": role, "content": "".join(self._template.blocks[role](context)).strip()} for role in self._roles
         ]

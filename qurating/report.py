@@ -149,8 +149,8 @@ def _as_url(image: str | bytes) -> str:
     return f"data:image/{kind};base64,{base64.b64encode(content).decode()}"
 
 
-def render(content: Mapping[str, Any]) -> str:
-    """The page, from what the stage has gathered; every value is escaped by the template."""
+def render(content: Mapping[str, Any], template: str = "report.html.jinja") -> str:
+    """A page, from what a stage has gathered; every value is escaped by the template."""
     import jinja2
 
     environment = jinja2.Environment(
@@ -168,4 +168,4 @@ def render(content: Mapping[str, Any]) -> str:
         # an image cannot run what a hostile name might have smuggled into it
         image=_as_url,
     )
-    return environment.get_template("report.html.jinja").render(content)
+    return environment.get_template(template).render(content)

@@ -20,7 +20,7 @@ from qurating.artifacts import write_table
 
 CONF = Path(__file__).parents[1] / "conf"
 CRITERIA: dict[str, dict[str, Any]] = {
-    file.stem: criterion
+    file.stem: {key: value for key, value in criterion.items() if not key.startswith("prompt")}  # judge.prompt
     for file in sorted((CONF / "criterion").glob("*.yaml"))
     if "question" in (criterion := yaml.safe_load(file.read_text(encoding="utf-8")))  # lqs is computed, not judged
 }
@@ -67,7 +67,7 @@ def endpoint(answer: Callable[[dict[str, Any]], Awaitable[web.StreamResponse] | 
     """A real HTTP server in a thread; `answer(body)` makes the response. Gives the base URL."""
 
     async def handle(request: web.Request) -> web.StreamResponse:
-        made = answer({"body": await request.json(), "headers": dict(request.headers)})
+        made = answer({"body": await request.json(), "headers": dict(request.headers), "request": request})
         return await made if inspect.isawaitable(made) else made
 
     loop, started, port = asyncio.new_event_loop(), threading.Event(), [0]

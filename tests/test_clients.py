@@ -12,7 +12,9 @@ from judge_fixtures import endpoint, respond
 
 from qurating import clients
 from qurating.artifacts import StageError
-from qurating.clients import Answer, Endpoint, Journal, Request, ask_all
+from qurating.clients import Endpoint
+from qurating.costs import Price, Spending
+from qurating.journal import Answer, Journal, Request
 from qurating.judging import AnswerError
 
 
@@ -37,7 +39,12 @@ def at(base_url: str, **changes: Any) -> Endpoint:
     return Endpoint(base_url, "m", given.pop("api_key_variable", None), **given)
 
 
-def ask(where: Endpoint, journal_file: Path, number: int = 30) -> dict[int, Answer]:
+async def ask_all(where: Endpoint, given: Any, journal: Journal, record: Any, spending: Spending) -> None:
+    async with clients.opened(where, journal, spending) as asking:
+        await asking.ask_all(given, parse, record)
+
+
+def ask(where: Endpoint, journal_file: Path, number: int = 30, spending: Spending | None = None) -> dict[int, Answer]:
     found: dict[int, Answer] = {}
 
     def record(position: int, answer: Answer) -> None:
@@ -46,7 +53,7 @@ def ask(where: Endpoint, journal_file: Path, number: int = 30) -> dict[int, Answ
 
     journal = Journal(journal_file)
     try:
-        asyncio.run(ask_all(where, iter(requests(number)), journal, parse, record))
+        asyncio.run(ask_all(where, iter(requests(number)), journal, record, spending or Spending(None, None)))
     finally:
         journal.close()
     return found
@@ -85,7 +92,7 @@ def test_requests_are_drawn_no_faster_than_they_are_asked(tmp_path: Path) -> Non
 
     journal = Journal(tmp_path / "j")
     with endpoint(lambda call: respond({"value": 1})) as url:
-        asyncio.run(ask_all(at(url), lazily(), journal, parse, record))
+        asyncio.run(ask_all(at(url), lazily(), journal, record, Spending(None, None)))
     journal.close()
     assert answered == 40
     assert ahead <= 4

@@ -28,6 +28,8 @@ CHOICES = [
 ]
 REQUIRED = {
     "judge=endpoint": ["judge.model=m", "judge.base_url=http://127.0.0.1:1/v1"],
+    "judge=azure": ["judge.model=m", "judge.base_url=http://127.0.0.1:1"],
+    "judge=local": ["judge.gguf=model.gguf"],
     "corpus=jsonl": ["corpus.paths=x.jsonl"],
     "corpus=parquet": ["corpus.paths=x.parquet"],
     "corpus=hub": ["corpus.dataset=a/b"],

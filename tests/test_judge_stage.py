@@ -43,8 +43,11 @@ def settings(choice: str = "simulated", **changes: Any) -> dict[str, Any]:
     configuration.register_resolvers()
     given = OmegaConf.load(CONF / "judge" / f"{choice}.yaml")
     small: dict[str, Any] = {"num_pairs": 12, "max_snippet_tokens": 64, "max_retries": 0, "timeout_seconds": 20.0}
+    small |= {"patience_seconds": 0.0, "triple_fraction": 0.0}
     if choice == "endpoint":
         small |= {"name": "served", "model": "m"}
+    if choice == "openai":
+        small |= {"max_cost_usd": None}
     merged = OmegaConf.to_container(OmegaConf.merge(given, small | changes), resolve=True)
     assert isinstance(merged, dict)
     return {str(key): value for key, value in merged.items()}
@@ -54,12 +57,18 @@ def run(
     output: Path, corpus: Path, given: dict[str, Any], criteria: dict[str, Any] | None = None, seed: int = 1
 ) -> Any:
     output.mkdir(exist_ok=True)
-    return judge(output=output, corpus=corpus, criteria=criteria or CRITERIA, judge=given, seed=seed)
+    return judge(output=output, corpus=corpus, criteria=criteria or CRITERIA, judge=given, compared=None, seed=seed)
 
 
 @pytest.fixture(scope="module")
 def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return real_corpus(tmp_path_factory.mktemp("corpus") / "c")
+
+
+@pytest.fixture(autouse=True)
+def _quick_figures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Figures are built and not drawn: that takes a second, and has a test of its own (test_judge_report.py)."""
+    monkeypatch.setattr("qurating.plots.save", lambda figure, path: path.parent.mkdir(exist_ok=True) or "<svg/>")
 
 
 def test_simulated_judgments_from_end_to_end(tmp_path: Path, corpus: Path) -> None:
@@ -68,7 +77,12 @@ def test_simulated_judgments_from_end_to_end(tmp_path: Path, corpus: Path) -> No
     assert counts["pairs"] == 12
     assert counts["requests"] == 12 * 4 * 2
     assert counts["failed_requests"] == 0
-    assert sorted(file.name for file in (tmp_path / "o").iterdir()) == ["judgments.parquet", "summary.json"]
+    assert sorted(file.name for file in (tmp_path / "o").iterdir()) == [
+        "judgments.parquet",
+        "plots",
+        "report.html",
+        "summary.json",
+    ]
     table = pq.read_table(tmp_path / "o" / "judgments.parquet")
     expected = {"texts", "indices", "domains", "method"}
     expected |= {f"{c}_{kind}" for c in CRITERIA for kind in ("votes_a", "votes_b", "average")}
@@ -125,7 +139,7 @@ from pathlib import Path
 from qurating.stages.judge import judge
 given = json.loads(sys.argv[1])
 given |= {"output": Path(given["output"]), "corpus": Path(given["corpus"])}
-judge(**given, seed=1)
+judge(**given, compared=None, seed=1)
 """
 
 
@@ -134,9 +148,9 @@ def test_a_stage_killed_midway_gives_the_same_and_asks_only_the_rest(tmp_path: P
     slow = 0.05
 
     async def answer(call: dict[str, Any]) -> web.Response:
-        await asyncio.sleep(slow)
         text = json.dumps(call["body"], sort_keys=True)
         asked[text] += 1
+        await asyncio.sleep(slow)
         p = (hash_of(text) % 999 + 0.5) / 1000
         return respond(logprob_reply({"A": math.log(1 - p), "B": math.log(p)}))
 
@@ -210,7 +224,7 @@ def test_votes_are_asked_in_one_call_with_the_paper_s_options(tmp_path: Path, co
     monkeypatch.setenv("OPENAI_API_KEY", "sk-test")
     one = {"educational_value": CRITERIA["educational_value"]}
     with endpoint(answer) as url:
-        run(tmp_path / "o", corpus, settings("openai", base_url=url), one)
+        run(tmp_path / "o", corpus, settings("openai", base_url=url, method="votes"), one)
     assert all(body["n"] == 20 and body["temperature"] == 1.0 and body["max_tokens"] == 1 for body in bodies)
     assert all(body["logit_bias"] == {"32": 100, "33": 100} and "logprobs" not in body for body in bodies)
     row = pq.read_table(tmp_path / "o" / "judgments.parquet").to_pylist()[0]
@@ -228,7 +242,7 @@ def test_an_endpoint_that_is_down_keeps_the_journal(tmp_path: Path, corpus: Path
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
-        ({"method": "guess"}, "logprobs or votes"),
+        ({"method": "guess"}, "auto, logprobs, votes or separate_votes"),
         ({"modell": "x"}, "no setting modell"),
         ({"num_pairs": 0}, "num_pairs is 0"),
         ({"simulated": False}, "judge.base_url"),

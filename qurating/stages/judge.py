@@ -1,9 +1,9 @@
-"""Pairs of texts, judged by a language model in both orders, by each criterion."""
+"""Pairs of texts, judged by a language model in both orders, or texts that it grades, by each criterion."""
 
 import asyncio
 import contextlib
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, fields
+import json
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,159 +12,214 @@ import pyarrow as pa
 from tokenizers import Tokenizer
 from tqdm import tqdm
 
-from qurating import clients, judging, simulated_judge
+from qurating import clients, judge_report, judging, local_judge, simulated_judge
 from qurating.artifacts import StageError, read_json, seed_for, write_json, write_table
-from qurating.pairs import Pairs, draw_pairs
-from qurating.prompts import Prompt
+from qurating.batches import Batches, Limits
+from qurating.costs import Estimate, Price, Spending
+from qurating.journal import Answer, Journal, Request
+from qurating.judge_settings import ROOT, JudgeSettings, check_criteria
+from qurating.pairs import Pairs, draw_pairs, read_ranking, with_ranked
+from qurating.questions import Questions, find_method
 
-ROOT = Path(__file__).parents[2]
-
-
-@dataclass(frozen=True)
-class Settings:
-    """The group `judge` of the configuration (conf/judge/*.yaml say what each setting means)."""
-
-    name: str
-    model: str
-    num_pairs: int
-    max_snippet_tokens: int
-    prompt: str
-    prompt_sha256: str  # so that another text of the prompt is another identity of the judgments
-    method: str
-    base_url: str | None = None
-    simulated: bool = False
-    api_key_variable: str | None = None
-    num_votes: int = 20
-    temperature: float = 1.0
-    request_options: Mapping[str, Any] = field(default_factory=dict)
-    min_words: int = 20
-    max_concurrency: int = 32
-    timeout_seconds: float = 60.0
-    max_retries: int = 5
-    positional_bias: float = 0.0
-    noise: float = 0.0
-
-    def body(self, messages: list[dict[str, str]]) -> dict[str, Any]:
-        """One chat completion of one token, in the manner of the method."""
-        how: dict[str, Any] = {"temperature": self.temperature, "max_tokens": 1}
-        how |= {"logprobs": True, "top_logprobs": 20} if self.method == "logprobs" else {"n": self.num_votes}
-        how |= self.request_options
-        return {"model": self.model, "messages": messages, **{key: how[key] for key in how if how[key] is not None}}
-
-    def weights(self, reply: Any) -> list[float]:
-        if self.method == "logprobs":
-            return list(judging.weights_from_logprobs(reply))
-        return list(judging.weights_from_votes(reply, self.num_votes))
+WORKING_FILES = ("journal.jsonl", "method.json", "batches.jsonl")  # gone once the summary is there
 
 
 def judge(
-    *, output: Path, corpus: Path, criteria: Mapping[str, Mapping[str, Any]], judge: Mapping[str, Any], seed: int
+    *,
+    output: Path,
+    corpus: Path,
+    criteria: Mapping[str, Mapping[str, Any]],
+    judge: Mapping[str, Any],
+    compared: Path | None,
+    seed: int,
 ) -> dict[str, Any]:
-    """Judge `num_pairs` pairs of training sequences by every criterion, and write judgments.parquet and summary.json.
+    """Judge `num_pairs` pairs of training sequences by every criterion: judgments.parquet, summary.json, report.html.
 
-    `criteria`: name -> {name, question, description, simulated_weights}. `judge`: see Settings. Every pair takes
-    2 × len(criteria) calls. Sequences of fewer than `min_words` words are passed over: they cannot be judged.
-    Rows of judgments.parquet are in the order in which the pairs were drawn, whatever the order of the answers;
-    a request that fails for good leaves -100 in its place and is counted, by reason, in the summary.
+    `criteria`: name -> {name, question, description, simulated_weights, prompt}. `judge`: see JudgeSettings. A pair
+    takes 2 × len(criteria) calls, an individually graded text len(criteria); num_votes times as many where votes have
+    to be asked one by one. `compared`: other judgments, whose pairs are held against these.
+    Sequences of fewer than `min_words` words are passed over: they cannot be judged. Rows of judgments.parquet are in
+    the order in which the pairs were drawn, whatever the order of the answers; a request that fails for good leaves
+    -100 in its place, and stands in failures.jsonl with its reason.
 
-    Raises StageError for settings that cannot work, a corpus of fewer than two sequences that can be judged, and an
-    endpoint that cannot be used; then a journal of the answers so far stays in `output`: the next run goes on from it.
+    Raises StageError for settings that cannot work, a corpus of fewer than two sequences that can be judged, an
+    endpoint that cannot be used, and a cap on costs that is reached; then a journal of the answers so far stays in
+    `output`: the next run goes on from it.
     """
-    settings = _settings(judge)
-    _check_criteria(criteria, settings.simulated)
-    summary_file, journal_file = output / "summary.json", output / "journal.jsonl"
+    settings = JudgeSettings.read(judge)
+    check_criteria(criteria, settings.simulated)
+    summary_file = output / "summary.json"
     if summary_file.is_file():  # killed after the last write: all is there
-        journal_file.unlink(missing_ok=True)
+        _clean(output)
         return _counts(read_json(summary_file))
-    try:
-        prompt = Prompt(ROOT / settings.prompt)
-    except (OSError, ValueError) as error:
-        raise StageError(f"judge.prompt={settings.prompt}: {error}") from None
+    prompts, price = settings.read_prompts(criteria), settings.price()
+    ranking = read_ranking(ROOT / settings.ranking, list(criteria)) if settings.ranking else None
 
     with contextlib.ExitStack() as stack:
         endpoint = stack.enter_context(_endpoint(settings, criteria, seed))
         endpoint.api_key()  # missing: said before any work
         tokenizer = _tokenizer(corpus)
         pairs = draw_pairs(
-            corpus / "train", tokenizer, settings.num_pairs, settings.min_words, settings.max_snippet_tokens, seed
+            corpus / "train",
+            tokenizer,
+            settings.num_pairs,
+            settings.min_words,
+            settings.max_snippet_tokens,
+            seed,
+            settings.triple_fraction,
         )
-        shape = (len(pairs.first), len(criteria), 2)  # pairs, criteria, orders; text 0 is A in order 0
-        weights = np.full((*shape, 2), np.nan)
-        failures: dict[int, clients.Answer] = {}
-        progress = stack.enter_context(
-            tqdm(total=int(np.prod(shape)), desc=f"asking {settings.name}", unit="call", mininterval=0.5)
-        )
+        if ranking:
+            pairs = with_ranked(pairs, ranking, tokenizer, settings.max_snippet_tokens, seed)
 
-        def record(position: int, answer: clients.Answer) -> None:
-            progress.update()
-            if answer.values is None:
-                failures[position] = answer
-            else:
-                weights[np.unravel_index(position, shape)] = answer.values
+        def as_method(method: str) -> Questions:
+            return Questions(settings, criteria, prompts, pairs, method)
 
-        journal = stack.enter_context(contextlib.closing(clients.Journal(journal_file)))
-        requests = _requests(pairs, criteria, prompt, settings)
-        asyncio.run(clients.ask_all(endpoint, requests, journal, settings.weights, record))
+        journal = Journal(output / "journal.jsonl", remember=settings.transport == "batch")
+        stack.enter_context(contextlib.closing(journal))
+        questions, costs = asyncio.run(_ask(settings, endpoint, journal, price, as_method, tokenizer, output))
 
-    write_table(output / "judgments.parquet", _table(pairs, criteria, weights, settings))
+    preferred = _preferred(questions, pairs)
+    _write_tables(output, pairs, criteria, questions, preferred, settings)
     summary = {
         "judge": settings.name,
         "model": settings.model,
         "simulated": settings.simulated,
-        "method": settings.method,
-        "num_votes": settings.num_votes if settings.method == "votes" else None,
-        "num_pairs": shape[0],
-        "num_texts": len(pairs.ids),
+        "mode": settings.mode,
+        "method": questions.method,
+        "num_votes": None if questions.method == "logprobs" else settings.num_votes,
+        "num_pairs": settings.num_pairs,
+        "num_texts": len(pairs.ids) - (len(ranking.texts) if ranking else 0),
         "num_sequences_too_short": pairs.num_too_short,
-        "num_requests": int(np.prod(shape)),
-        "failed": _by_reason(failures),
-        "criteria": {name: judging.agreement(weights[:, index]) for index, name in enumerate(criteria)},
+        "num_requests": questions.num_calls,
+        "failed": _by_reason(questions.failures),
+        "cost": costs,
+        "criteria": judge_report.measures(list(criteria), pairs, preferred, questions, ranking, settings.num_pairs),
     }
+    if compared is not None:
+        summary["compared"] = judge_report.compare(list(criteria), pairs, preferred, compared, settings.num_pairs)
+    judge_report.write(output, summary, list(criteria), pairs, preferred, questions, settings.num_pairs)
     write_json(summary_file, summary)
-    journal_file.unlink()  # last: until the summary is there, it alone holds what was paid for
+    _clean(output)  # last: until the summary is there, the journal alone holds what was paid for
     return _counts(summary)
 
 
-def _settings(given: Mapping[str, Any]) -> Settings:
-    known = {entry.name for entry in fields(Settings)}
-    if unknown := sorted(set(given) - known):
-        raise StageError(f"judge has no setting {', '.join(unknown)}; there are {', '.join(sorted(known))}")
+async def _ask(
+    settings: JudgeSettings,
+    endpoint: clients.Endpoint,
+    journal: Journal,
+    price: Price | None,
+    as_method: Callable[[str], Questions],
+    tokenizer: Tokenizer,
+    output: Path,
+) -> tuple[Questions, dict[str, Any]]:
+    """Estimate, find out how to ask, ask; returns the answered questions, and the costs beside their estimate."""
+    spending = Spending(price, settings.max_cost_usd, journal.prompt_tokens, journal.completion_tokens)
+    method = settings.method
+    with contextlib.suppress(FileNotFoundError):
+        method = read_json(output / "method.json")["method"]
+    assumed = method if method != "auto" else "logprobs" if settings.mode == "pairwise" else "votes"
+    estimate = as_method(assumed).estimate(tokenizer, price)
+    _say_before(settings, price, estimate, spending, method, len(journal))
+    async with clients.opened(endpoint, journal, spending) as asking:
+        if method == "auto":
+            method = await _probe(settings, asking, as_method)
+            write_json(output / "method.json", {"method": method})
+            if method != assumed:
+                estimate = as_method(method).estimate(tokenizer, price)
+                print(f"    the endpoint gives no log-probabilities: {method}; estimate: {estimate}", flush=True)
+        questions = as_method(method)
+        total = questions.num_calls
+        with tqdm(total=total, desc=f"asking {settings.name}", unit="call", mininterval=0.5) as progress:
+
+            def record(position: int, answer: Answer) -> None:
+                questions.record(position, answer)
+                if progress.update():  # it was time to draw
+                    progress.set_postfix_str(_outlook(spending, progress.n, total), refresh=False)
+
+            if settings.transport == "batch":
+                limits = Limits(settings.max_batch_requests, settings.max_batch_bytes, settings.poll_seconds)
+                batches = Batches(asking, output / "batches.jsonl", limits, lambda said: progress.write(f"    {said}"))
+                await batches.ask_all(questions.requests, questions.parse, record)
+            else:
+                await asking.ask_all(questions.requests(), questions.parse, record)
+    actual = Estimate(total, spending.prompt_tokens, spending.completion_tokens, spending.usd)
+    if settings.where == "remote":
+        print(f"    actual: {actual} (estimate: {estimate})".replace("at most ", "", 1), flush=True)
+    return questions, {
+        "price": price._asdict() if price else None,
+        "actual": actual._asdict(),
+        "estimate": estimate._asdict(),
+    }
+
+
+def _say_before(
+    settings: JudgeSettings, price: Price | None, estimate: Estimate, spending: Spending, method: str, num_known: int
+) -> None:
+    if settings.where != "remote":
+        return
+    if price is None:
+        said = f"no price of {settings.model} is known (judge.usd_per_million_tokens=[PROMPT,COMPLETION])"
+    else:
+        said = f"at ${price.prompt:g} and ${price.completion:g} per million tokens ({price.source})"
+    print(f"    estimate: {estimate}; {said}", flush=True)
+    if method == "auto" and settings.mode == "pairwise":
+        print(f"      if it gives no log-probabilities: {settings.num_votes} votes a question", flush=True)
+    elif method == "auto":
+        print(f"      if it gives one choice a call: {settings.num_votes} times the calls", flush=True)
+    if num_known:
+        print(f"    of these, {num_known:,} are answered already: {spending}", flush=True)
+    cap = settings.max_cost_usd
+    if cap is not None and estimate.usd is not None and estimate.usd > cap:
+        print(f"    judge.max_cost_usd={cap:g} is less: the run will stop there, and can go on with more", flush=True)
+
+
+async def _probe(settings: JudgeSettings, asking: clients.Asking, as_method: Callable[[str], Questions]) -> str:
+    """Find the method out; what that took is journalled, as an answer where it is one."""
+
+    async def reply(body: Mapping[str, Any]) -> Any:
+        nonlocal used
+        asking.journal.add_lost(*used)  # of the one before
+        try:
+            found = await asking.reply(body)
+        except clients.UnansweredError as error:
+            raise asking.down(error) from None
+        used = judging.usage(found) or (0, 0)
+        return found
+
+    used = (0, 0)
+    method, found = await find_method(settings, as_method, reply)
+    questions = as_method(method)
+    first: Request = next(questions.requests())
     try:
-        settings = Settings(**given)
-    except TypeError as error:
-        raise StageError(f"conf/judge/{given.get('name', '<judge>')}.yaml: {error}") from None
-    if settings.method not in ("logprobs", "votes"):
-        raise StageError(f"judge.method is {settings.method!r}: it can be logprobs or votes")
-    for name in ("num_pairs", "max_snippet_tokens", "num_votes", "max_concurrency"):
-        if getattr(settings, name) < 1:
-            raise StageError(f"judge.{name} is {getattr(settings, name)}: it must be at least 1")
-    if not settings.simulated and not settings.base_url:
-        raise StageError("judge.base_url is not set: give the endpoint's address, such as http://localhost:8000/v1")
-    return settings
+        asking.journal.add(first.key(), Answer(questions.parse(found), "", "", *used), remember=True)
+    except judging.AnswerError:
+        asking.journal.add_lost(*used)
+    return method
 
 
-def _check_criteria(criteria: Mapping[str, Mapping[str, Any]], simulated: bool) -> None:
-    if not criteria:
-        raise StageError("no criterion to judge by: name at least one of conf/criterion/")
-    for name, criterion in criteria.items():
-        for key in ("name", "question", "description", *(["simulated_weights"] if simulated else [])):
-            if not criterion.get(key):
-                why = ", which the simulated judge needs (or take a real one: judge=endpoint)" if "sim" in key else ""
-                raise StageError(f"conf/criterion/{name}.yaml: `{key}` is missing{why}")
-        if criterion["name"] != name:
-            raise StageError(f"conf/criterion/{name}.yaml: `name` is {criterion['name']!r}; it must be {name!r}")
-    questions = [criterion["question"] for criterion in criteria.values()]
-    contained = simulated and any(a != b and a in b for a in questions for b in questions)
-    if contained or len(set(questions)) < len(questions):
-        raise StageError("two criteria ask the same question: change `question` in one of their files")
+def _outlook(spending: Spending, done: int, total: int) -> str:
+    """What is spent, and what the rest will come to at this rate."""
+    if not spending.usd:
+        return ""
+    return f"{spending} spent, ${spending.usd / max(done, 1) * (total - done):,.2f} to go"
 
 
 @contextlib.contextmanager
-def _endpoint(settings: Settings, criteria: Mapping[str, Mapping[str, Any]], seed: int) -> Iterator[clients.Endpoint]:
-    """The endpoint to ask; for the simulated judge, a server that runs as long as the block."""
-    limits = (settings.max_concurrency, settings.timeout_seconds, settings.max_retries)
-    if not settings.simulated:
-        yield clients.Endpoint(str(settings.base_url), settings.model, settings.api_key_variable, *limits)
+def _endpoint(
+    settings: JudgeSettings, criteria: Mapping[str, Mapping[str, Any]], seed: int
+) -> Iterator[clients.Endpoint]:
+    """The endpoint to ask; for the simulated and the local judge, a server that runs as long as the block."""
+    limits = (settings.max_concurrency, settings.timeout_seconds, settings.max_retries, settings.patience_seconds)
+    if settings.where == "remote":
+        api = (False, settings.api, settings.api_version)
+        yield clients.Endpoint(
+            str(settings.base_url).rstrip("/"), settings.model, settings.api_key_variable, *limits, *api
+        )
+        return
+    if settings.gguf is not None:
+        gguf = Path(settings.gguf).expanduser()
+        with local_judge.serving(gguf, settings.context_tokens, settings.max_concurrency, settings.num_threads) as url:
+            yield clients.Endpoint(url, settings.model, None, *limits, loopback=True)
         return
     server = simulated_judge.Settings(
         {criterion["question"]: dict(criterion["simulated_weights"]) for criterion in criteria.values()},
@@ -189,34 +244,62 @@ def _tokenizer(corpus: Path) -> Tokenizer:
     return tokenizer
 
 
-def _requests(
-    pairs: Pairs, criteria: Mapping[str, Mapping[str, Any]], prompt: Prompt, settings: Settings
-) -> Iterator[clients.Request]:
-    """Every request in the order of its position: pairs, then criteria, then the two orders."""
-    position = 0
-    for zero, one in zip(pairs.first, pairs.second, strict=True):
-        for criterion in criteria.values():
-            for a, b in ((zero, one), (one, zero)):
-                messages = prompt.messages(criterion, pairs.texts[a], pairs.texts[b])
-                yield clients.Request(position, settings.body(messages))
-                position += 1
+def _preferred(questions: Questions, pairs: Pairs) -> judging.Floats:
+    """P(text 1 ≻ text 0) of every pair, (pairs, criteria)."""
+    if questions.pairwise:
+        weights = questions.weights
+        return np.stack([judging.preferences(weights[:, c]) for c in range(weights.shape[1])], axis=1)
+    grades = questions.grades
+    columns = [judging.grade_preferences(grades[:, c], pairs.first, pairs.second) for c in range(grades.shape[1])]
+    return np.stack(columns, axis=1)
 
 
-def _table(pairs: Pairs, criteria: Mapping[str, Any], weights: judging.Floats, settings: Settings) -> pa.Table:
-    places = list(zip(pairs.first.tolist(), pairs.second.tolist(), strict=True))
+def _write_tables(
+    output: Path,
+    pairs: Pairs,
+    criteria: Mapping[str, Any],
+    questions: Questions,
+    preferred: judging.Floats,
+    settings: JudgeSettings,
+) -> None:
+    """judgments.parquet; grades.parquet, where texts were graded; failures.jsonl, where requests failed."""
+    kept = slice(settings.num_pairs)  # those of a ranking come after
+    places = list(zip(pairs.first[kept].tolist(), pairs.second[kept].tolist(), strict=True))
     columns: dict[str, Any] = {
         "texts": pa.array([[pairs.texts[i], pairs.texts[j]] for i, j in places], pa.list_(pa.string())),
         "indices": pa.array([[pairs.ids[i], pairs.ids[j]] for i, j in places], pa.list_(pa.int64())),
         "domains": pa.array([[pairs.domains[i], pairs.domains[j]] for i, j in places], pa.list_(pa.string())),
-        "method": pa.array([settings.method] * len(places)),
+        "method": pa.array([questions.method if questions.pairwise else "grades"] * len(places)),
     }
+    weights = questions.weights if questions.pairwise else None
     for index, name in enumerate(criteria):
-        for kind, matrix in judging.pair_matrices(weights[:, index]).items():
+        if weights is not None:
+            matrices = judging.pair_matrices(weights[kept, index])
+        else:
+            matrices = judging.grade_matrices(preferred[kept, index])
+        for kind, matrix in matrices.items():
             columns[f"{name}_{kind}"] = pa.array(matrix.tolist(), pa.list_(pa.list_(pa.float64())))
-    return pa.table(columns)
+    write_table(output / "judgments.parquet", pa.table(columns))
+    if not questions.pairwise:
+        graded: dict[str, Any] = {"index": pairs.ids, "domain": pairs.domains, "text": pairs.texts}
+        graded["method"] = [questions.method] * len(pairs.ids)
+        for index, name in enumerate(criteria):
+            grades = [row[~np.isnan(row)].astype(int).tolist() for row in questions.grades[:, index]]
+            graded[f"{name}_grades"] = pa.array(grades, pa.list_(pa.int64()))
+            graded[f"{name}_average"] = pa.array([float(np.mean(g)) if g else None for g in grades], pa.float64())
+        write_table(output / "grades.parquet", pa.table(graded))
+    if questions.failures:
+        names = list(criteria)
+        lines = []
+        for position, answer in sorted(questions.failures.items()):
+            unit, criterion, *rest = questions.place(position)
+            ids = [pairs.ids[i] for i in ((pairs.first[unit], pairs.second[unit]) if questions.pairwise else (unit,))]
+            entry = {"indices": ids, "criterion": names[criterion], "reason": answer.reason, "detail": answer.detail}
+            lines.append(json.dumps(entry | ({"order": rest[0]} if questions.pairwise else {})) + "\n")
+        (output / "failures.jsonl").write_text("".join(lines), encoding="utf-8")
 
 
-def _by_reason(failures: Mapping[int, clients.Answer]) -> dict[str, dict[str, Any]]:
+def _by_reason(failures: Mapping[int, Answer]) -> dict[str, dict[str, Any]]:
     """Failed requests by reason, each with the first one's detail."""
     found: dict[str, dict[str, Any]] = {}
     for _, answer in sorted(failures.items()):
@@ -224,8 +307,14 @@ def _by_reason(failures: Mapping[int, clients.Answer]) -> dict[str, dict[str, An
     return found
 
 
+def _clean(output: Path) -> None:
+    for name in WORKING_FILES:
+        (output / name).unlink(missing_ok=True)
+
+
 def _counts(summary: Mapping[str, Any]) -> dict[str, Any]:
     failed = {reason: found["num_requests"] for reason, found in summary["failed"].items()}
+    usd = summary["cost"]["actual"]["usd"]
     return {
         "pairs": summary["num_pairs"],
         "texts": summary["num_texts"],
@@ -233,5 +322,6 @@ def _counts(summary: Mapping[str, Any]) -> dict[str, Any]:
         "requests": summary["num_requests"],
         "failed_requests": sum(failed.values()),
         **({"failed_by_reason": failed} if failed else {}),
+        **({} if usd is None else {"usd": usd}),
         "labels": ["simulated judge"] if summary["simulated"] else [],
     }

@@ -1,0 +1,127 @@
+"""What judging costs: prices, the estimate before the first call, and a cap that calls in flight cannot overshoot."""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from omegaconf import OmegaConf
+
+from qurating.artifacts import StageError
+
+TOKENS_AROUND_A_MESSAGE = 16  # its role and marks, in every chat format seen so far
+_DATED = re.compile(r"-\d{4}-\d{2}-\d{2}$")  # gpt-4o-mini-2024-07-18 is priced as gpt-4o-mini
+
+
+class Price(NamedTuple):
+    """US dollars per million tokens, and where that is from."""
+
+    prompt: float
+    completion: float
+    source: str
+
+    def usd(self, prompt_tokens: float, completion_tokens: float) -> float:
+        return (self.prompt * prompt_tokens + self.completion * completion_tokens) / 1e6
+
+
+def find_price(model: str, table: Path, given: Sequence[float] | None, batch: bool) -> Price | None:
+    """The price of a model: as `given` [prompt, completion], else by the table; None where nobody says.
+
+    Raises StageError for a table, or a price given, that cannot be read.
+    """
+    try:
+        read: Any = OmegaConf.to_container(OmegaConf.load(table))
+        factor, source = (float(read["batch_factor"]), " by the Batch API") if batch else (1.0, "")
+        if given is not None:
+            prompt, completion = map(float, given)
+            price = Price(prompt * factor, completion * factor, f"given{source}")
+        else:
+            entries: Mapping[str, Any] = read["usd_per_million_tokens"]
+            entry = entries.get(model) or entries.get(_DATED.sub("", model))
+            if entry is None:
+                return None
+            dated = f"{table.name}, {entry.get('as_of', read['as_of'])}{source}"
+            price = Price(float(entry["prompt"]) * factor, float(entry["completion"]) * factor, dated)
+    except Exception as error:  # of YAML, of the file, of what it holds
+        what = "judge.usd_per_million_tokens" if given is not None else f"judge.prices={table}"
+        raise StageError(f"{what} cannot be read as prices ({type(error).__name__}: {error})") from None
+    if not (price.prompt >= 0 and price.completion >= 0):
+        raise StageError(f"{price.source}: a price is a number of at least 0")
+    return price
+
+
+def completion_limit(body: Mapping[str, Any]) -> int | None:
+    """How many tokens the choices of a request can have between them; None if nothing bounds them."""
+    limit = body.get("max_completion_tokens") or body.get("max_tokens")
+    return int(limit) * int(body.get("n") or 1) if limit else None
+
+
+def prompt_limit(body: Mapping[str, Any]) -> int:
+    """More tokens than a prompt can have: no token is shorter than a byte."""
+    return sum(len(message["content"].encode()) + TOKENS_AROUND_A_MESSAGE for message in body["messages"])
+
+
+class Estimate(NamedTuple):
+    """What a run is expected to take; prompt tokens as the corpus' tokenizer counts a sample of prompts."""
+
+    num_calls: int
+    prompt_tokens: int
+    completion_tokens: int
+    usd: float | None
+
+    def __str__(self) -> str:
+        tokens = f"{_count(self.prompt_tokens)} prompt and at most {_count(self.completion_tokens)} completion tokens"
+        return f"{self.num_calls:,} calls, about {tokens}" + ("" if self.usd is None else f", ${self.usd:,.2f}")
+
+
+def _count(number: float) -> str:
+    for size, letter in ((1e9, "B"), (1e6, "M"), (1e3, "K")):
+        if number >= size:
+            return f"{number / size:.3g}{letter}"
+    return f"{number:.0f}"
+
+
+@dataclass
+class Spending:
+    """Tokens used so far, and what is set aside for calls in flight.
+
+    A call is let through only if what was spent, what is in flight at its most, and its own most stay within
+    `max_cost_usd`. So the cap holds whatever the concurrency, unless an endpoint bills more tokens than were asked for.
+    """
+
+    price: Price | None
+    max_cost_usd: float | None
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    reserved_usd: float = 0.0
+
+    @property
+    def usd(self) -> float | None:
+        return None if self.price is None else self.price.usd(self.prompt_tokens, self.completion_tokens)
+
+    def most(self, body: Mapping[str, Any]) -> float:
+        """What a call can cost at most, in US dollars; 0 where nothing is to be kept."""
+        if self.price is None or self.max_cost_usd is None:
+            return 0.0
+        return self.price.usd(prompt_limit(body), completion_limit(body) or 0)
+
+    def reserve(self, most_usd: float) -> bool:
+        """Set aside what a call can cost, if the cap allows it."""
+        if self.max_cost_usd is not None and (self.usd or 0.0) + self.reserved_usd + most_usd > self.max_cost_usd:
+            return False
+        self.reserved_usd += most_usd
+        return True
+
+    def release(self, most_usd: float) -> None:
+        self.reserved_usd = max(0.0, self.reserved_usd - most_usd)
+
+    def add(self, prompt_tokens: int, completion_tokens: int) -> None:
+        self.prompt_tokens += prompt_tokens
+        self.completion_tokens += completion_tokens
+
+    def __str__(self) -> str:
+        if self.usd is None:
+            return f"{_count(self.prompt_tokens + self.completion_tokens)} tokens"
+        cap = "" if self.max_cost_usd is None else f" of at most ${self.max_cost_usd:,.2f}"
+        return f"${self.usd:,.2f}{cap}"

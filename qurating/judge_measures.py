@@ -1,0 +1,117 @@
+"""What can be said of a judge from its judgments alone, and beside people's. Pure functions on numpy arrays."""
+
+import re
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qurating.judging import Floats, probability_of_b
+
+Indices = NDArray[np.int64]
+
+_TO_THE_JUDGE = re.compile(
+    r"\b(?:choose|select|pick|prefer|answer|output|reply|respond|say|vote)\b[^.\n]{0,40}?(?:\btext\s+)?[\"'(]?\b[AB]\b"
+    r"|ignore (?:all |any )?(?:the )?(?:previous|above|prior) instructions",
+    re.IGNORECASE,
+)
+
+
+def speaks_to_the_judge(text: str) -> bool:
+    """Whether a text seems to tell a judge what to answer: "choose A", "ignore the previous instructions"."""
+    return any(found[0][-1] in "ABsS" for found in _TO_THE_JUDGE.finditer(text))
+
+
+def flips(weights: Floats, told: NDArray[np.bool_]) -> dict[str, float | int | None]:
+    """Share of pairs whose preferred text changes with the order, of all and of those with a text that tells the judge.
+
+    `weights`: (pairs, 2 orders, 2 labels), NaN where a request failed; `told`: (pairs,).
+    """
+    p = probability_of_b(weights)
+    answered = ~np.isnan(p).any(axis=1)
+    flipped = (p[:, 0] >= 0.5) != (1.0 - p[:, 1] >= 0.5)
+    return {
+        "flip_rate": _mean(flipped[answered]),
+        "num_pairs_with_instructions": int((answered & told).sum()),
+        "flip_rate_with_instructions": _mean(flipped[answered & told]),
+    }
+
+
+def length_bias(
+    preferred: Floats, lengths: NDArray[np.int64], first: Indices, second: Indices
+) -> dict[str, float | None]:
+    """How preferences go with length.
+
+    - `longer_preferred`: mean P(longer ≻ shorter); ½ where length does not matter;
+    - `length_correlation`: Pearson's r between P(second ≻ first) and log(length of second / length of first).
+
+    `preferred`: (pairs,) P(second ≻ first), NaN where absent; `lengths`: (texts,).
+    """
+    ratio = np.log(np.maximum(lengths[second], 1) / np.maximum(lengths[first], 1))
+    usable = ~np.isnan(preferred) & (ratio != 0)
+    p, ratio = preferred[usable], ratio[usable]
+    if len(p) < 2 or not p.std() or not ratio.std():
+        return {"longer_preferred": _mean(np.where(ratio > 0, p, 1 - p)), "length_correlation": None}
+    return {
+        "longer_preferred": _mean(np.where(ratio > 0, p, 1 - p)),
+        "length_correlation": float(np.corrcoef(p, ratio)[0, 1]),
+    }
+
+
+def transitivity(preferred: Floats, first: Indices, second: Indices) -> dict[str, float | int | None]:
+    """Of three texts all of whose pairs are judged, how often the preferences make an order (guessing: 75 %).
+
+    `preferred`: (pairs,) P(second ≻ first), NaN where absent. At most a million triples are looked at.
+    """
+    wins: dict[int, dict[int, bool]] = {}
+    for p, i, j in zip(preferred.tolist(), first.tolist(), second.tolist(), strict=True):
+        if p == p:
+            wins.setdefault(i, {})[j] = p < 0.5
+            wins.setdefault(j, {})[i] = p >= 0.5
+    num_triples = num_cycles = 0
+    for i, of_i in wins.items():
+        for j in of_i:
+            if j < i:
+                continue
+            for k in of_i.keys() & wins[j].keys():
+                if k > j and num_triples < 1_000_000:
+                    num_triples += 1
+                    num_cycles += of_i[j] == wins[j][k] == wins[k][i]
+    return {"num_triples": num_triples, "transitive": 1 - num_cycles / num_triples if num_triples else None}
+
+
+def kendall_tau(a: Sequence[float] | Floats, b: Sequence[float] | Floats) -> float | None:
+    """Kendall's τ-b of two rankings of the same things: ties count for neither side; None where all are tied.
+
+    Every pair is compared: for lists that people have ranked.
+    """
+    i, j = np.triu_indices(len(a), 1)
+    x, y = (np.sign(np.asarray(values, np.float64)[i] - np.asarray(values, np.float64)[j]) for values in (a, b))
+    pairs = float(np.sqrt(np.abs(x).sum() * np.abs(y).sum()))
+    return float((x * y).sum() / pairs) if pairs else None
+
+
+def win_rates(preferred: Floats, first: Indices, second: Indices, num_texts: int) -> Floats:
+    """Mean P(text ≻ another) of each text over its pairs; NaN for a text without any. Returns (texts,)."""
+    usable = ~np.isnan(preferred)
+    total, count = np.zeros(num_texts), np.zeros(num_texts)
+    for places, p in ((second, preferred), (first, 1.0 - preferred)):
+        np.add.at(total, places[usable], p[usable])
+        np.add.at(count, places[usable], 1)
+    return np.divide(total, count, out=np.full(num_texts, np.nan), where=count > 0)
+
+
+def same_side(one: Floats, other: Floats) -> dict[str, float | int | None]:
+    """How two ways to judge the same pairs agree: share on the same side of ½ (ties of either are left out), and r."""
+    both = ~np.isnan(one) & ~np.isnan(other)
+    sided = both & (one != 0.5) & (other != 0.5)
+    varied = both.sum() > 1 and one[both].std() > 0 and other[both].std() > 0
+    return {
+        "num_pairs": int(both.sum()),
+        "agree": _mean((one[sided] > 0.5) == (other[sided] > 0.5)),
+        "correlation": float(np.corrcoef(one[both], other[both])[0, 1]) if varied else None,
+    }
+
+
+def _mean(values: NDArray[np.generic]) -> float | None:
+    return float(np.mean(values)) if len(values) else None

@@ -1,0 +1,167 @@
+"""The group `judge` of the configuration, and what it refuses."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from qurating import costs
+from qurating.artifacts import StageError
+from qurating.prompts import Prompt
+
+ROOT = Path(__file__).parents[1]  # relative paths to prompts and prices start here
+CHOICES = {
+    "mode": ("pairwise", "individual"),
+    "method": ("auto", "logprobs", "votes", "separate_votes"),
+    "transport": ("online", "batch"),
+    "api": ("openai", "azure"),
+}
+
+
+@dataclass(frozen=True)
+class JudgeSettings:
+    """conf/judge/*.yaml say what each setting means."""
+
+    name: str
+    model: str
+    num_pairs: int
+    max_snippet_tokens: int
+    prompt: str
+    prompt_sha256: str  # so that another text of the prompt is another identity of the judgments
+    mode: str = "pairwise"
+    method: str = "auto"
+    base_url: str | None = None
+    simulated: bool = False
+    api: str = "openai"
+    api_version: str | None = None
+    api_key_variable: str | None = None
+    gguf: str | None = None
+    context_tokens: int = 4096
+    num_votes: int = 20
+    temperature: float = 1.0
+    request_options: Mapping[str, Any] = field(default_factory=dict)
+    label_options: Mapping[str, Any] = field(default_factory=dict)
+    min_words: int = 20
+    triple_fraction: float = 0.0
+    ranking: str | None = None
+    ranking_sha256: str | None = None
+    prices: str = "conf/prices.yaml"
+    usd_per_million_tokens: Sequence[float] | None = None
+    max_cost_usd: float | None = None
+    transport: str = "online"
+    max_batch_requests: int = 50_000
+    max_batch_bytes: int = 200_000_000
+    poll_seconds: float = 60.0
+    max_concurrency: int = 32
+    timeout_seconds: float = 60.0
+    max_retries: int = 5
+    patience_seconds: float = 300.0
+    positional_bias: float = 0.0
+    noise: float = 0.0
+    compare_with: str | None = None  # the artifact itself comes as an input of the stage
+    num_threads: int | None = None
+    gguf_listing: str | None = None
+
+    @classmethod
+    def read(cls, given: Mapping[str, Any]) -> "JudgeSettings":
+        """Raises StageError for settings that cannot work, and says which."""
+        known = {entry.name for entry in fields(cls)}
+        if unknown := sorted(set(given) - known):
+            raise StageError(f"judge has no setting {', '.join(unknown)}; there are {', '.join(sorted(known))}")
+        try:
+            settings = cls(**given)
+        except TypeError as error:
+            raise StageError(f"conf/judge/{given.get('name', '<judge>')}.yaml: {error}") from None
+        for name, choices in CHOICES.items():
+            if getattr(settings, name) not in choices:
+                wanted = ", ".join(choices[:-1]) + f" or {choices[-1]}"
+                raise StageError(f"judge.{name} is {getattr(settings, name)!r}: it can be {wanted}")
+        for name in ("num_pairs", "max_snippet_tokens", "num_votes", "max_concurrency", "max_batch_requests"):
+            if getattr(settings, name) < 1:
+                raise StageError(f"judge.{name} is {getattr(settings, name)}: it must be at least 1")
+        if settings.max_cost_usd is not None and not settings.max_cost_usd >= 0:
+            raise StageError(f"judge.max_cost_usd is {settings.max_cost_usd}: a sum in US dollars, or null for no cap")
+        if not 0 <= settings.triple_fraction <= 1:
+            raise StageError(f"judge.triple_fraction is {settings.triple_fraction}: a share of the pairs, from 0 to 1")
+        settings._check_endpoint()
+        return settings
+
+    def _check_endpoint(self) -> None:
+        if self.mode == "individual" and self.method == "logprobs":
+            raise StageError("grades are sampled: judge.mode=individual goes with judge.method=auto, not with logprobs")
+        if self.simulated and (self.mode == "individual" or self.transport == "batch"):
+            raise StageError(
+                "the simulated judge compares pairs, online: judge.mode=individual and judge.transport=batch take a "
+                "real one, such as judge=endpoint"
+            )
+        if self.simulated or self.gguf is not None:
+            return
+        if not self.base_url:
+            raise StageError("judge.base_url is not set: give the endpoint's address, such as http://localhost:8000/v1")
+        if self.api == "azure" and not self.api_version:
+            raise StageError("judge.api_version is not set: Azure wants one, such as 2024-10-21")
+
+    @property
+    def where(self) -> str:
+        return "simulated" if self.simulated else "local" if self.gguf is not None else "remote"
+
+    def price(self) -> costs.Price | None:
+        """The model's price; raises StageError if there is a cap, and none is known."""
+        if self.where != "remote":
+            return None
+        price = costs.find_price(
+            self.model, ROOT / self.prices, self.usd_per_million_tokens, batch=self.transport == "batch"
+        )
+        if price is None and self.max_cost_usd is not None:
+            raise StageError(
+                f"judge.max_cost_usd={self.max_cost_usd:g} cannot be kept: {self.prices} has no price of {self.model}. "
+                "Give it, in US dollars per million tokens of prompt and completion: "
+                "judge.usd_per_million_tokens=[0.15,0.60]; or go without a cap: judge.max_cost_usd=null"
+            )
+        limits = self.request_options
+        if self.max_cost_usd is not None and all(
+            name in limits and limits[name] is None for name in ("max_tokens", "max_completion_tokens")
+        ):
+            raise StageError(
+                "judge.max_cost_usd cannot be kept without a limit on an answer's length: set "
+                "judge.request_options.max_completion_tokens"
+            )
+        return price
+
+    def read_prompts(self, criteria: Mapping[str, Mapping[str, Any]]) -> dict[str, Prompt]:
+        """The template of each criterion: its own `prompt`, else `judge.prompt`; raises StageError."""
+        shows = ("text_a", "text_b") if self.mode == "pairwise" else ("text",)
+        found = {}
+        for name, criterion in criteria.items():
+            path = criterion.get("prompt") or self.prompt
+            try:
+                found[name] = Prompt(ROOT / path, shows, shared=path == self.prompt)
+            except (OSError, ValueError) as error:
+                where = f"prompt of {name}" if criterion.get("prompt") else "judge.prompt"
+                raise StageError(f"{where}={path}: {error}") from None
+        return found
+
+
+def check_criteria(criteria: Mapping[str, Mapping[str, Any]], simulated: bool) -> None:
+    """Raises StageError for criteria that are incomplete, or that cannot be told apart."""
+    if not criteria:
+        raise StageError("no criterion to judge by: name at least one of conf/criterion/")
+    for name, criterion in criteria.items():
+        for key in ("name", "question", "description", *(["simulated_weights"] if simulated else [])):
+            if not criterion.get(key):
+                why = ", which the simulated judge needs (or take a real one: judge=endpoint)" if "sim" in key else ""
+                raise StageError(f"conf/criterion/{name}.yaml: `{key}` is missing{why}")
+        if criterion["name"] != name:
+            raise StageError(f"conf/criterion/{name}.yaml: `name` is {criterion['name']!r}; it must be {name!r}")
+        if criterion.get("prompt") and not criterion.get("prompt_sha256"):
+            raise StageError(
+                f"conf/criterion/{name}.yaml: beside `prompt` goes `prompt_sha256: ${{sha256:${{.prompt}}}}`, so that an "
+                "edited prompt makes other judgments"
+            )
+    questions = [criterion["question"] for criterion in criteria.values()]
+    if (simulated and _contained(questions)) or len(set(questions)) < len(questions):
+        raise StageError("two criteria ask the same question: change `question` in one of their files")
+
+
+def _contained(questions: Iterable[str]) -> bool:
+    return any(a != b and a in b for a in questions for b in questions)

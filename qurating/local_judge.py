@@ -1,0 +1,99 @@
+"""A local language model as the judge: a llama.cpp server on loopback, in a process of its own.
+
+Needs the optional package xllamacpp (`pip install 'qurating[local]'`) and a GGUF file. Run as a process:
+`python -m qurating.local_judge`, which reads a JSON line of settings, prints its address, serves, and ends when its
+standard input closes.
+"""
+
+import contextlib
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from qurating.artifacts import StageError
+
+MODEL = "local"  # a server has one model, and takes any name for it
+
+
+@contextlib.contextmanager
+def serving(gguf: Path, context_tokens: int, max_concurrency: int, num_threads: int | None) -> Iterator[str]:
+    """Run the server and give its base URL, which ends in /v1; it is gone afterwards.
+
+    Raises StageError if xllamacpp is not installed, if there is no such file, or if the server does not come up.
+    """
+    if importlib.util.find_spec("xllamacpp") is None:
+        raise StageError(
+            "judge=local needs the package xllamacpp: pip install 'qurating[local]', or pip install xllamacpp"
+        )
+    if not gguf.is_file():
+        raise StageError(f"judge.gguf={gguf}: there is no such file. Name a model in llama.cpp's format (.gguf)")
+    with open(gguf, "rb") as stream:
+        if stream.read(4) != b"GGUF":
+            raise StageError(f"judge.gguf={gguf} is no GGUF file: convert the model with llama.cpp's tools")
+    settings = {
+        "gguf": str(gguf.resolve()),
+        "context": context_tokens,
+        "slots": max_concurrency,
+        "threads": num_threads,
+    }
+    path = os.pathsep.join(filter(None, [str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH")]))
+    with tempfile.TemporaryFile() as said:
+        server = subprocess.Popen(
+            [sys.executable, "-m", "qurating.local_judge"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=said,
+            text=True,
+            env={**os.environ, "PYTHONPATH": path},
+            start_new_session=True,  # Ctrl-C is the stage's business: it closes the pipe
+        )
+        assert server.stdin is not None
+        assert server.stdout is not None
+        try:
+            server.stdin.write(json.dumps(settings) + "\n")
+            server.stdin.flush()
+            while (line := server.stdout.readline()) and not line.startswith("http://"):
+                pass  # llama.cpp may have its say first
+            if not line:
+                server.wait()
+                said.seek(0)
+                tail = said.read()[-800:].decode(errors="replace").strip()
+                raise StageError(f"the llama.cpp server did not start on {gguf}. It said:\n{tail}")
+            yield f"{line.strip()}/v1"
+        finally:
+            with contextlib.suppress(BrokenPipeError):
+                server.stdin.close()
+            try:
+                server.wait(timeout=10)
+            except subprocess.TimeoutExpired:
+                server.kill()
+                server.wait()
+            server.stdout.close()
+
+
+def _serve() -> None:
+    import xllamacpp
+
+    given: dict[str, Any] = json.loads(sys.stdin.readline())
+    params = xllamacpp.CommonParams()
+    params.model.path = given["gguf"]
+    params.port = 0  # a free one, on loopback
+    # each slot has an equal part of the context
+    params.n_parallel, params.n_ctx = given["slots"], given["context"] * given["slots"]
+    params.warmup = False
+    if given["threads"]:
+        params.cpuparams.n_threads = params.cpuparams_batch.n_threads = given["threads"]
+    server = xllamacpp.Server(params)
+    print(server.listening_address, flush=True)
+    sys.stdin.read()  # returns when the parent closes the pipe, or dies
+    os._exit(0)  # the model's threads need no farewell
+
+
+if __name__ == "__main__":
+    _serve()

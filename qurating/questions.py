@@ -1,0 +1,162 @@
+"""What is asked about pairs and texts, and what becomes of the answers."""
+
+import itertools
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from qurating import judging
+from qurating.artifacts import StageError
+from qurating.costs import Estimate, completion_limit
+from qurating.journal import Answer, Request
+from qurating.judge_settings import JudgeSettings
+from qurating.judging import AnswerError
+from qurating.pairs import Pairs
+from qurating.prompts import Messages, Prompt
+
+GRADE_TOKENS = 3  # "10", and a blank or a mark before it
+SAMPLE = 256  # prompts whose tokens are counted for an estimate
+
+
+class Questions:
+    """All requests of a run, in the order of their positions, and the numbers that come back.
+
+    Pairwise: pairs, criteria, the two orders (text 0 as A first), separate votes. Individual: texts, criteria, votes.
+    After the answers: `weights` (pairs, criteria, orders, labels), or `grades` (texts, criteria, votes), NaN where there
+    is none; `failures` by position.
+    """
+
+    def __init__(
+        self,
+        settings: JudgeSettings,
+        criteria: Mapping[str, Mapping[str, Any]],
+        prompts: Mapping[str, Prompt],
+        pairs: Pairs,
+        method: str,
+    ) -> None:
+        self.settings, self.method = settings, method
+        self._criteria, self._prompts, self._pairs = criteria, prompts, pairs
+        self.pairwise = settings.mode == "pairwise"
+        self.calls_each = settings.num_votes if method == "separate_votes" else 1
+        units = (len(pairs.first), len(criteria), 2) if self.pairwise else (len(pairs.texts), len(criteria))
+        self._shape = (*units, self.calls_each)
+        self.failures: dict[int, Answer] = {}
+        if self.pairwise:
+            self._sums = np.zeros((*units, 2))
+            self._answered = np.zeros(units, np.int32)
+        else:
+            self.grades = np.full((*units, settings.num_votes), np.nan, np.float32)
+
+    @property
+    def num_calls(self) -> int:
+        return int(np.prod(self._shape))
+
+    def body(self, messages: Messages) -> dict[str, Any]:
+        """One chat completion in the manner of the method."""
+        how: dict[str, Any] = {"temperature": self.settings.temperature}
+        # newer models of OpenAI's take the one name of this limit, most servers the other
+        if not self.settings.request_options.get("max_completion_tokens"):
+            how["max_tokens"] = 1 if self.pairwise else GRADE_TOKENS
+        if self.method == "logprobs":
+            how |= {"logprobs": True, "top_logprobs": 20}
+        elif self.method == "votes":
+            how["n"] = self.settings.num_votes
+        how |= {**self.settings.request_options, **(self.settings.label_options if self.pairwise else {})}
+        given = {key: value for key, value in how.items() if value is not None}
+        return {"model": self.settings.model, "messages": messages, **given}
+
+    def requests(self) -> Iterator[Request]:
+        """Every request; the same in every run, so that the journal knows them again."""
+        for number, messages in enumerate(self._messages()):
+            body = self.body(messages)
+            for vote in range(self.calls_each):
+                yield Request(number * self.calls_each + vote, body, vote)
+
+    def _messages(self, units: Sequence[int] | None = None) -> Iterator[Messages]:
+        pairs, texts = self._pairs, self._pairs.texts
+        for unit in range(self._shape[0]) if units is None else units:
+            for name, criterion in self._criteria.items():
+                prompt = self._prompts[name]
+                if self.pairwise:
+                    zero, one = texts[pairs.first[unit]], texts[pairs.second[unit]]
+                    yield prompt.messages(criterion, zero, one)
+                    yield prompt.messages(criterion, one, zero)
+                else:
+                    yield prompt.messages(criterion, texts[unit])
+
+    def parse(self, reply: Any) -> list[float]:
+        """The numbers in a reply; raises AnswerError if there are none."""
+        if not self.pairwise:
+            return judging.grades_from_votes(reply)
+        if self.method == "logprobs":
+            return list(judging.weights_from_logprobs(reply))
+        if self.method == "votes":
+            return list(judging.weights_from_votes(reply, self.settings.num_votes))
+        return list(judging.vote_of(reply))
+
+    def record(self, position: int, answer: Answer) -> None:
+        """Take the answer to the request of this position."""
+        if answer.values is None:
+            self.failures[position] = answer
+        elif self.pairwise:
+            unit = np.unravel_index(position // self.calls_each, self._answered.shape)
+            self._sums[unit] += answer.values
+            self._answered[unit] += 1
+        else:
+            *unit, vote = np.unravel_index(position, self._shape)
+            values = answer.values[: self.grades.shape[-1] - int(vote)]
+            self.grades[(*unit, slice(int(vote), int(vote) + len(values)))] = values
+
+    def place(self, position: int) -> list[int]:
+        """Pair, criterion, order, vote; or text, criterion, vote."""
+        return [int(i) for i in np.unravel_index(position, self._shape)]
+
+    @property
+    def weights(self) -> judging.Floats:
+        """Of separate votes, more than half must name a label, as of votes in one call."""
+        return np.where((2 * self._answered > self.calls_each)[..., None], self._sums, np.nan)
+
+    def estimate(self, tokenizer: Any, price: Any) -> Estimate:
+        """Calls, tokens (of a sample of prompts, by the corpus' tokenizer) and costs of the whole run."""
+        units = np.unique(np.linspace(0, self._shape[0] - 1, min(self._shape[0], SAMPLE)).astype(int)).tolist()
+        prompts = list(itertools.islice(self._messages(units), 4 * SAMPLE))
+        counted = [sum(len(tokenizer.encode(m["content"]).ids) + 4 for m in messages) for messages in prompts]
+        prompt_tokens = round(np.mean(counted) * self.num_calls)
+        completion_tokens = (completion_limit(self.body(prompts[0])) or 0) * self.num_calls
+        usd = None if price is None else price.usd(prompt_tokens, completion_tokens)
+        return Estimate(self.num_calls, prompt_tokens, completion_tokens, usd)
+
+
+async def find_method(
+    settings: JudgeSettings, as_method: Callable[[str], Questions], reply: Callable[[Any], Awaitable[Any]]
+) -> tuple[str, Any]:
+    """What an endpoint can do, by asking the first question: `logprobs`, `votes`, or `separate_votes`.
+
+    One call where log-probabilities come back; else one more, for two choices, and where that is refused a plain one.
+    Returns the method, and the reply to the first request of that method where that is what was asked. Raises
+    StageError if even a plain question is refused.
+    """
+    refusals = []
+    for method in ("logprobs", "votes", "separate_votes")[settings.mode == "individual" :]:
+        questions = as_method(method)
+        body = dict(next(questions.requests()).body)
+        if method == "votes" and "n" in body:
+            body["n"] = min(2, settings.num_votes)
+        try:
+            found = await reply(body)
+            choices = judging.num_choices(found)
+            if method == "logprobs":
+                judging.weights_from_logprobs(found)
+        except AnswerError as error:
+            if "neither label" in error.reason:  # log-probabilities there are; what it says is another matter
+                return method, found
+            refusals.append(f"{method}: {error}")
+            continue
+        if method != "votes" or choices >= body.get("n", 1):
+            return method, None if method == "votes" else found
+    raise StageError(
+        f"the judge at {settings.base_url} cannot be asked in any way:\n    "
+        + "\n    ".join(refusals)
+        + "\n  judge.request_options adds options to a request, and null takes one out"
+    )

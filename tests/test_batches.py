@@ -1,0 +1,222 @@
+"""The Batch API, played by a local server: limits, failed lines, restarts, caps, full queues."""
+
+import asyncio
+import math
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+from batch_fixtures import BatchServer
+from judge_fixtures import CRITERIA, logprob_reply, real_corpus
+from test_judge_stage import run, settings
+
+from qurating import clients
+from qurating.artifacts import StageError, read_json
+from qurating.batches import Batches, Limits
+from qurating.clients import CapReachedError, Endpoint
+from qurating.costs import Price, Spending, prompt_limit
+from qurating.journal import Answer, Journal, Request
+from qurating.judging import AnswerError
+
+
+def requests(number: int = 25) -> list[Request]:
+    made = [{"role": "user", "content": f"question {i} " + "word " * 20} for i in range(number)]
+    return [Request(i, {"model": "m", "max_tokens": 1, "messages": [message]}) for i, message in enumerate(made)]
+
+
+def number_of(body: dict[str, Any]) -> int:
+    return int(body["messages"][0]["content"].split()[1])
+
+
+def value(body: dict[str, Any]) -> tuple[int, Any]:
+    usage = {"prompt_tokens": prompt_limit(body) // 4, "completion_tokens": 1}
+    return 200, {"value": number_of(body), "usage": usage}
+
+
+def parse(reply: Any) -> list[float]:
+    if "value" not in reply:
+        raise AnswerError("prose")
+    return [float(reply["value"])]
+
+
+def ask(
+    url: str, folder: Path, limits: Limits | None = None, price: Price | None = None, cap: float | None = None
+) -> dict[int, Answer]:
+    found: dict[int, Answer] = {}
+
+    async def asked() -> None:
+        journal = Journal(folder / "journal.jsonl", remember=True)
+        spending = Spending(price, cap, journal.prompt_tokens, journal.completion_tokens)
+        try:
+            async with clients.opened(Endpoint(url, "m", None, 4, 5.0, 0, loopback=True), journal, spending) as asking:
+                batches = Batches(asking, folder / "b.jsonl", limits or Limits(10, 10**6, 0.01), lambda said: None)
+
+                def record(position: int, answer: Answer) -> None:
+                    assert position not in found
+                    found[position] = answer
+
+                await batches.ask_all(requests, parse, record)
+                assert spending.reserved_usd == pytest.approx(0)
+        finally:
+            journal.close()
+
+    asyncio.run(asked())
+    return found
+
+
+def values(found: dict[int, Answer]) -> dict[int, Any]:
+    return {position: answer.values and answer.values[0] for position, answer in found.items()}
+
+
+def test_files_stay_within_the_limits_of_requests_and_bytes(tmp_path: Path) -> None:
+    server = BatchServer(value)
+    with server.serving() as url:
+        assert values(ask(url, tmp_path)) == {i: i for i in range(25)}
+        assert server.sizes() == [10, 10, 5]
+        (tmp_path / "bytes").mkdir()
+        ask(url, tmp_path / "bytes", Limits(10**6, 2000, 0.01))
+        sent = [len(server.files[batch["input_file_id"]]) for batch in list(server.batches.values())[3:]]
+    assert len(sent) > 2
+    assert max(sent) <= 2000
+    assert min(sent[:-1]) > 1500  # and they are filled
+
+
+def test_failed_lines_are_sent_again_and_those_that_fail_for_good_are_recorded(tmp_path: Path) -> None:
+    tries: Counter[int] = Counter()
+
+    def answer(body: dict[str, Any]) -> tuple[int, Any] | None:
+        i = number_of(body)
+        tries[i] += 1
+        if i == 3:
+            return 400, {"error": {"message": "content filter"}}
+        if i in (5, 6) and tries[i] <= 2:
+            return None if i == 5 else (500, {"error": {"message": "sorry"}})
+        if i == 9:
+            return 500, {}
+        return value(body) if i != 8 else (200, {"choices": []})
+
+    server = BatchServer(answer)
+    with server.serving() as url:
+        found = ask(url, tmp_path)
+    assert found[3][:3] == (None, "HTTP 400", "content filter")
+    assert found[8].reason == "prose"
+    assert found[9].reason == "no answer in 4 batches"
+    assert {i for i, answer in found.items() if answer.values is None} == {3, 8, 9}
+    assert server.sizes()[:4] == [10, 10, 5, 3]
+
+
+class KilledError(BaseException):
+    pass
+
+
+def test_a_restart_takes_up_batches_by_their_ids_and_makes_none_twice(tmp_path: Path) -> None:
+    server = BatchServer(value)
+    server.polls_until_done = 10**9
+    with server.serving() as url:
+        with pytest.raises(TimeoutError):  # stopped while it waits for the batches
+            asyncio.run(asyncio.wait_for(asyncio.to_thread(ask_until_polled, url, tmp_path, server), 5))
+        assert len(server.batches) == 3
+        server.polls_until_done, server.down = 1, False
+        assert values(ask(url, tmp_path)) == {i: i for i in range(25)}
+        assert len(server.batches) == 3
+        ask(url, tmp_path)  # all is in the journal
+        assert len(server.batches) == 3
+
+
+def ask_until_polled(url: str, folder: Path, server: BatchServer) -> None:
+    server.down = True  # refuses the first poll: as a kill would, this ends the run with all batches out
+    with pytest.raises(StageError, match="run the same command again"):
+        ask(url, folder)
+    raise TimeoutError
+
+
+def test_a_batch_made_just_before_a_kill_is_found_again_by_its_mark(tmp_path: Path) -> None:
+    server = BatchServer(value)
+    with server.serving() as url:
+        ask(url, tmp_path)
+        lines = (tmp_path / "b.jsonl").read_bytes().splitlines(keepends=True)
+        # the last batch's id was never written, nor any answer; the line before is torn off in the middle
+        kept = [line for line in lines if b'"num_requests"' in line]
+        (tmp_path / "b.jsonl").write_bytes(b"".join(kept) + b'{"digest": "0')
+        (tmp_path / "journal.jsonl").unlink()
+        assert values(ask(url, tmp_path)) == {i: i for i in range(25)}
+        assert len(server.batches) == 3
+        # and one that was written down but never made is made
+        (tmp_path / "b.jsonl").write_bytes(b"".join(kept))
+        (tmp_path / "journal.jsonl").unlink()
+        server.batches.clear()
+        assert values(ask(url, tmp_path)) == {i: i for i in range(25)}
+    assert sum(server.sizes()) == 25
+
+
+def test_the_cap_holds_and_a_higher_one_goes_on(tmp_path: Path) -> None:
+    server = BatchServer(value)
+    price = Price(1000.0, 0.0, "test")
+    most = price.usd(prompt_limit(requests()[0].body), 1)
+    with server.serving() as url:
+        with pytest.raises(CapReachedError, match="judge.max_cost_usd"):
+            ask(url, tmp_path, price=price, cap=3.5 * most)
+        journal = Journal(tmp_path / "journal.jsonl")
+        spent, so_far = price.usd(journal.prompt_tokens, 0), len(journal)
+        journal.close()
+        assert 2.5 * most < spent <= 3.5 * most
+        assert 10 <= so_far < 25
+        assert values(ask(url, tmp_path, price=price)) == {i: i for i in range(25)}
+    assert sum(server.sizes()) == 25
+
+
+def test_a_full_queue_is_waited_for_and_one_too_small_is_said(tmp_path: Path) -> None:
+    server = BatchServer(value)
+    error = {"code": "token_limit_exceeded", "message": "Enqueued token limit reached"}
+    refused: list[int] = []
+
+    def refuse(lines: list[Any]) -> dict[str, str] | None:
+        if len(refused) < 1:
+            refused.append(len(lines))
+            return error
+        return None
+
+    server.refuse = refuse
+    with server.serving() as url:
+        assert values(ask(url, tmp_path)) == {i: i for i in range(25)}
+        server.refuse = lambda lines: error
+        (tmp_path / "small").mkdir()
+        with pytest.raises(StageError, match=r"no room for a batch.*judge.max_batch_requests"):
+            ask(url, tmp_path / "small")
+        server.refuse = lambda lines: {"code": "invalid_model", "message": "no such model"}
+        (tmp_path / "model").mkdir()
+        with pytest.raises(StageError, match="refuses the batch.*no such model"):
+            ask(url, tmp_path / "model")
+
+
+def test_an_endpoint_without_batches_says_so(tmp_path: Path) -> None:
+    from judge_fixtures import endpoint, respond
+
+    with endpoint(lambda call: respond({})) as url, pytest.raises(StageError, match="judge.base_url"):
+        ask(url, tmp_path)
+
+
+def test_the_stage_by_batches_is_the_stage_online(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("qurating.plots.save", lambda figure, path: path.parent.mkdir(exist_ok=True) or "<svg/>")
+    corpus = real_corpus(tmp_path / "c", 30)
+
+    def answer(body: dict[str, Any]) -> tuple[int, Any]:
+        p = (len(body["messages"][1]["content"]) % 97 + 0.5) / 98
+        usage = {"prompt_tokens": 200, "completion_tokens": 1}
+        return 200, logprob_reply({"A": math.log(1 - p), "B": math.log(p)}) | {"usage": usage}
+
+    server = BatchServer(answer)
+    one = {"educational_value": CRITERIA["educational_value"]}
+    tables, costs = [], []
+    with server.serving() as url:
+        for transport in ("online", "batch"):
+            given = settings("endpoint", base_url=url, transport=transport, poll_seconds=0.01, max_batch_requests=9)
+            run(tmp_path / transport, corpus, given | {"usd_per_million_tokens": [1, 1]}, one)
+            tables.append(pq.read_table(tmp_path / transport / "judgments.parquet"))
+            costs.append(read_json(tmp_path / transport / "summary.json")["cost"]["actual"]["usd"])
+    assert tables[0].equals(tables[1])
+    assert costs[1] == pytest.approx(costs[0] / 2)
+    assert server.sizes() == [9, 9, 5]  # the probe has answered the first
+    assert not (tmp_path / "batch" / "batches.jsonl").exists()
