@@ -5,6 +5,7 @@ import functools
 import pytest
 from hydra.errors import HydraException
 
+from qurating import naming
 from qurating.naming import STAGES, name_artifacts
 
 pytestmark = pytest.mark.usefixtures("conf")
@@ -191,3 +192,17 @@ def test_a_scorer_that_is_there_needs_no_annotation() -> None:
 def test_an_override_that_does_not_compose_is_an_error() -> None:
     with pytest.raises(HydraException):
         name_artifacts(["selection=nonsense"])
+
+
+def test_a_name_that_is_too_long_is_cut_between_tags_and_keeps_what_tells_cells_apart() -> None:
+    base = "annotations/tiny-towards-mine" + "".join(f",corpus.setting_{n}={n}0000" for n in range(10))
+    tags = {"corpus.domain_field": "topic", "denominator": "none", "annotation.num_proxy_sequences": "256"}
+    name = naming._tagged(base, tags)
+    assert len(name.encode()) <= 200
+    start, *kept = name.split(",")
+    assert start == "annotations/tiny-towards-mine"
+    assert "denominator=none" in kept
+    assert kept[-1].startswith("etc=")
+    # nothing is cut within: half of a number would be another number
+    assert set(kept[:-1]) <= set(base.split(",")) | {f"{key}={value}" for key, value in tags.items()}
+    assert name != naming._tagged(base, tags | {"corpus.domain_field": "subject"})
