@@ -8,9 +8,39 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from qurating import optimal_control
+from qurating.artifacts import StageError
 from qurating.gradient_passes import GradientPasses
 from qurating.proxy_training import FORWARD_COST, Costate, ProxyTraining
-from qurating.trajectory import Trajectory
+from qurating.trajectory import KINDS, Trajectory
+
+CHECKED = ("num_steps", "contribution_interval", "denominator", "hessian", "trajectory", "precision", "on_bad_sample")
+
+
+def check_settings(
+    *,
+    num_steps: int,
+    contribution_interval: int,
+    denominator: str,
+    hessian: str,
+    trajectory: str,
+    precision: str,
+    on_bad_sample: str,
+) -> list[int]:
+    """The visited steps; raises StageError for a choice that there is not, or an interval that visits nothing."""
+    choices = {
+        "denominator": (denominator, optimal_control.DENOMINATORS),
+        "hessian": (hessian, tuple(optimal_control.HESSIANS)),
+        "trajectory": (trajectory, KINDS),
+        "precision": (precision, ("32-true", "bf16-mixed")),
+        "on_bad_sample": (on_bad_sample, ("stop", "skip")),
+    }
+    for name, (value, known) in choices.items():
+        if value not in known:
+            raise StageError(f"annotation.{name}={value} is none of {', '.join(known)}")
+    try:
+        return optimal_control.visited_steps(num_steps, contribution_interval)
+    except ValueError as error:
+        raise StageError(f"{error}: lower annotation.contribution_interval, or raise annotation.num_steps") from error
 
 
 def walk(

@@ -25,7 +25,8 @@ from qurating.artifacts import leaves, without_runtime
 STAGES = (
     "prepare_corpus",
     *("judge", "import_judgments", "train_rater", "rate"),
-    *("pretrain_proxy", "prepare_target", "sample_proxy", "annotate_proxy", "train_scorer", "score"),
+    # the target and proxy sets are quickly made, and wrong settings of theirs told of, before anything is trained
+    *("prepare_target", "sample_proxy", "pretrain_proxy", "annotate_proxy", "train_scorer", "score"),
     *("select", "order", "train_lm", "evaluate", "analyse"),
 )
 
@@ -152,10 +153,24 @@ def _tagged(base: Any, tags: dict[str, str]) -> Any:
     if not base:
         return base  # not set yet
     name = base + "".join(f",{key}={value}" for key, value in sorted(tags.items()))
-    if len(name.encode()) > _MAX_NAME_BYTES:
-        digest = hashlib.blake2b(name.encode(), digest_size=6).hexdigest()
-        name = name.encode()[: _MAX_NAME_BYTES - 20].decode(errors="ignore") + f",etc={digest}"
-    return name
+    return name if len(name.encode()) <= _MAX_NAME_BYTES else _shortened(name, base, tags)
+
+
+def _shortened(name: str, base: str, tags: dict[str, str]) -> str:
+    """A name that is too long: what fits of the stage's own tags, what fits of its base, and a hash of all of it."""
+    digest = hashlib.blake2b(name.encode(), digest_size=6).hexdigest()
+    room = _MAX_NAME_BYTES - 20
+    tail = ""
+    # a key without a dot is of the stage's own settings: what cells are told apart by
+    for key, value in sorted(tags.items(), key=lambda tag: ("." in tag[0], tag)):
+        tag = f",{key}={value}"
+        if len((tail + tag).encode()) <= room // 2:
+            tail += tag
+    room -= len(tail.encode())
+    if len(base.encode()) > room:
+        cut = base.encode()[:room].decode(errors="ignore")
+        base = cut.rpartition(",")[0] or cut  # at a tag's end: half a number is another number
+    return f"{base}{tail},etc={digest}"
 
 
 def _safe(value: str) -> str:

@@ -1,8 +1,8 @@
 """Norms and dot products of per-sample gradients, without the gradients: one ordinary forward and backward pass.
 
 The layers are those of `gradient_rules`; the head and its cross-entropy are done here, so that a batch's logits never
-exist. That holds for Llama, Mistral, GPT-2, OPT, XGLM and all that is built of the same parts. A parameter that is used
-in a way for which there is no rule is an error, never left out.
+exist. That holds for Llama, Mistral, GPT-2, GPT-NeoX, OPT, XGLM and all that is built of the same parts. A parameter
+that is used in a way for which there is no rule is an error, never left out.
 """
 
 import contextlib

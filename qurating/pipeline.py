@@ -38,6 +38,8 @@ def run(config: DictConfig) -> None:
         print(f"not needed: {', '.join(stage for stage in chosen if stage not in stages)}", flush=True)
     cell = {stage: name for stage, name in names.items() if name}
     preflight.check_processes(config, stages)
+    preflight.check_files(config, stages)
+    preflight.check_annotation(config, stages)
     preflight.check_access(config, stages)
     write_json(Path(hydra.runtime.output_dir) / "artifacts.json", cell)
     alone = hydra.mode != RunMode.MULTIRUN

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 INK, GREY, ACCENT, WARM = "#222222", "#8a8a8a", "#0072B2", "#D55E00"
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9", "#7a6a00", "#222222")
@@ -317,7 +318,7 @@ def trajectory(
     measured = np.isfinite(target)
     axes.plot(steps[measured], target[measured], "o-", color=ACCENT, linewidth=1.5, markersize=3, label="target set")
     axes.set_xlabel("optimizer steps")
-    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_ylabel("loss, nats per token")
     axes.grid(color="#ececec")
     axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), fontsize=8)

@@ -1,4 +1,5 @@
-"""What is refused before the work starts: devices without a process each, gates of the Hub, too large a budget."""
+"""What is refused before the work starts: devices without a process each, gates of the Hub, files that are not there,
+settings of an annotation that mean nothing, too large a budget."""
 
 import os
 from collections.abc import Sequence
@@ -48,6 +49,33 @@ def check_access(config: DictConfig, stages: Sequence[str]) -> None:
         from qurating import hub_access
 
         hub_access.check_access(models, datasets)
+
+
+def check_files(config: DictConfig, stages: Sequence[str]) -> None:
+    """Refuse paths and patterns that name no file: those of the settings that a stage's `files` are listed from.
+
+    Raises:
+        StageError: with the paths, and whether what was made of the files earlier is still there.
+    """
+    for stage, group in (("prepare_corpus", "corpus"), ("prepare_target", "target")):
+        files = str(config.stages[stage].get("files")) if stage in stages else ""
+        if files.startswith("0 files"):
+            paths = ", ".join(_listed(config[group].paths))
+            made = Path(config.paths.artifacts, str(config.artifacts[stage]))
+            still = f" What was made of them is still whole: {made}." if (made / "manifest.json").is_file() else ""
+            raise StageError(
+                f"no file matches {group}.paths={paths} (looked in {os.getcwd()}).{still} Put the files back, or name "
+                "others"
+            )
+
+
+def check_annotation(config: DictConfig, stages: Sequence[str]) -> None:
+    """Refuse settings of the annotation that mean nothing, before all that it waits for; raises StageError."""
+    made = Path(config.paths.artifacts, str(config.artifacts.annotate_proxy), "manifest.json")
+    if "annotate_proxy" in stages and (config.overwrite or not made.is_file()):
+        from qurating import annotation
+
+        annotation.check_settings(**{name: config.stages.annotate_proxy[name] for name in annotation.CHECKED})
 
 
 def _listed(files: str | Sequence[str] | None) -> list[str]:

@@ -69,5 +69,5 @@ def check_layers(network: PreTrainedModel, batch: Mapping[str, torch.Tensor]) ->
     except UnsupportedLayerError as error:
         raise StageError(
             f"the proxy model ({network.config.model_type}): {error}. Take a model of the families of Llama, Mistral, "
-            "GPT-2, OPT or XGLM (annotation.model)"
+            "GPT-2, GPT-NeoX, OPT or XGLM (annotation.model)"
         ) from error

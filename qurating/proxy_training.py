@@ -61,6 +61,8 @@ def summed_over_finite(
 
 
 def _diverged(what: str, step: int) -> str:
+    if step == 0:  # nothing has been learned yet
+        return f"{what} at step 0: the proxy model is damaged, such as by weights that are not finite"
     return f"{what} at step {step}: lower annotation.learning_rate; or the model is damaged"
 
 

@@ -89,9 +89,10 @@ class _Fields:
     def refuse(self, source: str, row: int, reason: str, unit: str) -> None:
         """Note a bad row, or stop at it."""
         if self.on_bad_row == "stop":
-            raise StageError(
-                f"{source}, {unit} {row}: {reason}\n  Mend it, or leave such rows out: corpus.on_bad_row=skip"
-            )
+            way_out = "Mend it, or leave such rows out: corpus.on_bad_row=skip"
+            if reason.startswith("no field"):
+                way_out = "Name the field as it is there: corpus.text_field, domain_field or id_field. " + way_out
+            raise StageError(f"{source}, {unit} {row}: {reason}\n  {way_out}")
         self.bad_rows.append(BadRow(source, row, reason))
 
 
@@ -268,7 +269,8 @@ def lookup(row: Mapping[str, Any], name: str) -> Any:
     found: Any = row
     for key in name.split("."):
         if not isinstance(found, Mapping) or key not in found:
-            raise BadRowError(f"no field {name!r} (looking for {key!r}, found {_fields_of(found)})")
+            looking = "" if key == name else f"looking for {key!r}, "
+            raise BadRowError(f"no field {name!r} ({looking}found {_fields_of(found)})")
         found = found[key]
     return found
 

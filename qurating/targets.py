@@ -171,9 +171,13 @@ class Jsonl(readers.Jsonl):
 
     def refuse(self, source: str, row: int, reason: str, unit: str) -> None:
         if self.on_bad_row == "stop":
-            raise StageError(
-                f"{source}, {unit} {row}: {reason}\n  Mend it, or leave such rows out: target.on_bad_row=skip"
-            )
+            way_out = "Mend it, or leave such rows out: target.on_bad_row=skip"
+            if reason.startswith("no field"):
+                way_out = (
+                    "Name the fields as they are there: target.text_field, or target.prompt_field with "
+                    "target.response_field, or target.conversations_field. " + way_out
+                )
+            raise StageError(f"{source}, {unit} {row}: {reason}\n  {way_out}")
         super().refuse(source, row, reason, unit)
 
     def _turns(self, row: Mapping[str, Any]) -> list[tuple[str, bool]] | None:

@@ -190,7 +190,7 @@ def test_another_failure_is_not_taken_for_memory(
 def test_a_network_without_rules_is_refused_before_its_training(inputs: dict[str, Path], tmp_path: Path) -> None:
     sizes = {"hidden_size": 16, "num_hidden_layers": 1, "state_size": 4, "intermediate_size": 32, "time_step_rank": 2}
     language_model("mamba", **sizes).save_pretrained(inputs["proxy_lm"])
-    with pytest.raises(StageError, match=r"\(mamba\): .*Llama, Mistral, GPT-2, OPT or XGLM \(annotation.model\)"):
+    with pytest.raises(StageError, match=r"\(mamba\): .*Llama, Mistral, .* or XGLM \(annotation.model\)"):
         annotate(tmp_path / "out", inputs)
     assert not list((tmp_path / "out").rglob("*.safetensors"))
 

@@ -5,6 +5,7 @@ import functools
 import pytest
 from hydra.errors import HydraException
 
+from qurating import naming
 from qurating.naming import STAGES, name_artifacts
 
 pytestmark = pytest.mark.usefixtures("conf")
@@ -195,7 +196,7 @@ def test_an_override_that_does_not_compose_is_an_error() -> None:
 
 def test_a_rater_that_is_there_needs_no_judge() -> None:
     found = name_artifacts(["rater.from_pretrained=lab/QuRater-1.3B", "selection=top_k"])
-    assert {stage for stage in STAGES if found[stage] is None} == {"judge", "train_rater", "analyse"}
+    assert {stage for stage in STAGES if found[stage] is None} == {"judge", "import_judgments", "train_rater", "analyse"}
     assert found["rate"] == "ratings/by-QuRater-1.3B"
     assert found["select"].endswith("top-k,rater.from_pretrained=lab_QuRater-1.3B")
 
@@ -204,3 +205,17 @@ def test_how_many_share_the_work_is_no_part_of_a_name() -> None:
     shared = ["stages.rate.shard=3", "stages.rate.num_shards=8", "stages.rate.compilation=never", "selection=top_k"]
     assert name_artifacts(shared) == name_artifacts(["selection=top_k"])
     assert name_artifacts(["stages.rate.precision=bf16-true"])["rate"].endswith(",precision=bf16-true")
+
+
+def test_a_name_that_is_too_long_is_cut_between_tags_and_keeps_what_tells_cells_apart() -> None:
+    base = "annotations/tiny-towards-mine" + "".join(f",corpus.setting_{n}={n}0000" for n in range(10))
+    tags = {"corpus.domain_field": "topic", "denominator": "none", "annotation.num_proxy_sequences": "256"}
+    name = naming._tagged(base, tags)
+    assert len(name.encode()) <= 200
+    start, *kept = name.split(",")
+    assert start == "annotations/tiny-towards-mine"
+    assert "denominator=none" in kept
+    assert kept[-1].startswith("etc=")
+    # nothing is cut within: half of a number would be another number
+    assert set(kept[:-1]) <= set(base.split(",")) | {f"{key}={value}" for key, value in tags.items()}
+    assert name != naming._tagged(base, tags | {"corpus.domain_field": "subject"})

@@ -25,6 +25,7 @@ SIZES: dict[str, dict[str, Any]] = {
         "word_embed_proj_dim": 16,
     },
     "xglm": {"d_model": 32, "ffn_dim": 48, "num_layers": 2, "attention_heads": 4},
+    "gpt_neox": {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4},
 }
 SIZES["llama"]["num_key_value_heads"] = SIZES["mistral"]["num_key_value_heads"] = 2  # grouped-query attention
 SIZES["opt"]["max_position_embeddings"] = SIZES["xglm"]["max_position_embeddings"] = 64

@@ -129,3 +129,39 @@ def test_a_gate_stops_the_run_before_any_work(tmp_path: Path) -> None:
     questions = {path for path, _ in hub.asked}
     assert "/api/models/Data-Selection/BSL-160M/auth-check" in questions
     assert "/api/datasets/cerebras/SlimPajama-627B/auth-check" in questions
+
+
+@pytest.mark.usefixtures("conf")
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        (
+            "annotation.denominator=foo",
+            "denominator=foo is none of next_visited, next_step, same_step, none",
+        ),
+        ("annotation.contribution_interval=40", "an interval of 40 visits none of the steps 1 to 39"),
+    ],
+)
+def test_an_annotation_that_means_nothing_is_refused_before_the_first_stage(
+    tmp_path: Path, override: str, message: str
+) -> None:
+    config, stages = composed(tmp_path, LQS, override)
+    with pytest.raises(StageError, match=message):
+        preflight.check_annotation(config, stages)
+    preflight.check_annotation(*composed(tmp_path, LQS))
+
+
+@pytest.mark.usefixtures("conf")
+def test_files_that_are_not_there_are_told_of_and_what_was_made_of_them(tmp_path: Path) -> None:
+    file = tmp_path / "mine.jsonl"
+    overrides = ["corpus=jsonl", f"corpus.paths={file}"]
+    config, stages = composed(tmp_path, *overrides)
+    with pytest.raises(StageError, match=r"no file matches corpus\.paths=.*mine\.jsonl \(looked in .*\)\. Put"):
+        preflight.check_files(config, stages)
+    made = tmp_path / str(config.artifacts.prepare_corpus)
+    made.mkdir(parents=True)
+    (made / "manifest.json").write_text("{}")
+    with pytest.raises(StageError, match=rf"made of them is still whole: {made}"):
+        preflight.check_files(config, stages)
+    file.write_text("{}\n")
+    preflight.check_files(*composed(tmp_path, *overrides))

@@ -301,7 +301,7 @@ def test_an_empty_target_is_refused_with_what_became_of_its_rows(corpus: Path, t
     with pytest.raises(StageError, match=r"no file matches .*none\*\.jsonl"):
         prepare(corpus, tmp_path, Jsonl(paths=str(tmp_path / "none*.jsonl")))
     empty = write(tmp_path / "empty.jsonl", [])
-    with pytest.raises(StageError, match=r"the target set is empty: .*\(no row\) in .*empty\.jsonl"):
+    with pytest.raises(StageError, match=r"the target set is empty: there is not one example in .*empty\.jsonl"):
         prepare(corpus, tmp_path, Jsonl(paths=str(empty)))
     blank = write(tmp_path / "blank.jsonl", [{"text": " \n"}, {"text": None}])
     with pytest.raises(StageError, match=r"\(1 empty, 1 bad rows\)"):

@@ -154,7 +154,7 @@ def test_json_lines_hold_the_texts_and_their_scores(corpus: Path, scorer: Path, 
         lines = (tmp_path / "train" / f"{file.stem}.jsonl").read_text(encoding="utf-8").splitlines()
         given, found = pq.read_table(file).to_pylist(), pq.read_table(tmp_path / "train" / file.name).to_pylist()
         assert [json.loads(line) for line in lines] == [
-            {"id": row["id"], "text": row["text"], "domain": row["domain"], "score": other["lqs_average"]}
+            {name: row[name] for name in ("id", "document_id", "text", "domain")} | {"score": other["lqs_average"]}
             for row, other in zip(given, found, strict=True)
         ]
 

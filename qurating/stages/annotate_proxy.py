@@ -16,14 +16,14 @@ import torch
 from lightning_fabric import Fabric
 
 from qurating import optimal_control
-from qurating.annotation import annotation_table, walk
+from qurating.annotation import annotation_table, check_settings, walk
 from qurating.artifacts import StageError, read_json, seed_for, write_json, write_table
 from qurating.gradient_passes import GradientPasses
 from qurating.proxy_model import check_layers, check_lengths, load
 from qurating.proxy_training import Costate, ProxyTraining
 from qurating.samples import BadSamples, Samples, draw_batches
 from qurating.sequences import read_sequences
-from qurating.trajectory import KINDS, Trajectory
+from qurating.trajectory import Trajectory
 
 
 def annotate_proxy(
@@ -77,20 +77,15 @@ def annotate_proxy(
     Raises:
         StageError: settings or inputs that do not go together, a bad sample, too little memory; says what to change.
     """
-    choices = {
-        "denominator": (denominator, optimal_control.DENOMINATORS),
-        "hessian": (hessian, tuple(optimal_control.HESSIANS)),
-        "trajectory": (trajectory, KINDS),
-        "precision": (precision, ("32-true", "bf16-mixed")),
-        "on_bad_sample": (on_bad_sample, ("stop", "skip")),
-    }
-    for name, (value, known) in choices.items():
-        if value not in known:
-            raise StageError(f"annotation.{name}={value} is none of {', '.join(known)}")
-    try:
-        visited = optimal_control.visited_steps(num_steps, contribution_interval)
-    except ValueError as error:
-        raise StageError(f"{error}: lower annotation.contribution_interval, or raise annotation.num_steps") from error
+    visited = check_settings(
+        num_steps=num_steps,
+        contribution_interval=contribution_interval,
+        denominator=denominator,
+        hessian=hessian,
+        trajectory=trajectory,
+        precision=precision,
+        on_bad_sample=on_bad_sample,
+    )
     fabric = _joined(trainer)
     if (output / "summary.json").is_file():
         return _finished(output) if fabric.is_global_zero else {}

@@ -86,8 +86,10 @@ def prepare_target(
         reasons = [f"{number} {reason}" for reason, number in sorted(left_out.items()) if number]
         reasons += [f"{len(source.bad_rows)} bad rows"] * bool(source.bad_rows)
         where = getattr(source, "paths", None) or source
+        if not num_read and not source.bad_rows:
+            raise StageError(f"the target set is empty: there is not one example in {where}")
         raise StageError(
-            f"the target set is empty: of {num_read} examples none is left ({', '.join(reasons) or 'no row'}) in "
+            f"the target set is empty: of {num_read} examples none is left ({', '.join(reasons)}) in "
             f"{where}; name other files or fields in target, or let examples that are too long be cut "
             "(target.on_too_long=cut) or counted whole (target.loss_on=all)"
         )

@@ -43,7 +43,8 @@ def score(
         from_pretrained: a folder or a name of the Hugging Face Hub, instead.
         max_tokens: of a window; None: as the scorer was trained.
         tokens_per_batch, precision, compilation, num_workers, shard, num_shards: as of `rate`.
-        jsonl: write `train/<shard>.jsonl`, too: `id`, `text`, `domain`, `score` (the average), a line a sequence.
+        jsonl: write `train/<shard>.jsonl`, too: `id`, `document_id`, `text`, `domain`, `score` (the average), a line
+            a sequence.
         accelerator: auto, cpu or gpu.
 
     Raises:
@@ -103,7 +104,7 @@ def score(
 
 def _write_lines(target: Path, texts: Path, scores: Path) -> None:
     """The texts of one shard beside their scores; the file is there whole or not at all."""
-    rows = pq.read_table(texts, columns=["id", "text", "domain"])
+    rows = pq.read_table(texts, columns=["id", "document_id", "text", "domain"])
     rows = rows.append_column("score", pq.read_table(scores, columns=["lqs_average"])["lqs_average"])
     temporary = target.with_name(f".{target.name}.tmp")
     with open(temporary, "w", encoding="utf-8") as stream:
