@@ -125,7 +125,7 @@ def check(config: DictConfig, names: Mapping[str, str]) -> None:
             f"nothing is judged by {name!r} (only by {', '.join(map(str, config.criteria))}): "
             f"add it with +criterion@criteria.{name}={name}"
         )
-    is_judged = "judge" in config.stages and names["judge"]
+    is_judged = "judge" in config.stages and names["judge"] is not None
     if is_judged and config.judge.max_snippet_tokens > config.rater.max_tokens:
         raise StageError(
             f"judge.max_snippet_tokens={config.judge.max_snippet_tokens} is more than the rater reads: "

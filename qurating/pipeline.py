@@ -230,6 +230,14 @@ def _analyse(cells: list[dict[str, str]], config: DictConfig) -> None:
     print(f"\n{format_table(read_json(folder / 'table.json'))}\n\nReport: {(folder / 'report.html').resolve()}")
 
 
+def _tell_what_is_complete(cells: list[dict[str, str]], config: DictConfig) -> None:
+    """Of the artifacts of the chosen stages: tasks that ran elsewhere have told their logs alone."""
+    for name in dict.fromkeys(cell[stage] for cell in cells for stage in config.stages if stage in cell):
+        there = (Path(config.paths.artifacts) / name / "manifest.json").is_file()
+        state = "complete" if there else "not complete yet: the tasks' logs say why; the same command goes on"
+        print(f"{name}: {state}", flush=True)
+
+
 class Sweep(Callback):
     """A multirun: its config is frozen when it starts, its cells are compared when all have finished."""
 
@@ -254,11 +262,15 @@ class Sweep(Callback):
                     del config.hydra.sweeper.params[group]
 
     def on_multirun_end(self, config: DictConfig, **_: Any) -> None:
-        if "analyse" not in config.stages or process() > 0:
+        if process() > 0:
+            return
+        files = sorted(Path(config.hydra.sweep.dir).glob("*/artifacts.json"), key=lambda f: int(f.parent.name))
+        cells = [read_json(file) for file in files]
+        if "analyse" not in config.stages:
+            _tell_what_is_complete(cells, config)
             return
         try:
-            files = sorted(Path(config.hydra.sweep.dir).glob("*/artifacts.json"), key=lambda f: int(f.parent.name))
-            _analyse([read_json(file) for file in files], config)
+            _analyse(cells, config)
         except StageError as error:
             Sweep.failed = True
             print(f"\nError: {error}", flush=True)

@@ -17,7 +17,8 @@ from qurating import artifacts, publishing
 from qurating.artifacts import StageError, manifest, read_json, up_to_date, write_json, write_table
 from qurating.publishing import follow, publish
 
-IDENTITY = {"stage": "rate", "inputs": {"corpus": "corpora/x (0123)"}, "config": {"max_tokens": 512, "seed": 1}}
+CONFIG = {"max_tokens": 512, "seed": 1}
+IDENTITY = {"stage": "rate", "inputs": {"corpus": "corpora/x (0123)"}, "config": CONFIG}
 
 
 def build(folder: Path) -> dict[str, Any]:
@@ -41,7 +42,7 @@ def test_shares_fill_one_folder_and_the_last_publishes(tmp_path: Path) -> None:
                 (folder / f"{number}.txt").write_text(str(number))
             return {"rows": 3} if len(list(folder.glob("*.txt"))) == 3 else None
 
-        return publish(path, IDENTITY, IDENTITY["config"], [], False, build, share=f"{number}_of_3")
+        return publish(path, IDENTITY, CONFIG, [], False, build, share=f"{number}_of_3")
 
     with ThreadPoolExecutor(3) as pool:
         found = list(pool.map(share, range(3)))
@@ -65,12 +66,14 @@ def test_a_share_that_fails_leaves_the_others_alone(tmp_path: Path) -> None:
         (folder / "bad.txt").write_text("1")
         return good(folder)
 
-    arguments: Any = (path, IDENTITY, IDENTITY["config"], [], False)
-    assert publish(*arguments, good, share="0_of_2") is None
+    def shared(build: Any, share: str) -> Any:
+        return publish(path, IDENTITY, CONFIG, [], False, build, share)
+
+    assert shared(good, "0_of_2") is None
     with pytest.raises(ValueError, match="a broken share"):
-        publish(*arguments, bad, share="1_of_2")
+        shared(bad, "1_of_2")
     assert not path.exists()
-    made = publish(*arguments, mended, share="1_of_2")
+    made = shared(mended, "1_of_2")
     assert made is not None
     assert made["files"].keys() == {"good.txt", "bad.txt"}
 

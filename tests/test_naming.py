@@ -198,13 +198,13 @@ def test_a_rater_that_is_there_needs_no_judge() -> None:
     found = name_artifacts(["rater.from_pretrained=lab/QuRater-1.3B", "selection=top_k"])
     assert {stage for stage in STAGES if found[stage] is None} == {"judge", "import_judgments", "train_rater", "analyse"}
     assert found["rate"] == "ratings/by-QuRater-1.3B"
-    assert found["select"].endswith("top-k,rater.from_pretrained=lab_QuRater-1.3B")
+    assert found["select"].endswith("top_k,rater.from_pretrained=lab_QuRater-1.3B")
 
 
 def test_how_many_share_the_work_is_no_part_of_a_name() -> None:
     shared = ["stages.rate.shard=3", "stages.rate.num_shards=8", "stages.rate.compilation=never", "selection=top_k"]
     assert name_artifacts(shared) == name_artifacts(["selection=top_k"])
-    assert name_artifacts(["stages.rate.precision=bf16-true"])["rate"].endswith(",precision=bf16-true")
+    assert name_artifacts(["stages.rate.precision=bf16-true"])["rate"].endswith(",rate.precision=bf16-true")
 
 
 def test_a_name_that_is_too_long_is_cut_between_tags_and_keeps_what_tells_cells_apart() -> None:

@@ -192,8 +192,8 @@ def load_rater(folder: Path, criteria: Sequence[str], max_tokens: int) -> Traine
         source = f"{file.name} there names" if file.is_file() else "the configuration has"
         raise StageError(
             f"{folder} has {config.num_labels} outputs, and {source} {len(named)} criteria ({', '.join(named)}): "
-            "set `criteria` to what its outputs stand for, in their order (one off: ~criteria.NAME; one more: "
-            "+criterion@criteria.NAME=NAME)"
+            "set `criteria` to what its outputs stand for, in their order "
+            "(one off: ~criterion@criteria.NAME; one more: +criterion@criteria.NAME=NAME)"
         )
     limit = getattr(config, "max_position_embeddings", None)
     if max_tokens < 1 or (limit is not None and max_tokens > limit):
