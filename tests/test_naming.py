@@ -25,6 +25,7 @@ def test_plain_names() -> None:
     assert name_artifacts(["selection=sample"]) == {
         "prepare_corpus": "corpora/embedded",
         "judge": "judgments/simulated",
+        "import_judgments": None,
         "train_rater": "models/rater-tiny-by-simulated",
         "rate": "ratings/rater-tiny-by-simulated",
         "pretrain_proxy": "models/proxy-tiny",
