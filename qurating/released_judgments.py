@@ -58,13 +58,13 @@ def checked(where: str, row: Any, criteria: Sequence[str]) -> dict[str, Any]:
     try:
         if not isinstance(row, Mapping):
             raise ValueError("it is no record with columns")
-        texts = row.get("texts")
+        texts: Any = row.get("texts")
         if not _two(texts) or not all(isinstance(text, str) and text.strip() for text in texts):
             raise ValueError("`texts` must be two texts, neither of them blank")
         for text in texts:
             if any("\ud800" <= c <= "\udfff" for c in text):
                 raise ValueError("`texts` holds half a character (a surrogate)")
-        indices = row.get("indices")
+        indices: Any = row.get("indices")
         if indices is not None and not (_two(indices) and all(isinstance(i, int) for i in indices)):
             raise ValueError("`indices` must be two whole numbers")
         found: dict[str, Any] = {"texts": list(texts), "indices": indices and [int(i) for i in indices]}

@@ -166,6 +166,25 @@ def test_lqs_is_selected_by_and_not_judged() -> None:
     assert judged.stages.select.inputs.ratings == judged.stages.order.inputs.ratings == judged.artifacts.rate
 
 
+@pytest.mark.usefixtures("conf")
+def test_released_judgments_take_the_place_of_a_judge(tmp_path: Path) -> None:
+    (tmp_path / "mine.parquet").touch()
+    overrides = ["judge=released", f"judge.paths={tmp_path / 'mine.parquet'}"]
+    names = name_artifacts(overrides)
+    assert names["judge"] is None
+    assert str(names["import_judgments"]).startswith("judgments/mine")
+    assert str(names["train_rater"]).startswith("models/rater-tiny-by-mine")
+    config = compose("config", overrides)
+    configuration.check(config, names)
+    assert config.stages.train_rater.inputs.judgments == config.artifacts.import_judgments
+    assert list(config.stages.import_judgments.fetches.datasets) == [None]
+    hub = compose("config", ["judge=released"])
+    assert hub.artifacts.import_judgments == "judgments/QuRating-GPT3.5-Judgments"
+    assert list(hub.stages.import_judgments.fetches.datasets) == ["princeton-nlp/QuRating-GPT3.5-Judgments"]
+    asked = compose("config")
+    assert asked.stages.train_rater.inputs.judgments == asked.artifacts.judge
+
+
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
@@ -274,7 +293,7 @@ def test_layers_point_down() -> None:
     import ast
 
     maths = {"selection", "ordering", "chunking", "bradley_terry", "perplexity", "judging", "scorer_report"}
-    maths |= {"per_sample_gradients", "gradient_rules", "optimal_control"}
+    maths |= {"rater_report", "per_sample_gradients", "gradient_rules", "optimal_control"}
 
     @dataclasses.dataclass
     class File:

@@ -26,6 +26,7 @@ def test_plain_names() -> None:
     assert name_artifacts(["selection=sample"]) == {
         "prepare_corpus": "corpora/embedded",
         "judge": "judgments/simulated",
+        "import_judgments": None,
         "train_rater": "models/rater-tiny-by-simulated",
         "rate": "ratings/rater-tiny-by-simulated",
         "pretrain_proxy": "models/proxy-tiny",
@@ -127,7 +128,7 @@ def test_settings_that_change_no_result_change_no_name() -> None:
 
 def test_seed_marks_every_name() -> None:
     found = changed("seed=5")
-    assert set(found) == {*STAGES} - {"analyse"}
+    assert set(found) == {*STAGES} - {"import_judgments", "analyse"}  # which need no seed, or are not needed
     assert found["train_lm"] == "models/lm-tiny-select_400K_tokens_uniform,seed=5"
 
 
@@ -164,7 +165,7 @@ def test_other_scores_go_down_to_what_is_selected_by_them() -> None:
     assert found["score"] == f"{plain['score']},denominator=none"
     assert found["select"] == f"{plain['select']},annotation.denominator=none"
     same = {stage for stage in STAGES if found[stage] == plain[stage]} - {"analyse"}
-    judged = {"judge", "train_rater", "rate"}
+    judged = {"judge", "import_judgments", "train_rater", "rate"}
     assert same == {"prepare_corpus", "pretrain_proxy", "prepare_target", "sample_proxy"} | judged
     # by which a uniform cell is told apart only if it is ordered by them
     for ordering, differ in (("shuffle", False), ("folding", True)):
@@ -177,7 +178,7 @@ def test_other_scores_go_down_to_what_is_selected_by_them() -> None:
 
 def test_a_scorer_that_is_there_needs_no_annotation() -> None:
     found = name_artifacts([LQS, "scorer.from_pretrained=/data/my scorer/", "selection=top_k"])
-    made = {stage for stage in STAGES if found[stage] is None} - {"analyse"}
+    made = {stage for stage in STAGES if found[stage] is None} - {"import_judgments", "analyse"}
     assert made == {"pretrain_proxy", "sample_proxy", "annotate_proxy", "train_scorer"}
     assert found["score"] == "scores/by-my scorer"
     assert found["select"].startswith("subsets/select_400K_tokens_by-lqs-top_k-across_domains,scorer.from_pretrained=")

@@ -223,7 +223,7 @@ def test_lora_learns_and_leaves_a_plain_network(corpus: Path, judgments: Path, t
 def test_lora_without_peft_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "peft", None)
     with pytest.raises(ValueError, match=r"pip install 'qurating\[lora\]'"):
-        lora.adapted(torch.nn.Linear(1, 1))  # type: ignore[arg-type]
+        lora.adapted(torch.nn.Linear(1, 1))
 
 
 @pytest.mark.parametrize("tokens_per_batch", [1, 300, 100_000])

@@ -44,7 +44,7 @@ def test_rows_are_taken_over_as_they_are(tmp_path: Path, kind: str) -> None:
     else:
         file.write_text("\n".join(map(json.dumps, rows)) + "\n", encoding="utf-8")
     counts = taken(tmp_path / "out", str(file))
-    assert counts == {"pairs": 3, "judged": {"writing_style": 3, "facts_and_trivia": 2}}
+    assert counts == {"pairs": 3, "judged": {"writing_style": 3, "facts_and_trivia": 2}, "labels": []}
     found = pq.read_table(tmp_path / "out/judgments.parquet").to_pylist()
     for number, (one, given) in enumerate(zip(found, rows, strict=True)):
         assert {key: one[key] for key in given} == given
@@ -54,7 +54,8 @@ def test_rows_are_taken_over_as_they_are(tmp_path: Path, kind: str) -> None:
         "num_pairs": 2,
         "confident": 0.5,
     }
-    assert taken(tmp_path / "one", [str(file)], max_pairs=1)["pairs"] == 1
+    one = taken(tmp_path / "one", [str(file)], num_pairs=1, simulated=True)
+    assert (one["pairs"], one["labels"]) == (1, ["simulated judge"])
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,7 @@ def import_judgments(*, output: Path, source: Mapping[str, Any], criteria: Seque
 
     Args:
         source: of the group `judge`: `name`; `paths` of files, or else `dataset`, `subset` and `split` of the Hub;
-            `max_pairs`, the first so many, or None.
+            `num_pairs`, the first so many, or None; `simulated`, whether no language model judged.
         criteria: to take over; all of them must be there.
 
     Raises:
@@ -37,7 +37,7 @@ def import_judgments(*, output: Path, source: Mapping[str, Any], criteria: Seque
     else:
         raise StageError("judgments to take over: set judge.paths to files, or judge.dataset to a data set of the Hub")
     progress = tqdm(
-        itertools.islice(rows, source.get("max_pairs")), desc="check judgments", unit="pair", mininterval=0.5
+        itertools.islice(rows, source.get("num_pairs")), desc="check judgments", unit="pair", mininterval=0.5
     )
     found = [checked(where, row, criteria) for where, row in progress]
     if not found:
@@ -59,7 +59,7 @@ def import_judgments(*, output: Path, source: Mapping[str, Any], criteria: Seque
     given = source.get("paths") or source["dataset"]
     summary = {
         "judge": source["name"],
-        "simulated": False,
+        "simulated": bool(source.get("simulated")),
         "method": "imported",
         "source": given if isinstance(given, str) and not source.get("paths") else source.get("files"),
         "num_pairs": len(found),
@@ -69,7 +69,7 @@ def import_judgments(*, output: Path, source: Mapping[str, Any], criteria: Seque
         },
     }
     write_json(output / "summary.json", summary)
-    return {"pairs": len(found), "judged": judged}
+    return {"pairs": len(found), "judged": judged, "labels": ["simulated judge"] if source.get("simulated") else []}
 
 
 def _confident(preferences: Sequence[float]) -> float | None:
