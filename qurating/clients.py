@@ -156,13 +156,10 @@ class Asking:
                 for _ in range(self.endpoint.max_concurrency)
             ]
             try:
-                await asyncio.gather(*workers)
+                await asyncio.wait(workers)
             except BaseException as error:  # an interruption, most likely
-                self._stopped_by = self._stopped_by or error
-                with contextlib.suppress(asyncio.CancelledError):
-                    await asyncio.wait(
-                        [w for w in workers if not w.done()] or workers, timeout=self.endpoint.timeout_seconds
-                    )
+                self._stop(error)
+                await asyncio.wait(workers, timeout=self.endpoint.timeout_seconds)
                 raise
             if self._stopped_by:
                 raise self._stopped_by
@@ -182,7 +179,12 @@ class Asking:
                 while not await self._one(request, parse, record, last_chance):
                     await asyncio.sleep(min(MAX_BACKOFF_SECONDS, self.endpoint.patience_seconds / 8))
         except Exception as error:
-            self._stopped_by = self._stopped_by or error
+            self._stop(error)
+
+    def _stop(self, error: BaseException) -> None:
+        """Begin nothing more; what is in flight comes in."""
+        self._stopped_by = self._stopped_by or error
+        self.pace.open()
 
     async def _one(
         self,
