@@ -104,7 +104,7 @@ async def load(port: int, num_requests: int) -> float:
 
 
 async def by_client(port: int, num_requests: int, folder: Path) -> tuple[float, float]:
-    """The judge's client as the stage uses it: parsing, costs with a cap, journal. Requests per second; CPU per call."""
+    """The judge's client as the stage uses it: parsing, a cap on costs, journal. Requests a second, CPU a call."""
     journal, num_answered = Journal(folder / f"{num_requests}.jsonl"), 0
     spending = Spending(Price(0.15, 0.6, "benchmark"), 1e6)
     where = clients.Endpoint(f"http://127.0.0.1:{port}/v1", "m", None, CONCURRENCY, 60.0, 0, loopback=True)

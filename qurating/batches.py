@@ -136,7 +136,7 @@ class Batches:
         return True
 
     def _most(self, request: Request) -> float:
-        """What a request can cost: by its bytes, or by the tokens a byte that the batches so far have had, and a quarter.
+        """What a request can cost: by its bytes, or by a quarter more tokens a byte than the batches so far have had.
 
         The first is a bound, but four times what text comes to; of thousands of requests, the second is one as well.
         """

@@ -1,23 +1,32 @@
 """The judge's journal: answers on disk as they come, so that a kill loses none and none is paid for twice."""
 
 import contextlib
+import functools
 import hashlib
 import json
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
 
-class Request(NamedTuple):
+@dataclass(frozen=True)
+class Request:
     """One call: where its answer belongs, the body to post, and which of several equal calls it is."""
 
     position: int
-    body: dict[str, Any]
+    body: Mapping[str, Any]
     repeat: int = 0
+
+    @functools.cached_property
+    def content(self) -> bytes:
+        """The body as it is sent, in JSON with its keys in order."""
+        return json.dumps(self.body, sort_keys=True).encode()
 
     def key(self) -> str:
         """A hash of model, messages, sampling parameters and `repeat`: the same in every run."""
-        text = json.dumps(self.body, sort_keys=True, ensure_ascii=False) + (f"#{self.repeat}" if self.repeat else "")
-        return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=12).hexdigest()
+        which = f"#{self.repeat}".encode() if self.repeat else b""
+        return hashlib.blake2b(self.content + which, digest_size=12).hexdigest()
 
 
 class Answer(NamedTuple):

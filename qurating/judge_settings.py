@@ -155,8 +155,8 @@ def check_criteria(criteria: Mapping[str, Mapping[str, Any]], simulated: bool) -
             raise StageError(f"conf/criterion/{name}.yaml: `name` is {criterion['name']!r}; it must be {name!r}")
         if criterion.get("prompt") and not criterion.get("prompt_sha256"):
             raise StageError(
-                f"conf/criterion/{name}.yaml: beside `prompt` goes `prompt_sha256: ${{sha256:${{.prompt}}}}`, so that an "
-                "edited prompt makes other judgments"
+                f"conf/criterion/{name}.yaml: beside `prompt` goes `prompt_sha256: ${{sha256:${{.prompt}}}}`, so that "
+                "an edited prompt makes other judgments"
             )
     questions = [criterion["question"] for criterion in criteria.values()]
     if (simulated and _contained(questions)) or len(set(questions)) < len(questions):

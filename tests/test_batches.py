@@ -156,7 +156,7 @@ def test_the_cap_holds_and_a_higher_one_goes_on(tmp_path: Path) -> None:
     price = Price(1000.0, 0.0, "test")
     most = price.usd(prompt_limit(requests()[0].body), 1)
     with server.serving() as url:
-        with pytest.raises(CapReachedError, match="judge.max_cost_usd"):
+        with pytest.raises(CapReachedError, match=r"judge\.max_cost_usd"):
             ask(url, tmp_path, price=price, cap=3.5 * most)
         journal = Journal(tmp_path / "journal.jsonl")
         spent, so_far = price.usd(journal.prompt_tokens, 0), len(journal)
@@ -187,14 +187,14 @@ def test_a_full_queue_is_waited_for_and_one_too_small_is_said(tmp_path: Path) ->
             ask(url, tmp_path / "small")
         server.refuse = lambda lines: {"code": "invalid_model", "message": "no such model"}
         (tmp_path / "model").mkdir()
-        with pytest.raises(StageError, match="refuses the batch.*no such model"):
+        with pytest.raises(StageError, match=r"refuses the batch.*no such model"):
             ask(url, tmp_path / "model")
 
 
 def test_an_endpoint_without_batches_says_so(tmp_path: Path) -> None:
     from judge_fixtures import endpoint, respond
 
-    with endpoint(lambda call: respond({})) as url, pytest.raises(StageError, match="judge.base_url"):
+    with endpoint(lambda call: respond({})) as url, pytest.raises(StageError, match=r"judge\.base_url"):
         ask(url, tmp_path)
 
 

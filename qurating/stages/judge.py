@@ -180,10 +180,10 @@ async def _probe(settings: JudgeSettings, asking: clients.Asking, as_method: Cal
         nonlocal used
         asking.journal.add_lost(*used)  # of the one before
         try:
-            found = await asking.reply(body)
+            found, said = await asking.reply(Request(0, body))
         except clients.UnansweredError as error:
             raise asking.down(error) from None
-        used = judging.usage(found) or (0, 0)
+        used = said[0] or 0, said[1] or 0
         return found
 
     used = (0, 0)
