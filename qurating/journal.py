@@ -37,6 +37,7 @@ class Answer(NamedTuple):
     detail: str = ""
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
+    batch: bool | None = None  # whether it came by the Batch API, which has its own price
 
 
 class Journal:
@@ -51,6 +52,7 @@ class Journal:
         self._remember = remember
         self._places: dict[bytes, int] = {}
         self.prompt_tokens = self.completion_tokens = self.num_usable = 0
+        self.by_batch = (0, 0)  # tokens of the prompts and of the completions, of those
         place, whole = 0, True
         with contextlib.suppress(FileNotFoundError), open(path, "rb") as lines:
             for line in lines:
@@ -97,6 +99,10 @@ class Journal:
     def _count(self, entry: dict[str, Any]) -> None:
         self.prompt_tokens += entry.get("prompt_tokens") or 0
         self.completion_tokens += entry.get("completion_tokens") or 0
+        if entry.get("batch"):
+            prompt, completion = self.by_batch
+            more = entry.get("prompt_tokens") or 0, entry.get("completion_tokens") or 0
+            self.by_batch = prompt + more[0], completion + more[1]
         self.num_usable += entry["values"] is not None
 
     def close(self) -> None:

@@ -172,7 +172,12 @@ def test_pairwise_and_individual_judgments_of_the_same_pairs_are_compared_and_ra
         return str(found[0]) if found else grade_for(text, 0)
 
     server = Server(grade, logprobs=True, most_choices=99)
-    common = {"ranking": str(ranking), "ranking_sha256": "x", "max_snippet_tokens": 2000, "num_pairs": 10}
+    common: dict[str, Any] = {
+        "ranking": str(ranking),
+        "ranking_sha256": "x",
+        "max_snippet_tokens": 2000,
+        "num_pairs": 10,
+    }
     with endpoint(server) as url:
         given = settings("endpoint", base_url=url, mode="individual", num_votes=2, **common)
         run(tmp_path / "graded", corpus, given | {"prompt": "conf/prompts/individual.txt"}, ONE)
@@ -274,7 +279,7 @@ def test_preferences_of_grades_against_a_loop() -> None:
 
 def test_kendalls_tau_against_its_definition() -> None:
     draw = np.random.default_rng(5)
-    a, b = draw.integers(0, 6, 12), draw.integers(0, 6, 12)
+    a, b = (draw.integers(0, 6, 12).astype(float) for _ in range(2))
     pairs = [(np.sign(a[i] - a[j]), np.sign(b[i] - b[j])) for i in range(12) for j in range(i)]
     concordant, discordant = (sum(x * y == side for x, y in pairs) for side in (1, -1))
     untied_a, untied_b = sum(x != 0 for x, _ in pairs), sum(y != 0 for _, y in pairs)
