@@ -103,7 +103,8 @@ class Batches:
         reserved: list[float] = []
         try:
             while waiting is not None:
-                lines, size, stopped = [], 0, False
+                lines: list[str] = []
+                size, stopped = 0, False
                 while waiting is not None and len(lines) < self._limits.max_requests:
                     key = waiting.key()
                     line = json.dumps({"custom_id": key, "method": "POST", "url": URL, "body": waiting.body})
@@ -136,7 +137,7 @@ class Batches:
         return True
 
     def _most(self, request: Request) -> float:
-        """What a request can cost: by its bytes, or by the tokens a byte that the batches so far have had, and a quarter.
+        """What a request can cost: by its bytes, or by a quarter more tokens a byte than the batches so far have had.
 
         The first is a bound, but four times what text comes to; of thousands of requests, the second is one as well.
         """
@@ -160,7 +161,7 @@ class Batches:
         self._note({"digest": digest, "num_requests": len(lines)})
         file = await client.files.create(file=(f"{MARK}-{digest}.jsonl", io.BytesIO(content)), purpose="batch")
         batch = await client.batches.create(
-            input_file_id=file.id, endpoint=URL, completion_window="24h", metadata={MARK: digest}
+            input_file_id=file.id, endpoint="/v1/chat/completions", completion_window="24h", metadata={MARK: digest}
         )
         self._note({"digest": digest, "id": batch.id})
         self._say(f"batch {batch.id}: {len(lines):,} requests, {len(content):,} bytes")
@@ -232,11 +233,11 @@ class Batches:
                 continue
             status, body = response.get("status_code"), response.get("body")
             if status == 200:
-                used = judging.usage(body) or (None, None)
+                used: tuple[int | None, int | None] = judging.usage(body) or (None, None)
                 try:
-                    answer = Answer(parse(body), "", "", *used)
+                    answer = Answer(parse(body), "", "", *used, batch=True)
                 except AnswerError as error:
-                    answer = Answer(None, error.reason, error.detail, *used)
+                    answer = Answer(None, error.reason, error.detail, *used, batch=True)
                 self._asking.spending.add(used[0] or 0, used[1] or 0)
                 if used[0]:
                     tokens, size = tokens + used[0], size + self._sizes.pop(key, 0)

@@ -68,7 +68,7 @@ class Endpoint(NamedTuple):
         )
 
     def refused(self, reply: Reply) -> Exception:
-        """What an HTTP status of 300 or more means: StageError where all requests would fare alike, else AnswerError."""
+        """What a status of 300 or more means: StageError where all requests would fare alike, else AnswerError."""
         status, said, code = reply.status, self.redacted(error_of(reply.content)[0]), error_of(reply.content)[1]
         if status in (401, 403):  # the reply may quote the key: it is not shown
             variable = self.api_key_variable
@@ -156,13 +156,10 @@ class Asking:
                 for _ in range(self.endpoint.max_concurrency)
             ]
             try:
-                await asyncio.gather(*workers)
+                await asyncio.wait(workers)
             except BaseException as error:  # an interruption, most likely
-                self._stopped_by = self._stopped_by or error
-                with contextlib.suppress(asyncio.CancelledError):
-                    await asyncio.wait(
-                        [w for w in workers if not w.done()] or workers, timeout=self.endpoint.timeout_seconds
-                    )
+                self._stop(error)
+                await asyncio.wait(workers, timeout=self.endpoint.timeout_seconds)
                 raise
             if self._stopped_by:
                 raise self._stopped_by
@@ -182,7 +179,12 @@ class Asking:
                 while not await self._one(request, parse, record, last_chance):
                     await asyncio.sleep(min(MAX_BACKOFF_SECONDS, self.endpoint.patience_seconds / 8))
         except Exception as error:
-            self._stopped_by = self._stopped_by or error
+            self._stop(error)
+
+    def _stop(self, error: BaseException) -> None:
+        """Begin nothing more; what is in flight comes in."""
+        self._stopped_by = self._stopped_by or error
+        self.pace.open()
 
     async def _one(
         self,
@@ -194,8 +196,7 @@ class Asking:
         """Ask one; False if it has to be asked once more, now that nothing comes after it."""
         used: tuple[int | None, int | None] = (None, None)
         try:
-            reply = await self.reply(request.body)
-            used = judging.usage(reply) or used
+            reply, used = await self.reply(request)
             values = parse(reply)
         except AnswerError as error:
             self._unanswered_in_a_row = 0
@@ -220,17 +221,18 @@ class Asking:
             self._keep(request, Answer(values, "", "", *used), record)
         return True
 
-    async def reply(self, body: Mapping[str, Any]) -> Any:
-        """The decoded reply to one request, after the retries it takes.
+    async def reply(self, request: Request) -> tuple[Any, tuple[int | None, int | None]]:
+        """The decoded reply to one request, after the retries it takes; and the tokens of prompt and completion.
 
         Raises AnswerError for a reply that is none, StageError where all requests would fare alike.
         """
+        body, most = request.body, self.spending.most(request.body)
         failures, refused_since = 0, None
         while True:
-            entered, error = await self._enter(body), None
+            entered, error = await self._enter(most), None
             try:
-                reply = await self.sender.send(body)
-                content = self._account(body, reply)
+                reply = await self.sender.send(request)
+                content, used = self._account(body, reply)
             except NoReplyError as caught:
                 error = caught
                 if caught.lost and self.spending.price is not None:
@@ -238,7 +240,7 @@ class Asking:
                     self.spending.add(*lost)
                     self.journal.add_lost(*lost)
             finally:
-                self._leave(body)
+                self._leave(most)
             if error is not None:
                 failures += 1
                 if failures > self.endpoint.max_retries:
@@ -250,7 +252,7 @@ class Asking:
                     raise AnswerError(
                         "the reply is not JSON", self.endpoint.redacted(reply.content.decode(errors="replace"))
                     )
-                return content
+                return content, used
             elif reply.status in (408, 409, 429) or reply.status >= 500:
                 if isinstance(stop := self.endpoint.refused(reply), StageError):
                     raise stop
@@ -267,9 +269,8 @@ class Asking:
                 raise self.endpoint.refused(reply)
             await asyncio.sleep(_backoff(failures))
 
-    async def _enter(self, body: Mapping[str, Any]) -> float:
-        """Wait for a place in flight, and for money for it."""
-        most = self.spending.most(body)
+    async def _enter(self, most: float) -> float:
+        """Wait for a place in flight, and for `most` US dollars for it."""
         while True:
             entered = await self.pace.enter()
             if self._stopped_by is None and self.spending.reserve(most):
@@ -280,29 +281,31 @@ class Asking:
                 raise self._stopped_by
             if not self._num_reserved:
                 raise CapReachedError(
-                    f"judge.max_cost_usd={self.spending.max_cost_usd:g} is reached: ${self.spending.usd:,.4f} is spent, "
-                    f"and the next call can cost ${most:,.4f}.\n  What is answered is kept: the same command with a "
-                    "higher judge.max_cost_usd goes on from there"
+                    f"judge.max_cost_usd={self.spending.max_cost_usd:g} is reached: ${self.spending.usd:,.4f} is "
+                    f"spent, and the next call can cost ${most:,.4f}.\n  What is answered is kept: the same command "
+                    "with a higher judge.max_cost_usd goes on from there"
                 )
             await self._settled.wait()
 
-    def _leave(self, body: Mapping[str, Any]) -> None:
+    def _leave(self, most: float) -> None:
         self._num_reserved -= 1
-        self.spending.release(self.spending.most(body))
+        self.spending.release(most)
         self.pace.leave()
         self._settled.set()  # wakes those that wait for money
         self._settled.clear()
 
-    def _account(self, body: Mapping[str, Any], reply: Reply) -> Any:
-        """The decoded content, None if it is not JSON; what it took is added to the spending."""
+    def _account(self, body: Mapping[str, Any], reply: Reply) -> tuple[Any, tuple[int | None, int | None]]:
+        """The decoded content, None if it is not JSON, and its tokens; what it took is added to the spending."""
         content: Any = None
         with contextlib.suppress(ValueError):
             content = json.loads(reply.content)
         used = judging.usage(content)
         if used is None and reply.status < 300 and self.spending.price is not None:
             used = prompt_limit(body), completion_limit(body) or 0  # it does not say: the most that it can be
-        self.spending.add(*(used or (0, 0)))
-        return content
+        if used is None:
+            return content, (None, None)
+        self.spending.add(*used)
+        return content, used
 
     def _unusable(self, request: Request, answer: Answer, record: Callable[[int, Answer], None]) -> None:
         """Keep a failure; but while nothing has worked at all, hold it back, for a setting may be what is wrong."""

@@ -1,13 +1,13 @@
 """How a question travels: by the `openai` client, or by kept-alive connections of our own where that is all it takes.
 
-A call through the client costs more than a millisecond of Python, through `Direct` a tenth of it (benchmarks/judging.py).
-`Direct` is HTTP/1.1 without redirects, proxies or compression; whatever needs more goes through the client.
+A call through the client costs more than a millisecond of Python, through `Direct` a tenth of it, see
+benchmarks/judging.py. `Direct` is HTTP/1.1 without redirects, proxies or compression; what needs more goes through the
+client.
 """
 
 import asyncio
 import collections
 import contextlib
-import json
 import ssl
 import urllib.parse
 import urllib.request
@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 import openai
 
 from qurating import __version__
+from qurating.journal import Request
 
 if TYPE_CHECKING:
     from qurating.clients import Endpoint
@@ -41,7 +42,7 @@ class NoReplyError(Exception):
 
 
 class Sender(Protocol):
-    async def send(self, body: Mapping[str, Any]) -> Reply: ...
+    async def send(self, request: Request) -> Reply: ...
 
 
 def client(endpoint: "Endpoint") -> openai.AsyncOpenAI:
@@ -79,8 +80,9 @@ class ByClient:
     def __init__(self, by_client: openai.AsyncOpenAI, timeout_seconds: float) -> None:
         self._client, self._timeout_seconds = by_client, timeout_seconds
 
-    async def send(self, body: Mapping[str, Any]) -> Reply:
+    async def send(self, request: Request) -> Reply:
         """Post one chat completion; raises NoReplyError."""
+        body = request.body
         others = {key: value for key, value in body.items() if key not in ("model", "messages")}
         try:
             raw = await self._client.chat.completions.with_raw_response.create(
@@ -119,9 +121,9 @@ class Direct:
         self._idle: collections.deque[_Connection] = collections.deque()
         self._open: set[_Connection] = set()
 
-    async def send(self, body: Mapping[str, Any]) -> Reply:
+    async def send(self, request: Request) -> Reply:
         """Post one chat completion; raises NoReplyError."""
-        content = json.dumps(body).encode()
+        content = request.content
         message = self._head + f"{len(content)}\r\n\r\n".encode() + content
         while True:
             connection = self._take()

@@ -95,10 +95,13 @@ class Spending:
     prompt_tokens: int = 0
     completion_tokens: int = 0
     reserved_usd: float = 0.0
+    otherwise_usd: float = 0.0  # what tokens of earlier runs cost more, or less, by another transport
 
     @property
     def usd(self) -> float | None:
-        return None if self.price is None else self.price.usd(self.prompt_tokens, self.completion_tokens)
+        if self.price is None:
+            return None
+        return self.price.usd(self.prompt_tokens, self.completion_tokens) + self.otherwise_usd
 
     def most(self, body: Mapping[str, Any]) -> float:
         """What a call can cost at most, in US dollars; 0 where nothing is to be kept."""

@@ -1,23 +1,32 @@
 """The judge's journal: answers on disk as they come, so that a kill loses none and none is paid for twice."""
 
 import contextlib
+import functools
 import hashlib
 import json
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
 
-class Request(NamedTuple):
+@dataclass(frozen=True)
+class Request:
     """One call: where its answer belongs, the body to post, and which of several equal calls it is."""
 
     position: int
-    body: dict[str, Any]
+    body: Mapping[str, Any]
     repeat: int = 0
+
+    @functools.cached_property
+    def content(self) -> bytes:
+        """The body as it is sent, in JSON with its keys in order."""
+        return json.dumps(self.body, sort_keys=True).encode()
 
     def key(self) -> str:
         """A hash of model, messages, sampling parameters and `repeat`: the same in every run."""
-        text = json.dumps(self.body, sort_keys=True, ensure_ascii=False) + (f"#{self.repeat}" if self.repeat else "")
-        return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=12).hexdigest()
+        which = f"#{self.repeat}".encode() if self.repeat else b""
+        return hashlib.blake2b(self.content + which, digest_size=12).hexdigest()
 
 
 class Answer(NamedTuple):
@@ -28,6 +37,7 @@ class Answer(NamedTuple):
     detail: str = ""
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
+    batch: bool | None = None  # whether it came by the Batch API, which has its own price
 
 
 class Journal:
@@ -42,6 +52,7 @@ class Journal:
         self._remember = remember
         self._places: dict[bytes, int] = {}
         self.prompt_tokens = self.completion_tokens = self.num_usable = 0
+        self.by_batch = (0, 0)  # tokens of the prompts and of the completions, of those
         place, whole = 0, True
         with contextlib.suppress(FileNotFoundError), open(path, "rb") as lines:
             for line in lines:
@@ -88,6 +99,10 @@ class Journal:
     def _count(self, entry: dict[str, Any]) -> None:
         self.prompt_tokens += entry.get("prompt_tokens") or 0
         self.completion_tokens += entry.get("completion_tokens") or 0
+        if entry.get("batch"):
+            prompt, completion = self.by_batch
+            more = entry.get("prompt_tokens") or 0, entry.get("completion_tokens") or 0
+            self.by_batch = prompt + more[0], completion + more[1]
         self.num_usable += entry["values"] is not None
 
     def close(self) -> None:

@@ -113,5 +113,5 @@ def same_side(one: Floats, other: Floats) -> dict[str, float | int | None]:
     }
 
 
-def _mean(values: NDArray[np.generic]) -> float | None:
+def _mean(values: NDArray[np.bool_] | Floats) -> float | None:
     return float(np.mean(values)) if len(values) else None

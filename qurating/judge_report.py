@@ -80,8 +80,8 @@ def compare(criteria: Sequence[str], pairs: Pairs, preferred: Floats, other: Pat
     ]
     if not here or not common:
         raise StageError(
-            f"judge.compare_with: {other} has no pair and criterion in common with these judgments. With the same corpus "
-            "and seed, and the same judge.num_pairs, min_words and triple_fraction, the same pairs are drawn"
+            f"judge.compare_with: {other} has no pair and criterion in common with these judgments. With the same "
+            "corpus and seed, and the same judge.num_pairs, min_words and triple_fraction, the same pairs are drawn"
         )
     said = read_json(other / "summary.json")
     found: dict[str, Any] = {

@@ -105,13 +105,11 @@ class JudgeSettings:
     def where(self) -> str:
         return "simulated" if self.simulated else "local" if self.gguf is not None else "remote"
 
-    def price(self) -> costs.Price | None:
+    def price(self, batch: bool) -> costs.Price | None:
         """The model's price; raises StageError if there is a cap, and none is known."""
         if self.where != "remote":
             return None
-        price = costs.find_price(
-            self.model, ROOT / self.prices, self.usd_per_million_tokens, batch=self.transport == "batch"
-        )
+        price = costs.find_price(self.model, ROOT / self.prices, self.usd_per_million_tokens, batch)
         if price is None and self.max_cost_usd is not None:
             raise StageError(
                 f"judge.max_cost_usd={self.max_cost_usd:g} cannot be kept: {self.prices} has no price of {self.model}. "
@@ -155,8 +153,8 @@ def check_criteria(criteria: Mapping[str, Mapping[str, Any]], simulated: bool) -
             raise StageError(f"conf/criterion/{name}.yaml: `name` is {criterion['name']!r}; it must be {name!r}")
         if criterion.get("prompt") and not criterion.get("prompt_sha256"):
             raise StageError(
-                f"conf/criterion/{name}.yaml: beside `prompt` goes `prompt_sha256: ${{sha256:${{.prompt}}}}`, so that an "
-                "edited prompt makes other judgments"
+                f"conf/criterion/{name}.yaml: beside `prompt` goes `prompt_sha256: ${{sha256:${{.prompt}}}}`, so that "
+                "an edited prompt makes other judgments"
             )
     questions = [criterion["question"] for criterion in criteria.values()]
     if (simulated and _contained(questions)) or len(set(questions)) < len(questions):

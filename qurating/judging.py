@@ -112,8 +112,10 @@ def usage(reply: Any) -> tuple[int, int] | None:
     said = reply.get("usage") if isinstance(reply, Mapping) else None
     if not isinstance(said, Mapping):
         return None
-    counts = said.get("prompt_tokens"), said.get("completion_tokens", 0)
-    return (int(counts[0]), int(counts[1])) if all(isinstance(n, int) and n >= 0 for n in counts) else None
+    prompt, completion = said.get("prompt_tokens"), said.get("completion_tokens", 0)
+    if isinstance(prompt, int) and isinstance(completion, int) and prompt >= 0 and completion >= 0:
+        return prompt, completion
+    return None
 
 
 def _choices(reply: Mapping[str, Any]) -> list[Mapping[str, Any]]:

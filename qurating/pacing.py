@@ -60,6 +60,11 @@ class Pace:
     def pause(self, seconds: float) -> None:
         self.resume_at = max(self.resume_at, time.monotonic() + min(seconds, MAX_PAUSE_SECONDS))
 
+    def open(self) -> None:
+        """Let everybody in: nothing is asked any more."""
+        self.width, self.most, self.resume_at = 1e9, 10**9, 0.0
+        self._wake()
+
     def _wake(self) -> None:
         if time.monotonic() < self.resume_at:
             return self._wake_later()

@@ -42,9 +42,10 @@ def draw_pairs(
 
     Each sequence comes in one pair where the corpus has enough of them (2 × num_pairs); else in as many as it takes,
     but no pair comes twice. Where there are enough, `triple_fraction` of the pairs are the three pairs of three
-    sequences each, to see whether judgments are transitive; they come first. Sequences of fewer than `min_words` words are passed over. A sequence's snippet depends on
-    (seed, id) alone. In memory: the snippets drawn, and one row group at a time. Raises StageError if fewer than two
-    sequences can be judged, or if `num_pairs` different pairs cannot be made.
+    sequences each, to see whether judgments are transitive; they come first. Sequences of fewer than `min_words` words
+    are passed over. A sequence's snippet depends on (seed, id) alone. In memory: the snippets drawn, and one row group
+    at a time. Raises StageError if fewer than two sequences can be judged, or if `num_pairs` different pairs cannot be
+    made.
     """
     files = row_files(folder)
     starts = np.cumsum([0, *(pq.read_metadata(file).num_rows for file in files)])

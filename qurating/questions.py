@@ -23,8 +23,8 @@ class Questions:
     """All requests of a run, in the order of their positions, and the numbers that come back.
 
     Pairwise: pairs, criteria, the two orders (text 0 as A first), separate votes. Individual: texts, criteria, votes.
-    After the answers: `weights` (pairs, criteria, orders, labels), or `grades` (texts, criteria, votes), NaN where there
-    is none; `failures` by position.
+    After the answers: `weights` (pairs, criteria, orders, labels), or `grades` (texts, criteria, votes), NaN where
+    there is none; `failures` by position.
     """
 
     def __init__(
@@ -104,9 +104,9 @@ class Questions:
             self._sums[unit] += answer.values
             self._answered[unit] += 1
         else:
-            *unit, vote = np.unravel_index(position, self._shape)
-            values = answer.values[: self.grades.shape[-1] - int(vote)]
-            self.grades[(*unit, slice(int(vote), int(vote) + len(values)))] = values
+            text, criterion, vote = self.place(position)
+            values = answer.values[: self.grades.shape[-1] - vote]
+            self.grades[text, criterion, vote : vote + len(values)] = values
 
     def place(self, position: int) -> list[int]:
         """Pair, criterion, order, vote; or text, criterion, vote."""

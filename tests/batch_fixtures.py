@@ -61,7 +61,8 @@ class BatchServer:
         if error := self.refuse(lines):
             batch |= {"status": "failed", "errors": {"object": "list", "data": [error]}}
             return
-        output, errors = [], []
+        output: list[str] = []
+        errors: list[str] = []
         for line in reversed(lines):  # the order is not that of the input
             found = self.answer(line["body"])
             if found is None:

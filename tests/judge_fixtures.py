@@ -75,6 +75,7 @@ def endpoint(answer: Callable[[dict[str, Any]], Awaitable[web.StreamResponse] | 
     async def start() -> web.AppRunner:
         app = web.Application()
         app.router.add_post("/v1/chat/completions", handle)
+        app.router.add_post("/openai/deployments/{name}/chat/completions", handle)  # as Azure has it
         runner = web.AppRunner(app)
         await runner.setup()
         await web.TCPSite(runner, "127.0.0.1", 0).start()

@@ -156,7 +156,7 @@ def test_the_cap_holds_and_a_higher_one_goes_on(tmp_path: Path) -> None:
     price = Price(1000.0, 0.0, "test")
     most = price.usd(prompt_limit(requests()[0].body), 1)
     with server.serving() as url:
-        with pytest.raises(CapReachedError, match="judge.max_cost_usd"):
+        with pytest.raises(CapReachedError, match=r"judge\.max_cost_usd"):
             ask(url, tmp_path, price=price, cap=3.5 * most)
         journal = Journal(tmp_path / "journal.jsonl")
         spent, so_far = price.usd(journal.prompt_tokens, 0), len(journal)
@@ -187,14 +187,14 @@ def test_a_full_queue_is_waited_for_and_one_too_small_is_said(tmp_path: Path) ->
             ask(url, tmp_path / "small")
         server.refuse = lambda lines: {"code": "invalid_model", "message": "no such model"}
         (tmp_path / "model").mkdir()
-        with pytest.raises(StageError, match="refuses the batch.*no such model"):
+        with pytest.raises(StageError, match=r"refuses the batch.*no such model"):
             ask(url, tmp_path / "model")
 
 
 def test_an_endpoint_without_batches_says_so(tmp_path: Path) -> None:
     from judge_fixtures import endpoint, respond
 
-    with endpoint(lambda call: respond({})) as url, pytest.raises(StageError, match="judge.base_url"):
+    with endpoint(lambda call: respond({})) as url, pytest.raises(StageError, match=r"judge\.base_url"):
         ask(url, tmp_path)
 
 
@@ -217,6 +217,27 @@ def test_the_stage_by_batches_is_the_stage_online(tmp_path: Path, monkeypatch: p
             tables.append(pq.read_table(tmp_path / transport / "judgments.parquet"))
             costs.append(read_json(tmp_path / transport / "summary.json")["cost"]["actual"]["usd"])
     assert tables[0].equals(tables[1])
+    journal = Journal(tmp_path / "switched.jsonl")  # what came the other way keeps its price
+    journal.add("aa" * 12, Answer([1.0], "", "", 1000, 10, batch=True))
+    journal.add("bb" * 12, Answer([1.0], "", "", 500, 5))
+    assert (journal.prompt_tokens, journal.by_batch) == (1500, (1000, 10))
+    journal.close()
     assert costs[1] == pytest.approx(costs[0] / 2)
     assert server.sizes() == [9, 9, 5]  # the probe has answered the first
     assert not (tmp_path / "batch" / "batches.jsonl").exists()
+
+
+def test_going_on_by_batches_counts_what_was_paid_before_at_its_price(tmp_path: Path, monkeypatch: Any) -> None:
+    monkeypatch.setattr("qurating.plots.save", lambda figure, path: path.parent.mkdir(exist_ok=True) or "<svg/>")
+    corpus = real_corpus(tmp_path / "c", 30)
+    reply = logprob_reply({"A": -0.3, "B": -1.4}) | {"usage": {"prompt_tokens": 1000, "completion_tokens": 0}}
+    server = BatchServer(lambda body: (200, reply))
+    one = {"educational_value": CRITERIA["educational_value"]}
+    with server.serving() as url:
+        given = settings("endpoint", base_url=url, poll_seconds=0.01, usd_per_million_tokens=[1000, 0])
+        with pytest.raises(CapReachedError):
+            run(tmp_path / "o", corpus, given | {"max_cost_usd": 8.0}, one)
+        num_online = (tmp_path / "o" / "journal.jsonl").read_bytes().count(b"\n")
+        assert 4 <= num_online <= 8
+        counts = run(tmp_path / "o", corpus, given | {"transport": "batch"}, one)
+    assert counts["usd"] == pytest.approx(num_online * 1.0 + (24 - num_online) * 0.5)

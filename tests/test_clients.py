@@ -13,7 +13,7 @@ from judge_fixtures import endpoint, respond
 from qurating import clients
 from qurating.artifacts import StageError
 from qurating.clients import Endpoint
-from qurating.costs import Price, Spending
+from qurating.costs import Spending
 from qurating.journal import Answer, Journal, Request
 from qurating.judging import AnswerError
 

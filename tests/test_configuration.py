@@ -293,7 +293,7 @@ def test_layers_point_down() -> None:
     import ast
 
     maths = {"selection", "ordering", "chunking", "bradley_terry", "perplexity", "judging", "scorer_report"}
-    maths |= {"rater_report", "per_sample_gradients", "gradient_rules", "optimal_control"}
+    maths |= {"rater_report", "judge_measures", "per_sample_gradients", "gradient_rules", "optimal_control"}
 
     @dataclasses.dataclass
     class File:

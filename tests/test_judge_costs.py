@@ -101,8 +101,6 @@ def test_the_cap_holds_whatever_the_concurrency(tmp_path: Path, concurrency: int
         journal.close()
         assert cap - 1.01 * most < billed <= cap
         num_answered = (tmp_path / "j").read_bytes().count(b"\n")
-        if bills == "nothing said":  # then the journal counts nothing, and neither does the next run
-            return
         journal = Journal(tmp_path / "j")
         assert Spending(price, None, journal.prompt_tokens, journal.completion_tokens).usd == pytest.approx(billed)
         seen = asyncio.run(ask(url, journal, None))
@@ -128,7 +126,7 @@ def test_the_stage_says_what_it_will_cost_stops_at_the_cap_and_goes_on_with_a_hi
     with endpoint(answer) as url:
         # 500 tokens at $1 per thousand: 50 cents a call, at most about $1.40 by its bytes
         given = settings("endpoint", base_url=url, usd_per_million_tokens=[1000.0, 0.0], max_cost_usd=6.0)
-        with pytest.raises(StageError, match="judge.max_cost_usd=6 is reached"):
+        with pytest.raises(StageError, match=r"judge\.max_cost_usd=6 is reached"):
             run(tmp_path / "o", corpus, given, ONE)
         assert not (tmp_path / "o" / "judgments.parquet").exists()
         so_far = len(asked)

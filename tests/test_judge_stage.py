@@ -42,8 +42,14 @@ from qurating.stages.judge import judge
 def settings(choice: str = "simulated", **changes: Any) -> dict[str, Any]:
     configuration.register_resolvers()
     given = OmegaConf.load(CONF / "judge" / f"{choice}.yaml")
+    if "defaults" in given:  # as Hydra composes it
+        first = CONF / "judge" / f"{given.defaults[0]}.yaml"
+        given = OmegaConf.masked_copy(given, [str(key) for key in given if key != "defaults"])  # type: ignore[arg-type]
+        given = OmegaConf.merge(OmegaConf.load(first), given)
     small: dict[str, Any] = {"num_pairs": 12, "max_snippet_tokens": 64, "max_retries": 0, "timeout_seconds": 20.0}
     small |= {"patience_seconds": 0.0, "triple_fraction": 0.0}
+    if choice == "local":
+        small |= {"gguf": "", "name": "local"}
     if choice == "endpoint":
         small |= {"name": "served", "model": "m"}
     if choice == "openai":

@@ -52,7 +52,7 @@ def judge(
     if summary_file.is_file():  # killed after the last write: all is there
         _clean(output)
         return _counts(read_json(summary_file))
-    prompts, price = settings.read_prompts(criteria), settings.price()
+    prompts, price = settings.read_prompts(criteria), settings.price(batch=settings.transport == "batch")
     ranking = read_ranking(ROOT / settings.ranking, list(criteria)) if settings.ranking else None
 
     with contextlib.ExitStack() as stack:
@@ -114,6 +114,11 @@ async def _ask(
 ) -> tuple[Questions, dict[str, Any]]:
     """Estimate, find out how to ask, ask; returns the answered questions, and the costs beside their estimate."""
     spending = Spending(price, settings.max_cost_usd, journal.prompt_tokens, journal.completion_tokens)
+    other = settings.price(batch=settings.transport != "batch")
+    if price and other:  # answers of an earlier run may have come the other way
+        totals = np.array([journal.prompt_tokens, journal.completion_tokens])
+        elsewhere = totals - journal.by_batch if settings.transport == "batch" else np.array(journal.by_batch)
+        spending.otherwise_usd = other.usd(*elsewhere.tolist()) - price.usd(*elsewhere.tolist())
     method = settings.method
     with contextlib.suppress(FileNotFoundError):
         method = read_json(output / "method.json")["method"]
@@ -133,7 +138,7 @@ async def _ask(
 
             def record(position: int, answer: Answer) -> None:
                 questions.record(position, answer)
-                if progress.update():  # it was time to draw
+                if progress.update() and settings.transport == "online":  # it was time to draw
                     progress.set_postfix_str(_outlook(spending, progress.n, total), refresh=False)
 
             if settings.transport == "batch":
@@ -142,6 +147,7 @@ async def _ask(
                 await batches.ask_all(questions.requests, questions.parse, record)
             else:
                 await asking.ask_all(questions.requests(), questions.parse, record)
+            progress.set_postfix_str(f"{spending} spent" if spending.usd else "")
     actual = Estimate(total, spending.prompt_tokens, spending.completion_tokens, spending.usd)
     if settings.where == "remote":
         print(f"    actual: {actual} (estimate: {estimate})".replace("at most ", "", 1), flush=True)
@@ -176,17 +182,18 @@ def _say_before(
 async def _probe(settings: JudgeSettings, asking: clients.Asking, as_method: Callable[[str], Questions]) -> str:
     """Find the method out; what that took is journalled, as an answer where it is one."""
 
+    used = (0, 0)
+
     async def reply(body: Mapping[str, Any]) -> Any:
         nonlocal used
         asking.journal.add_lost(*used)  # of the one before
         try:
-            found = await asking.reply(body)
+            found, said = await asking.reply(Request(0, body))
         except clients.UnansweredError as error:
             raise asking.down(error) from None
-        used = judging.usage(found) or (0, 0)
+        used = said[0] or 0, said[1] or 0
         return found
 
-    used = (0, 0)
     method, found = await find_method(settings, as_method, reply)
     questions = as_method(method)
     first: Request = next(questions.requests())
