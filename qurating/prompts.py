@@ -41,8 +41,12 @@ class Prompt:
                 raise ValueError(f"{path}: the prompt shows no {{{{ {name} }}}}")
 
     def messages(self, criterion: Mapping[str, Any], *texts: str) -> Messages:
-        """The chat messages that ask about texts, in the order in which the prompt names them, by a criterion."""
-        context = self._template.new_context({"criterion": criterion, **dict(zip(self._shows, texts, strict=True))})
+        """The chat messages that ask about texts, in the order in which the prompt names them, by a criterion.
+
+        What would close a text's tag (`</text_a>`) is broken up within it: a text does not end where it says it does.
+        """
+        shown = [text.replace("</text", "< /text") for text in texts]
+        context = self._template.new_context({"criterion": criterion, **dict(zip(self._shows, shown, strict=True))})
         return [
             {"role": role, "content": "".join(self._template.blocks[role](context)).strip()} for role in self._roles
         ]
