@@ -16,7 +16,7 @@ from test_clients import ask, at, number_of, requests
 
 from qurating import clients, connections
 from qurating.artifacts import StageError
-from qurating.connections import Direct, NoReplyError, Reply
+from qurating.connections import NoReplyError, Reply
 from qurating.costs import Spending
 from qurating.journal import Answer, Journal, Request
 from qurating.pacing import Pace, retry_after, seconds_in
@@ -176,27 +176,29 @@ def test_azure_by_its_own_client(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert {s["key"] for s in seen} == {"azure-secret"}
 
 
-def test_a_proxy_is_used_where_one_is_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """By the client: our own connections know no proxies."""
-    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
-    monkeypatch.setenv("no_proxy", "")
+def test_a_proxy_is_used_where_one_is_set_and_never_on_loopback(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
 
-    async def kinds() -> list[str]:
-        found = []
-        for where in (at("http://judge.example/v1", loopback=False), at("http://judge.example/v1")):
-            async with clients.opened(where, Journal(tmp_path / "j"), Spending(None, None)) as asking:
-                found.append(type(asking.sender).__name__)
-                asking.journal.close()
-        return found
+    def answer(call: dict[str, Any]) -> web.Response:
+        asked.append(str(call["request"].headers["Host"]))
+        return respond({"value": number_of(call)})
 
-    assert asyncio.run(kinds()) == ["ByClient", "Direct"]
+    with endpoint(answer) as url:
+        monkeypatch.setenv("http_proxy", url.removesuffix("/v1"))
+        monkeypatch.setenv("no_proxy", "")
+        ask(at("http://judge.example/v1", loopback=False), tmp_path / "j")
+        assert set(asked) == {"judge.example"}
+        monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
+        assert ask(at(url), tmp_path / "k") == ALL
 
 
 Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 
-def talk(handler: Callable[[int], list[bytes]], num_requests: int) -> list[Any]:
-    """What `Direct` makes of a server that writes these pieces to its n-th request, then closes if the last is b""."""
+def talk(handler: Callable[[int], list[bytes]], num_requests: int, pause_seconds: float = 0.0) -> list[Any]:
+    """What our side makes of a server that writes these pieces to its n-th request, then closes if the last is b""."""
     seen = 0
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -219,15 +221,16 @@ def talk(handler: Callable[[int], list[bytes]], num_requests: int) -> list[Any]:
 
     async def go() -> list[Any]:
         server = await asyncio.start_server(serve, "127.0.0.1", 0)
-        direct = Direct(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1/x", {"A": "b"}, 1.0)
+        where = at(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1", timeout_seconds=1.0)
         found: list[Any] = []
-        for _ in range(num_requests):
-            try:
-                reply = await direct.send(Request(0, {"n": 1}))
-                found.append((reply.status, reply.content))
-            except NoReplyError as error:
-                found.append((str(error), error.lost))
-        direct.close()
+        async with connections.opened(where, connections.client(where)) as direct:
+            for _ in range(num_requests):
+                try:
+                    reply = await direct.send(Request(0, {"n": 1}))
+                    found.append((reply.status, reply.content))
+                except NoReplyError as error:
+                    found.append((str(error), error.lost))
+                await asyncio.sleep(pause_seconds)
         server.close()
         await asyncio.sleep(0.02)
         return found
@@ -262,23 +265,21 @@ def test_http_as_servers_speak_it(pieces: list[bytes], expected: Any) -> None:
 
 
 def test_a_connection_closed_for_being_idle_is_opened_anew() -> None:
-    assert talk(lambda n: [OK + b"{}", b""] if n == 1 else [OK + b"[]"], 2) == [(200, b"{}"), (200, b"[]")]
+    found = talk(lambda n: [OK + b"{}", b""] if n == 1 else [OK + b"[]"], 2, pause_seconds=0.1)
+    assert found == [(200, b"{}"), (200, b"[]")]
 
 
 def test_a_reply_that_does_not_come_is_a_time_out_and_nobody_there_is_not_lost() -> None:
     assert talk(lambda n: [], 1) == [("no reply within 1 seconds", True)]
 
     async def nobody() -> None:
-        with pytest.raises(NoReplyError) as refused:
-            await Direct("http://127.0.0.1:9/v1", {}, 1.0).send(Request(0, {}))
+        where = at("http://127.0.0.1:9/v1")
+        async with connections.opened(where, connections.client(where)) as direct:
+            with pytest.raises(NoReplyError) as refused:
+                await direct.send(Request(0, {}))
         assert not refused.value.lost
 
     asyncio.run(nobody())
-
-
-def test_a_header_cannot_smuggle_a_line() -> None:
-    with pytest.raises(ValueError, match="end of a line"):
-        connections.Direct("http://127.0.0.1/v1", {"Authorization": "Bearer x\r\nHost: y"}, 1.0)
 
 
 def test_what_a_refusal_says_is_read_in_every_form() -> None:
