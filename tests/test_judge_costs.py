@@ -161,6 +161,7 @@ def test_an_unknown_price_is_said_and_a_cap_on_it_refused(
 
 def test_a_cap_needs_a_limit_on_the_answer(tmp_path: Path, corpus: Path) -> None:
     given = settings("openai", request_options={"max_tokens": None, "max_completion_tokens": None}, max_cost_usd=1.0)
+    given["usd_per_million_tokens"] = [1.0, 2.0]
     with pytest.raises(StageError, match="limit on an answer's length"):
         run(tmp_path / "o", corpus, given, ONE)
 

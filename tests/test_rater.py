@@ -86,7 +86,7 @@ def test_killed_after_the_last_validation_the_best_is_still_known(
 ) -> None:
     train(corpus, judgments, tmp_path / "whole")
     with monkeypatch.context() as patched:
-        patched.setattr("qurating.stages.train_rater.validation_report", lambda *_: 1 / 0)
+        patched.setattr("qurating.stages.train_rater.report", lambda *_: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             train(corpus, judgments, tmp_path / "cut")
     train(corpus, judgments, tmp_path / "cut")
