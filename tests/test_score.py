@@ -232,6 +232,6 @@ def test_a_score_that_is_no_number_is_named(corpus: Path, scorer: Path, tmp_path
     shutil.copytree(scorer, tmp_path / "s")
     head = load_file(scorer / "head.safetensors")
     save_file(head | {"bias": head["bias"] * np.nan}, tmp_path / "s/head.safetensors")
-    with pytest.raises(StageError, match=r"ratings of 20 of 20 sequences are not numbers \(NaN or infinite; id 1000, 1001"):
+    with pytest.raises(StageError, match=r"ratings of 20 of 20 sequences are not numbers \(.*; id 1000, 1001"):
         scored(tmp_path / "o", corpus, tmp_path / "s")
     assert not list((tmp_path / "o").rglob("*.parquet"))
