@@ -1,6 +1,6 @@
 """A local language model as the judge: a llama.cpp server on loopback, in a process of its own.
 
-Needs the optional package xllamacpp (`pip install 'qurating[local]'`) and a GGUF file. Run as a process:
+Needs the optional package xllamacpp (`pip install -e '.[local]'`) and a GGUF file. Run as a process:
 `python -m qurating.local_judge`, which reads a JSON line of settings, prints its address, serves, and ends when its
 standard input closes.
 """
@@ -9,13 +9,13 @@ import contextlib
 import importlib.util
 import json
 import os
-import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from qurating import server_process
 from qurating.artifacts import StageError
 
 MODEL = "local"  # a server has one model, and takes any name for it
@@ -28,9 +28,7 @@ def serving(gguf: Path, context_tokens: int, max_concurrency: int, num_threads: 
     Raises StageError if xllamacpp is not installed, if there is no such file, or if the server does not come up.
     """
     if importlib.util.find_spec("xllamacpp") is None:
-        raise StageError(
-            "judge=local needs the package xllamacpp: pip install 'qurating[local]', or pip install xllamacpp"
-        )
+        raise StageError("judge=local needs the package xllamacpp: pip install -e '.[local]', or pip install xllamacpp")
     if not gguf.is_file():
         raise StageError(f"judge.gguf={gguf}: there is no such file. Name a model in llama.cpp's format (.gguf)")
     with open(gguf, "rb") as stream:
@@ -42,39 +40,14 @@ def serving(gguf: Path, context_tokens: int, max_concurrency: int, num_threads: 
         "slots": max_concurrency,
         "threads": num_threads,
     }
-    path = os.pathsep.join(filter(None, [str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH")]))
-    with tempfile.TemporaryFile() as said:
-        server = subprocess.Popen(
-            [sys.executable, "-m", "qurating.local_judge"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=said,
-            text=True,
-            env={**os.environ, "PYTHONPATH": path},
-            start_new_session=True,  # Ctrl-C is the stage's business: it closes the pipe
-        )
-        assert server.stdin is not None
-        assert server.stdout is not None
-        try:
-            server.stdin.write(json.dumps(settings) + "\n")
-            server.stdin.flush()
-            while (line := server.stdout.readline()) and not line.startswith("http://"):
-                pass  # llama.cpp may have its say first
-            if not line:
-                server.wait()
-                said.seek(0)
-                tail = said.read()[-800:].decode(errors="replace").strip()
-                raise StageError(f"the llama.cpp server did not start on {gguf}. It said:\n{tail}")
-            yield f"{line.strip()}/v1"
-        finally:
-            with contextlib.suppress(BrokenPipeError):
-                server.stdin.close()
-            try:
-                server.wait(timeout=10)
-            except subprocess.TimeoutExpired:
-                server.kill()
-                server.wait()
-            server.stdout.close()
+    with tempfile.TemporaryFile() as said, server_process.started("qurating.local_judge", settings, said) as printed:
+        while (line := printed.readline()) and not line.startswith("http://"):
+            pass  # llama.cpp may have its say first
+        if not line:
+            said.seek(0)
+            tail = said.read()[-800:].decode(errors="replace").strip()
+            raise StageError(f"the llama.cpp server did not start on {gguf}. It said:\n{tail}")
+        yield f"{line.strip()}/v1"
 
 
 def _serve() -> None:

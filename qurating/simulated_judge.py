@@ -20,17 +20,15 @@ import functools
 import hashlib
 import json
 import math
-import os
 import random
 import re
-import subprocess
 import sys
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from aiohttp import web
 
+from qurating import server_process
 from qurating.text_statistics import STATISTICS, standardised, weighted
 
 MODEL = "simulated"
@@ -176,34 +174,11 @@ def serving(settings: Settings) -> Iterator[str]:
         if unknown := set(weights) - set(STATISTICS):
             there_are = ", ".join(STATISTICS)
             raise SettingsError(f"{question!r}: no statistic {', '.join(sorted(unknown))}; there are {there_are}")
-    path = os.pathsep.join(filter(None, [str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH")]))
-    server = subprocess.Popen(
-        [sys.executable, "-m", "qurating.simulated_judge"],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-        env={**os.environ, "PYTHONPATH": path},
-        start_new_session=True,  # Ctrl-C is the stage's business: it closes the pipe
-    )
-    assert server.stdin is not None
-    assert server.stdout is not None
-    try:
-        with contextlib.suppress(BrokenPipeError):
-            server.stdin.write(json.dumps(settings._asdict()) + "\n")
-            server.stdin.flush()
-        port = server.stdout.readline().strip()
+    with server_process.started("qurating.simulated_judge", settings._asdict()) as printed:
+        port = printed.readline().strip()
         if not port:
-            raise RuntimeError(f"the simulated judge did not start (exit status {server.wait()})")
+            raise RuntimeError("the simulated judge did not start")
         yield f"http://127.0.0.1:{port}/v1"
-    finally:
-        with contextlib.suppress(BrokenPipeError):
-            server.stdin.close()
-        try:
-            server.wait(timeout=5)
-        except subprocess.TimeoutExpired:
-            server.kill()
-            server.wait()
-        server.stdout.close()
 
 
 if __name__ == "__main__":

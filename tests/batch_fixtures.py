@@ -1,13 +1,12 @@
 """A local server that plays the files and batches of the API over real HTTP, for the real `openai` client."""
 
-import asyncio
 import contextlib
 import json
-import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
 from aiohttp import web
+from judge_fixtures import served
 
 
 class BatchServer:
@@ -86,34 +85,12 @@ class BatchServer:
 
     @contextlib.contextmanager
     def serving(self) -> Iterator[str]:
-        loop, started, port = asyncio.new_event_loop(), threading.Event(), [0]
-
-        async def start() -> web.AppRunner:
-            app = web.Application(client_max_size=2**30)
-            app.router.add_post("/v1/files", self.upload)
-            app.router.add_get("/v1/files/{id}/content", self.content)
-            app.router.add_post("/v1/batches", self.create)
-            app.router.add_get("/v1/batches", self.listed)
-            app.router.add_get("/v1/batches/{id}", self.retrieve)
-            app.router.add_post("/v1/chat/completions", self.chat)
-            runner = web.AppRunner(app)
-            await runner.setup()
-            await web.TCPSite(runner, "127.0.0.1", 0).start()
-            port[0] = runner.addresses[0][1]
-            return runner
-
-        def serve() -> None:
-            runner = loop.run_until_complete(start())
-            started.set()
-            loop.run_forever()
-            loop.run_until_complete(runner.cleanup())
-            loop.close()
-
-        thread = threading.Thread(target=serve)
-        thread.start()
-        started.wait()
-        try:
-            yield f"http://127.0.0.1:{port[0]}/v1"
-        finally:
-            loop.call_soon_threadsafe(loop.stop)
-            thread.join()
+        app = web.Application(client_max_size=2**30)
+        app.router.add_post("/v1/files", self.upload)
+        app.router.add_get("/v1/files/{id}/content", self.content)
+        app.router.add_post("/v1/batches", self.create)
+        app.router.add_get("/v1/batches", self.listed)
+        app.router.add_get("/v1/batches/{id}", self.retrieve)
+        app.router.add_post("/v1/chat/completions", self.chat)
+        with served(app) as url:
+            yield url

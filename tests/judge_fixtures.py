@@ -64,19 +64,11 @@ def real_corpus(folder: Path, num_topics: int = 60) -> Path:
 
 
 @contextlib.contextmanager
-def endpoint(answer: Callable[[dict[str, Any]], Awaitable[web.StreamResponse] | web.StreamResponse]) -> Iterator[str]:
-    """A real HTTP server in a thread; `answer(body)` makes the response. Gives the base URL."""
-
-    async def handle(request: web.Request) -> web.StreamResponse:
-        made = answer({"body": await request.json(), "headers": dict(request.headers), "request": request})
-        return await made if inspect.isawaitable(made) else made
-
+def served(app: web.Application) -> Iterator[str]:
+    """An application on a real HTTP server, in a thread. Gives the base URL."""
     loop, started, port = asyncio.new_event_loop(), threading.Event(), [0]
 
     async def start() -> web.AppRunner:
-        app = web.Application()
-        app.router.add_post("/v1/chat/completions", handle)
-        app.router.add_post("/openai/deployments/{name}/chat/completions", handle)  # as Azure has it
         runner = web.AppRunner(app)
         await runner.setup()
         await web.TCPSite(runner, "127.0.0.1", 0).start()
@@ -98,6 +90,21 @@ def endpoint(answer: Callable[[dict[str, Any]], Awaitable[web.StreamResponse] | 
     finally:
         loop.call_soon_threadsafe(loop.stop)
         thread.join()
+
+
+@contextlib.contextmanager
+def endpoint(answer: Callable[[dict[str, Any]], Awaitable[web.StreamResponse] | web.StreamResponse]) -> Iterator[str]:
+    """A real HTTP server; `answer(call)` makes the response. Gives the base URL."""
+
+    async def handle(request: web.Request) -> web.StreamResponse:
+        made = answer({"body": await request.json(), "headers": dict(request.headers), "request": request})
+        return await made if inspect.isawaitable(made) else made
+
+    app = web.Application()
+    app.router.add_post("/v1/chat/completions", handle)
+    app.router.add_post("/openai/deployments/{name}/chat/completions", handle)  # as Azure has it
+    with served(app) as url:
+        yield url
 
 
 def logprob_reply(logprobs: dict[str, float]) -> dict[str, Any]:

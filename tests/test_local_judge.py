@@ -66,7 +66,7 @@ def test_models_that_are_none(
 def test_without_the_package_the_way_out_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with (
-        pytest.raises(StageError, match=r"pip install 'qurating\[local\]'"),
+        pytest.raises(StageError, match=r"pip install -e '\.\[local\]'"),
         local_judge.serving(tmp_path / "m.gguf", 512, 1, 1),
     ):
         pass

@@ -203,7 +203,7 @@ def test_a_training_that_diverges_is_told(corpus: Path, judgments: Path, tmp_pat
 
 
 def test_lora_learns_and_leaves_a_plain_network(corpus: Path, judgments: Path, tmp_path: Path) -> None:
-    pytest.importorskip("peft", reason="LoRA needs peft, an optional extra: pip install 'qurating[lora]'")
+    pytest.importorskip("peft", reason="LoRA needs peft, an optional extra: pip install -e '.[lora]'")
     adapter = functools.partial(lora.adapted, r=2, lora_alpha=4)
     tokenizer = AutoTokenizer.from_pretrained(corpus / "tokenizer")
     adapted = adapter(network(0.0)(tokenizer=tokenizer, criteria=CRITERIA))

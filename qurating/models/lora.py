@@ -19,7 +19,7 @@ def adapted(network: PreTrainedModel, **settings: Any) -> nn.Module:
         import peft
     except ImportError as error:
         raise ValueError(
-            f"LoRA needs peft ({error}): pip install 'qurating[lora]', or train all weights with rater.lora=null"
+            f"LoRA needs peft ({error}): pip install -e '.[lora]', or train all weights with rater.lora=null"
         ) from None
     settings = {"target_modules": "all-linear"} | settings
     try:
