@@ -5,6 +5,7 @@ benchmarks/judging.py.
 """
 
 import contextlib
+import urllib.parse
 from collections.abc import AsyncIterator, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
@@ -51,7 +52,10 @@ def client(endpoint: "Endpoint") -> openai.AsyncOpenAI:
 
 @contextlib.asynccontextmanager
 async def opened(endpoint: "Endpoint", by_client: openai.AsyncOpenAI) -> AsyncIterator[Sender]:
-    """The quickest way there that serves."""
+    """The quickest way there that serves; raises ValueError for an address that is none."""
+    place = urllib.parse.urlsplit(endpoint.base_url)
+    if place.scheme not in ("http", "https") or not place.hostname:
+        raise ValueError(f"{endpoint.base_url} is no http:// or https:// address")
     if endpoint.api != "openai":
         yield ByClient(by_client, endpoint.timeout_seconds)
         return
