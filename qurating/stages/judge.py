@@ -2,23 +2,21 @@
 
 import asyncio
 import contextlib
-import json
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 from tokenizers import Tokenizer
 from tqdm import tqdm
 
-from qurating import clients, judge_report, judging, local_judge, simulated_judge
-from qurating.artifacts import StageError, read_json, seed_for, write_json, write_table
+from qurating import clients, judge_report, judging, judgment_tables, local_judge, simulated_judge
+from qurating.artifacts import StageError, read_json, seed_for, write_json
 from qurating.batches import Batches, Limits
 from qurating.costs import Estimate, Price, Spending
 from qurating.journal import Answer, Journal, Request
 from qurating.judge_settings import ROOT, JudgeSettings, check_criteria
-from qurating.pairs import Pairs, draw_pairs, read_ranking, with_ranked
+from qurating.pairs import draw_pairs, read_ranking, with_ranked
 from qurating.questions import Questions, find_method
 
 WORKING_FILES = ("journal.jsonl", "method.json", "batches.jsonl")  # gone once the summary is there
@@ -78,8 +76,8 @@ def judge(
         stack.enter_context(contextlib.closing(journal))
         questions, costs = asyncio.run(_ask(settings, endpoint, journal, price, as_method, tokenizer, output))
 
-    preferred = _preferred(questions, pairs)
-    _write_tables(output, pairs, criteria, questions, preferred, settings)
+    preferred = judgment_tables.preferred(questions, pairs)
+    judgment_tables.write(output, pairs, criteria, questions, preferred, settings)
     summary = {
         "judge": settings.name,
         "model": settings.model,
@@ -249,61 +247,6 @@ def _tokenizer(corpus: Path) -> Tokenizer:
     tokenizer.no_truncation()
     tokenizer.no_padding()
     return tokenizer
-
-
-def _preferred(questions: Questions, pairs: Pairs) -> judging.Floats:
-    """P(text 1 ≻ text 0) of every pair, (pairs, criteria)."""
-    if questions.pairwise:
-        weights = questions.weights
-        return np.stack([judging.preferences(weights[:, c]) for c in range(weights.shape[1])], axis=1)
-    grades = questions.grades
-    columns = [judging.grade_preferences(grades[:, c], pairs.first, pairs.second) for c in range(grades.shape[1])]
-    return np.stack(columns, axis=1)
-
-
-def _write_tables(
-    output: Path,
-    pairs: Pairs,
-    criteria: Mapping[str, Any],
-    questions: Questions,
-    preferred: judging.Floats,
-    settings: JudgeSettings,
-) -> None:
-    """judgments.parquet; grades.parquet, where texts were graded; failures.jsonl, where requests failed."""
-    kept = slice(settings.num_pairs)  # those of a ranking come after
-    places = list(zip(pairs.first[kept].tolist(), pairs.second[kept].tolist(), strict=True))
-    columns: dict[str, Any] = {
-        "texts": pa.array([[pairs.texts[i], pairs.texts[j]] for i, j in places], pa.list_(pa.string())),
-        "indices": pa.array([[pairs.ids[i], pairs.ids[j]] for i, j in places], pa.list_(pa.int64())),
-        "domains": pa.array([[pairs.domains[i], pairs.domains[j]] for i, j in places], pa.list_(pa.string())),
-        "method": pa.array([questions.method if questions.pairwise else "grades"] * len(places)),
-    }
-    weights = questions.weights if questions.pairwise else None
-    for index, name in enumerate(criteria):
-        if weights is not None:
-            matrices = judging.pair_matrices(weights[kept, index])
-        else:
-            matrices = judging.grade_matrices(preferred[kept, index])
-        for kind, matrix in matrices.items():
-            columns[f"{name}_{kind}"] = pa.array(matrix.tolist(), pa.list_(pa.list_(pa.float64())))
-    write_table(output / "judgments.parquet", pa.table(columns))
-    if not questions.pairwise:
-        graded: dict[str, Any] = {"index": pairs.ids, "domain": pairs.domains, "text": pairs.texts}
-        graded["method"] = [questions.method] * len(pairs.ids)
-        for index, name in enumerate(criteria):
-            grades = [row[~np.isnan(row)].astype(int).tolist() for row in questions.grades[:, index]]
-            graded[f"{name}_grades"] = pa.array(grades, pa.list_(pa.int64()))
-            graded[f"{name}_average"] = pa.array([float(np.mean(g)) if g else None for g in grades], pa.float64())
-        write_table(output / "grades.parquet", pa.table(graded))
-    if questions.failures:
-        names = list(criteria)
-        lines = []
-        for position, answer in sorted(questions.failures.items()):
-            unit, criterion, *rest = questions.place(position)
-            ids = [pairs.ids[i] for i in ((pairs.first[unit], pairs.second[unit]) if questions.pairwise else (unit,))]
-            entry = {"indices": ids, "criterion": names[criterion], "reason": answer.reason, "detail": answer.detail}
-            lines.append(json.dumps(entry | ({"order": rest[0]} if questions.pairwise else {})) + "\n")
-        (output / "failures.jsonl").write_text("".join(lines), encoding="utf-8")
 
 
 def _by_reason(failures: Mapping[int, Answer]) -> dict[str, dict[str, Any]]:
