@@ -1,7 +1,7 @@
 """How a question travels: through aiohttp where the endpoint is plain OpenAI, else by the `openai` client.
 
-A call through the client costs more than a millisecond of Python, through aiohttp a fifth of it: see
-benchmarks/judging.py.
+A call through the client costs nearly two milliseconds of Python, through aiohttp half a millisecond with all that is
+done around it: see benchmarks/README.md.
 """
 
 import contextlib
