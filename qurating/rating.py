@@ -11,8 +11,6 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
-import torch
-from torch import Tensor
 from tqdm import tqdm
 
 from qurating import rating_shards
@@ -153,14 +151,3 @@ def _beside(
         columns[f"{name}_chunks"] = pa.ListArray.from_arrays(offsets, pa.array(ratings[:, c], pa.float32()))
         columns[f"{name}_average"] = averages[:, c]
     return pa.table(columns)
-
-
-def padded(inputs: Sequence[Sequence[int]], pad_token_id: int) -> tuple[Tensor, Tensor]:
-    """Token ids and attention mask, int64 (texts, tokens of the longest), right-padded."""
-    width = max(map(len, inputs), default=0)
-    ids = np.full((len(inputs), max(1, width)), pad_token_id, np.int64)
-    mask = np.zeros_like(ids)
-    for row, text in enumerate(inputs):
-        ids[row, : len(text)] = text
-        mask[row, : len(text)] = 1
-    return torch.from_numpy(ids), torch.from_numpy(mask)

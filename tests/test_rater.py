@@ -222,7 +222,7 @@ def test_lora_learns_and_leaves_a_plain_network(corpus: Path, judgments: Path, t
 
 def test_lora_without_peft_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "peft", None)
-    with pytest.raises(ValueError, match=r"pip install 'qurating\[lora\]'"):
+    with pytest.raises(ValueError, match=r"pip install -e '\.\[lora\]'"):
         lora.adapted(torch.nn.Linear(1, 1))
 
 

@@ -12,8 +12,7 @@ from transformers import PreTrainedTokenizerBase
 
 from qurating import bradley_terry
 from qurating.artifacts import StageError, seed_for
-from qurating.datamodules.steps import Batch, Samples
-from qurating.rating import padded
+from qurating.datamodules.steps import Batch, Samples, padded
 
 _MAX_MORE_TOKENS = 16
 

@@ -9,8 +9,7 @@ from torch import Tensor
 
 from qurating.artifacts import StageError, seed_for
 from qurating.chunking import windows
-from qurating.datamodules.steps import Samples
-from qurating.rating import padded
+from qurating.datamodules.steps import Samples, padded
 from qurating.sequences import read_sequences
 from qurating.token_reader import TokenReader
 

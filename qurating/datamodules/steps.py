@@ -1,6 +1,6 @@
 """Batches by optimizer step: what the data modules of all trainings share."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -129,3 +129,14 @@ class Samples(pl.LightningDataModule):
         """These samples, in batches of one forward pass."""
         starts = range(0, len(samples), self.micro_batch_size)
         return [self.batch(samples[start : start + self.micro_batch_size]) for start in starts]
+
+
+def padded(inputs: Sequence[Sequence[int]], pad_token_id: int) -> tuple[Tensor, Tensor]:
+    """Token ids and attention mask, int64 (texts, tokens of the longest), right-padded."""
+    width = max(map(len, inputs), default=0)
+    ids = np.full((len(inputs), max(1, width)), pad_token_id, np.int64)
+    mask = np.zeros_like(ids)
+    for row, text in enumerate(inputs):
+        ids[row, : len(text)] = text
+        mask[row, : len(text)] = 1
+    return torch.from_numpy(ids), torch.from_numpy(mask)
