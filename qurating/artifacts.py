@@ -96,7 +96,7 @@ def row_files(folder: Path) -> list[Path]:
 
 
 @contextlib.contextmanager
-def _replacing(path: Path) -> Iterator[Path]:
+def replacing(path: Path) -> Iterator[Path]:
     """A temporary path beside `path` that takes its place if the block succeeds."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
@@ -106,19 +106,43 @@ def _replacing(path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
+def parquet_format(schema: "pa.Schema") -> dict[str, Any]:
+    """How columns are written: text and lists by zstd, numbers by lz4, which reads them three times as fast."""
+    import pyarrow as pa
+
+    flat = {field.name for field in schema if pa.types.is_integer(field.type) or pa.types.is_floating(field.type)}
+    paths = [path for field in schema for path in _paths(field)]
+    return {
+        "compression": {path: "lz4" if path in flat else "zstd" for path in paths},
+        "use_dictionary": [path for path in paths if path not in flat],  # numbers seldom repeat
+    }
+
+
+def _paths(field: "pa.Field", above: str = "") -> list[str]:
+    """The names of a field's columns in a Parquet file."""
+    import pyarrow as pa
+
+    path = above + field.name
+    if pa.types.is_list(field.type) or pa.types.is_large_list(field.type):
+        return _paths(pa.field("element", field.type.value_type), f"{path}.list.")
+    if pa.types.is_struct(field.type):
+        return [name for child in field.type for name in _paths(child, f"{path}.")]
+    return [path]
+
+
 def write_table(path: Path, table: "pa.Table") -> None:
-    """Write a table as zstd Parquet; the file is there whole or not at all."""
+    """Write a table as Parquet; the file is there whole or not at all."""
     import pyarrow.parquet as pq
 
     path.parent.mkdir(parents=True, exist_ok=True)
-    with _replacing(path) as temporary:
-        pq.write_table(table, temporary, compression="zstd")
+    with replacing(path) as temporary:
+        pq.write_table(table, temporary, **parquet_format(table.schema))
 
 
 def write_json(path: Path, value: Any) -> None:
     """Write JSON with sorted keys; the file is there whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with _replacing(path) as temporary:
+    with replacing(path) as temporary:
         temporary.write_text(json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False) + "\n", encoding="utf-8")
 
 

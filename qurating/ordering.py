@@ -6,34 +6,38 @@ import hashlib
 import numpy as np
 import numpy.typing as npt
 
-from qurating.selection import Indices, gumbel, normalise
+from qurating.noise import as_ids, gumbel
+from qurating.survey import normalise
+
+Indices = npt.NDArray[np.int64]
 
 
 def shuffle(ids: npt.ArrayLike, seed: int) -> Indices:
     """A random order that depends on (seed, id) alone: the same however the rows came."""
-    ids_n = _ids(ids)
+    ids_n = as_ids(ids)
     return np.lexsort((ids_n, gumbel(ids_n, seed))).astype(np.int64)
 
 
 def sort(scores: npt.ArrayLike, ids: npt.ArrayLike, descending: bool = False) -> Indices:
     """By score, ascending by default; equal scores by id."""
     scores_n = _scores(scores)
-    return np.lexsort((_ids(ids), -scores_n if descending else scores_n)).astype(np.int64)
+    return np.lexsort((as_ids(ids), -scores_n if descending else scores_n)).astype(np.int64)
 
 
-def fold(scores: npt.ArrayLike, num_folds: int) -> Indices:
+def fold(scores: npt.ArrayLike, num_folds: int, ids: npt.ArrayLike | None = None) -> Indices:
     """Folding (DELT eq. 10): sort ascending; layer l of L holds the ranks ≡ l (mod L); the layers follow one another.
 
     Args:
-        scores: (N,) floats; equal scores keep their order.
+        scores: (N,) floats.
         num_folds: L, at least 1. L = 1 is sorting.
+        ids: (N,) that equal scores go by; None: by their places.
 
     Raises:
         ValueError: NaN among the scores, or fewer than one fold.
     """
     if num_folds < 1:
         raise ValueError(f"there must be at least one fold, not {num_folds}")
-    ranked = np.argsort(_scores(scores), kind="stable").astype(np.int64)
+    ranked = sort(scores, np.arange(len(np.asarray(scores))) if ids is None else ids)
     return np.concatenate([ranked[layer::num_folds] for layer in range(num_folds)])
 
 
@@ -48,7 +52,7 @@ def curriculum(
         raise ValueError(f"the temperature must be 0 or more, not {temperature}")
     keys = normalise(_scores(scores))
     if temperature > 0:
-        keys = keys / temperature + gumbel(_ids(ids), seed)
+        keys = keys / temperature + gumbel(as_ids(ids), seed)
     drawn = sort(keys, ids, descending=True)
     return drawn if descending else drawn[::-1].copy()
 
@@ -60,10 +64,7 @@ def digest(ordered_ids: npt.NDArray[np.int64]) -> str:
 
 def _scores(scores: npt.ArrayLike) -> npt.NDArray[np.float64]:
     array = np.asarray(scores, dtype=np.float64)
-    if np.isnan(array).any():
-        raise ValueError(f"{int(np.isnan(array).sum()):,} scores are NaN, the first at {int(np.isnan(array).argmax())}")
+    bad = np.flatnonzero(~np.isfinite(array))
+    if len(bad):
+        raise ValueError(f"{len(bad):,} scores are NaN or infinite, the first at position {bad[0]}")
     return array
-
-
-def _ids(ids: npt.ArrayLike) -> npt.NDArray[np.uint64]:
-    return np.asarray(ids).astype(np.uint64)

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 
 from qurating.artifacts import StageError, row_files
 from qurating.scorer_report import ranks
-from qurating.selection import normalise
+from qurating.survey import normalise
 
 
 @dataclass(frozen=True)

@@ -1,256 +1,263 @@
 """Which sequences to keep: selection to an exact budget in tokens (QuRating §4).
 
-Sampling without replacement with p(d) ∝ exp(s_d / τ) is top-k on s_d / τ + g_d with g_d ~ Gumbel(0, 1). The noise of a
-sequence is a function of (seed, id) alone, so that shards, workers and the order of rows cannot change what is chosen.
+Sampling without replacement with p(d) ∝ exp(s_d / τ) is top-k on s_d + τ g_d with g_d ~ Gumbel(0, 1). The noise of a
+sequence is a function of (seed, id) alone. Rows come in chunks, are passed over several times and never held at once:
+first they are surveyed (`qurating.survey`), then ranked and taken (`qurating.cutoff`).
 """
 
 import hashlib
-from collections.abc import Mapping
+import math
+from collections.abc import Callable, Iterator, Mapping
 
 import numpy as np
-import numpy.typing as npt
 
-Indices = npt.NDArray[np.int64]
-Floats = npt.NDArray[np.float64]
+from qurating import budgets, survey
+from qurating.cutoff import Keyed, Selected, take_top
+from qurating.noise import Floats, gumbel
+from qurating.survey import Chunk, Rows, Survey
+
+Keys = Callable[[Chunk], Floats]
 
 
 def select(
-    scores: npt.ArrayLike,
-    lengths: npt.ArrayLike,
-    num_tokens: int,
+    rows: Rows,
     *,
+    seed: int,
+    num_tokens: int,
     temperature: float = 0.0,
-    domains: npt.ArrayLike | None = None,
-    ids: npt.ArrayLike | None = None,
     inverse: bool = False,
-    seed: int = 0,
-) -> Indices:
-    """Select sequences up to a budget of tokens; the one that crosses it is the last taken.
+    normalisation: str = survey.GLOBAL,
+    combination: str | None = None,
+    weights: Mapping[str, float] | None = None,
+    domain_weights: Mapping[str, float] | None = None,
+    on_short_domain: str = budgets.STOP,
+) -> Selected:
+    """Select sequences up to a budget of tokens; in each domain the one that crosses its budget is the last taken.
 
     Args:
-        scores: (N,) ratings; normalised inside to zero mean and unit deviation over all N.
-        lengths: (N,) tokens of each sequence.
+        rows: with the scores of one criterion, or of several to combine; with none for τ = ∞.
+        seed: of the noise.
         num_tokens: the budget, in tokens.
         temperature: τ. 0 takes the highest scores, infinity draws uniformly, in between p(d) ∝ exp(s_d / τ).
-        domains: (N,) labels; the budget is then shared out in proportion to each domain's tokens.
-        ids: (N,) integers or strings that the noise depends on; the position where none is given.
         inverse: prefer low scores.
-        seed: of the noise.
-
-    Returns:
-        int64 indices in corpus order (ascending).
+        normalisation: of each criterion's scores, `global` to zero mean and unit deviation over all rows, `per_domain`
+            over each domain's, or `none`.
+        combination: of several criteria: `sum`, weighted by `weights`, or `minimum`. With `normalisation: global` or
+            `per_domain` the combined score is normalised once more.
+        weights: of the criteria in a sum; None: alike.
+        domain_weights: shares of the domains in the budget; None: in proportion to their tokens.
+        on_short_domain: of given weights: `stop`, or `redistribute` (see `budgets.by_domain`).
 
     Raises:
-        ValueError: a budget beyond the corpus or not positive, a score that is NaN or infinite, lengths below zero,
-            a negative temperature, duplicate ids, or arrays of different lengths.
+        ValueError: a budget that is not to be had, scores that are NaN or infinite, lengths below zero, ids that occur
+            twice, a negative temperature, or a setting that there is not.
     """
-    scores_n = _finite(scores)
-    lengths_n = _lengths(lengths, len(scores_n))
-    if not temperature >= 0:
-        raise ValueError(f"the temperature must be 0 or more, not {temperature}")
-    ids_n = _ids(ids, len(scores_n))
-    sign = -1.0 if inverse else 1.0
-    keys = sign * scores_n
-    if temperature > 0:
-        keys = sign * normalise(scores_n) / temperature + gumbel(ids_n, seed)
-    return take(keys, lengths_n, num_tokens, domains=domains, ids=ids_n)
-
-
-def threshold(
-    scores: npt.ArrayLike,
-    lengths: npt.ArrayLike,
-    minimum: float,
-    *,
-    inverse: bool = False,
-    **_: object,
-) -> Indices:
-    """All sequences with a score of at least `minimum` (at most, if `inverse`), in corpus order; no budget.
-
-    The score is the rating as it stands, not normalised. Raises ValueError for NaN, or where nothing passes.
-    """
-    scores_n = _finite(scores)
-    chosen = np.flatnonzero(scores_n <= minimum if inverse else scores_n >= minimum).astype(np.int64)
-    if not len(chosen):
-        raise ValueError(
-            f"no score is {'at most' if inverse else 'at least'} {minimum}; "
-            f"they lie between {scores_n.min():.4g} and {scores_n.max():.4g}"
-        )
-    return chosen
-
-
-def top_r(
-    scores: npt.ArrayLike,
-    lengths: npt.ArrayLike,
-    fraction: float,
-    *,
-    ids: npt.ArrayLike | None = None,
-    inverse: bool = False,
-    **_: object,
-) -> Indices:
-    """The ⌊r·N⌋ sequences with the highest scores (DELT), in corpus order; ties by id. Raises ValueError for NaN."""
-    scores_n = _finite(scores)
-    if not 0 < fraction <= 1:
-        raise ValueError(f"the fraction must lie in (0, 1], not {fraction}")
-    ranked = rank(-scores_n if inverse else scores_n, _ids(ids, len(scores_n)))
-    return np.sort(ranked[: int(fraction * len(scores_n))])
+    _check_temperature(temperature)
+    found = survey.survey(rows, normalisation)
+    score = _score(rows, found, combination, weights, temperature)
+    each = budgets.by_domain(num_tokens, found.tokens_by_domain(), domain_weights, on_short_domain)
+    return _take(rows, found, _keys(score, temperature, inverse, seed), found.in_order(each))
 
 
 def mix(
-    scores: Mapping[str, npt.ArrayLike],
-    lengths: npt.ArrayLike,
-    num_tokens: int,
+    rows: Rows,
     *,
+    seed: int,
+    num_tokens: int,
     temperature: float = 2.0,
-    domains: npt.ArrayLike | None = None,
-    ids: npt.ArrayLike | None = None,
     inverse: bool = False,
-    seed: int = 0,
-) -> Indices:
-    """An equal share of the budget from each criterion's own ranking, no sequence twice.
+    normalisation: str = survey.GLOBAL,
+    weights: Mapping[str, float] | None = None,
+    domain_weights: Mapping[str, float] | None = None,
+    on_short_domain: str = budgets.STOP,
+) -> Selected:
+    """A share of the budget from each criterion's own selection, no sequence twice.
 
-    The criteria take turns, in the order of `scores`: each time the one that has taken the fewest tokens of a domain
-    (the first of those, on a tie) takes its best sequence still free there, until the domain's budget is crossed. A
-    sequence that two criteria want thus goes to the first to reach it, and the other goes on down its own list.
-    Arguments and errors as for `select`.
+    The criteria select one after another, in the order of `rows.criteria`, each its share of every domain's budget from
+    what those before have left; one whose choice is gone thus goes on down its own list. Where a sequence crosses a
+    share, what it brings beyond is taken from the next criterion's, so that the domain's budget is met exactly. The
+    criteria draw with noise of their own.
+
+    Args:
+        weights: shares of the criteria in the budget; None: alike. Others as for `select`.
+
+    Raises:
+        ValueError: as `select`; no criterion, or weights of others.
     """
-    if not scores:
+    _check_temperature(temperature)
+    if not rows.criteria:
         raise ValueError("a mix needs at least one criterion")
-    columns = [_finite(column) for column in scores.values()]
-    lengths_n = _lengths(lengths, len(columns[0]))
-    ids_n = _ids(ids, len(columns[0]))
-    sign = -1.0 if inverse else 1.0
-    chosen: list[int] = []
-    for members, budget in _budgets(lengths_n, num_tokens, domains):
-        rankings = []
-        for name, column in zip(scores, columns, strict=True):
-            keys = sign * normalise(column)
-            if temperature > 0:
-                noise_seed = int.from_bytes(
-                    hashlib.blake2b(f"{seed}/{name}".encode(), digest_size=8).digest(), "little"
-                )
-                keys = keys / temperature + gumbel(ids_n, noise_seed >> 1)
-            rankings.append(iter(members[rank(keys[members], ids_n[members])].tolist()))
-        taken: set[int] = set()
-        used = [0] * len(rankings)
-        while sum(used) < budget:
-            turn = int(np.argmin(used))
-            best = next(index for index in rankings[turn] if index not in taken)
-            taken.add(best)
-            used[turn] += int(lengths_n[best])
-        chosen.extend(taken)
-    return np.sort(np.array(chosen, dtype=np.int64))
+    given = _weights_of(rows.criteria, weights)
+    found = survey.survey(rows, normalisation)
+    each = budgets.by_domain(num_tokens, found.tokens_by_domain(), domain_weights, on_short_domain)
+    budget = found.in_order(each)
+    taken: Selected | None = None
+    upto = np.zeros_like(budget)  # tokens of each domain that the criteria up to here may take
+    parts = np.array([budgets.shares(tokens, given) for tokens in budget.tolist()]).reshape(len(budget), len(given))
+    for place, criterion in enumerate(rows.criteria):
+        upto += parts[:, place]
+        keys = _keys(_normalised(found, criterion), temperature, inverse, _seed_of(seed, criterion))
+        used = _tokens(rows, taken, len(budget)) if taken is not None else np.zeros_like(budget)
+        chosen = _take(rows, found, keys, np.maximum(upto - used, 0), taken, used)
+        taken = chosen if taken is None else taken | chosen
+    assert taken is not None
+    return taken
 
 
-def take(
-    keys: Floats,
-    lengths: npt.NDArray[np.int64],
-    num_tokens: int,
-    *,
-    domains: npt.ArrayLike | None = None,
-    ids: npt.NDArray[np.uint64],
-) -> Indices:
-    """The highest keys of each domain until its budget is crossed, as indices in corpus order; ties by id."""
-    chosen = []
-    for members, budget in _budgets(lengths, num_tokens, domains):
-        if budget == 0:
-            continue
-        ranked = members[rank(keys[members], ids[members])]
-        # int64: a running sum of tokens passes 2^31 at 2 billion
-        before = np.cumsum(lengths[ranked], dtype=np.int64) - lengths[ranked]
-        chosen.append(ranked[before < budget])
-    return np.sort(np.concatenate(chosen))
+def threshold(rows: Rows, *, seed: int, minimum: float, inverse: bool = False) -> Selected:
+    """All sequences with a score of at least `minimum` (at most, if `inverse`); no budget, and nothing drawn.
+
+    The score is the rating as it stands, not normalised. Raises ValueError as `select`, or where nothing passes.
+    """
+    survey.survey(rows)
+    criterion = _the_criterion(rows)
+    selected, lowest, highest, count = Selected(), math.inf, -math.inf, 0
+    for chunk in rows.chunks():
+        scores = chunk.scores[criterion]
+        mask = scores <= minimum if inverse else scores >= minimum
+        selected.add(mask)
+        count += int(mask.sum())
+        lowest, highest = min(lowest, scores.min(initial=math.inf)), max(highest, scores.max(initial=-math.inf))
+    if not count:
+        raise ValueError(
+            f"no score is {'at most' if inverse else 'at least'} {minimum}; they lie between {lowest:.4g} and "
+            f"{highest:.4g}"
+        )
+    return selected
 
 
-def rank(keys: Floats, ids: npt.NDArray[np.uint64]) -> Indices:
-    """Indices from the highest key to the lowest; equal keys in the order of their hashed ids."""
-    return np.lexsort((ids, -keys)).astype(np.int64)
+def top_r(rows: Rows, *, seed: int, fraction: float, inverse: bool = False) -> Selected:
+    """The ⌊r·N⌋ sequences with the highest scores (DELT), whatever their lengths and domains; ties by id.
+
+    Raises ValueError as `select`, or for a fraction outside (0, 1] or that leaves no sequence.
+    """
+    if not 0 < fraction <= 1:
+        raise ValueError(f"the fraction must lie in (0, 1], not {fraction}")
+    criterion = _the_criterion(rows)
+    found = survey.survey(rows)
+    count = int(fraction * len(rows))
+    if not count:
+        raise ValueError(f"a fraction of {fraction} of {len(rows):,} sequences is none")
+
+    def ranked(chunk: Chunk) -> Keyed:
+        size = len(chunk.ids)
+        keys = -chunk.scores[criterion] if inverse else chunk.scores[criterion]
+        return Keyed(keys, chunk.ids, np.ones(size, np.int64), np.zeros(size, np.int32))
+
+    sample = ranked(found.sample[0]) if found.sample is not None else None
+    return take_top(lambda: map(ranked, rows.chunks()), np.array([count]), sample, np.array([len(rows)]))
 
 
-def normalise(scores: Floats) -> Floats:
-    """Zero mean, unit (population) deviation; constant scores become zeros."""
-    centred = scores - scores.mean()
-    deviation = centred.std()
-    # against rounding: the deviation of equal numbers need not be exactly zero
-    return centred / deviation if deviation > 1e-12 * max(1.0, float(np.abs(scores).max())) else np.zeros_like(scores)
+def _keys(score: Keys | None, temperature: float, inverse: bool, seed: int) -> Keys:
+    """What rows are ranked by: s + τ g, which has the order of s / τ + g."""
+
+    def keys(chunk: Chunk) -> Floats:
+        if score is None or math.isinf(temperature):
+            return gumbel(chunk.ids, seed)
+        value = score(chunk)
+        if inverse:
+            value = -value
+        if temperature > 0:
+            noise = gumbel(chunk.ids, seed)
+            noise *= temperature
+            noise += value
+            return noise
+        return value
+
+    return keys
 
 
-def shares(num_tokens: int, tokens_of_domains: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-    """A budget shared out in proportion to each domain's tokens, adding up to it exactly (largest remainders)."""
-    total = int(tokens_of_domains.sum())
-    # Python's integers: a product of two token counts passes 2^63
-    exact = [divmod(num_tokens * int(tokens), total) for tokens in tokens_of_domains]
-    result = np.array([whole for whole, _ in exact], dtype=np.int64)
-    by_remainder = sorted(range(len(exact)), key=lambda domain: (-exact[domain][1], domain))
-    result[by_remainder[: num_tokens - int(result.sum())]] += 1
-    return result
+def _take(
+    rows: Rows,
+    found: Survey,
+    keys: Keys,
+    budget: np.ndarray,
+    taken: Selected | None = None,
+    used: np.ndarray | int = 0,
+) -> Selected:
+    """The highest keys up to a budget (D,), of the rows that are not `taken`, which have `used` (D,) tokens."""
+
+    def keyed(chunk: Chunk, is_taken: np.ndarray | None) -> Keyed:
+        domains = chunk.domains if is_taken is None else np.where(is_taken, np.int32(-1), chunk.domains)
+        return Keyed(keys(chunk), chunk.ids, chunk.lengths, domains)
+
+    def passes() -> Iterator[Keyed]:
+        for place, chunk in enumerate(rows.chunks()):
+            yield keyed(chunk, None if taken is None else taken[place])
+
+    sample = None
+    if found.sample is not None:
+        chunk, places = found.sample
+        sample = keyed(chunk, None if taken is None else taken.at(places))
+    return take_top(passes, budget, sample, found.tokens - used)
 
 
-def gumbel(ids: npt.NDArray[np.uint64], seed: int) -> Floats:
-    """Standard Gumbel noise, one number an id: −log(−log u) with u = hash(seed, id) in (0, 1)."""
-    bits = _mix64(_mix64(ids) ^ _mix64(np.array([seed], dtype=np.uint64)))
-    # 53 bits, at the middle of their interval: neither 0 nor 1 can occur
-    uniform = ((bits >> np.uint64(11)).astype(np.float64) + 0.5) * 2.0**-53
-    return -np.log(-np.log(uniform))
+def _tokens(rows: Rows, taken: Selected, num_domains: int) -> np.ndarray:
+    """Tokens of each domain that are taken."""
+    totals = np.zeros(num_domains, np.int64)
+    for place, chunk in enumerate(rows.chunks()):
+        mask = taken[place]
+        totals += np.bincount(chunk.domains[mask], chunk.lengths[mask], num_domains).astype(np.int64)
+    return totals
 
 
-def _mix64(values: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
-    """The finaliser of splitmix64 (Steele et al. 2014): a bijection of 64-bit integers that passes for random."""
-    mixed = values + np.uint64(0x9E3779B97F4A7C15)
-    mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return mixed ^ (mixed >> np.uint64(31))
+def _score(
+    rows: Rows, found: Survey, combination: str | None, weights: Mapping[str, float] | None, temperature: float
+) -> Keys | None:
+    """The normalised score of a chunk's rows; None where nothing is scored."""
+    if not rows.criteria:
+        if not math.isinf(temperature):
+            raise ValueError("there are no scores to select by: only an infinite temperature does without")
+        return None
+    if combination is None:
+        return _normalised(found, _the_criterion(rows))
+    each = [_normalised(found, name) for name in rows.criteria]
+    if combination == "sum":
+        parts = _weights_of(rows.criteria, weights)
+
+        def combined(chunk: Chunk) -> Floats:
+            return np.sum([part * score(chunk) for part, score in zip(parts, each, strict=True)], axis=0)
+
+    elif combination == "minimum":
+
+        def combined(chunk: Chunk) -> Floats:
+            return np.min([score(chunk) for score in each], axis=0)
+
+    else:
+        raise ValueError(f"criteria are combined by sum or minimum, not by {combination!r}")
+    sums = survey.Sums(found.sums[rows.criteria[0]].normalisation)
+    if sums.normalisation != survey.NONE:
+        for chunk in rows.chunks():
+            sums.add(combined(chunk), chunk.domains)
+    return lambda chunk: sums.standardised(combined(chunk), chunk.domains)
 
 
-def _budgets(
-    lengths: npt.NDArray[np.int64], num_tokens: int, domains: npt.ArrayLike | None
-) -> list[tuple[Indices, int]]:
-    """(indices, budget) of each domain; raises ValueError if the budget is not to be had."""
-    if num_tokens != int(num_tokens):
-        raise ValueError(f"the budget must be a whole number of tokens, not {num_tokens}")
-    num_tokens, available = int(num_tokens), int(lengths.sum())
-    if not 0 < num_tokens <= available:
-        raise ValueError(f"the budget is {num_tokens:,} tokens, the corpus holds {available:,}")
-    if domains is None:
-        return [(np.arange(len(lengths)), num_tokens)]
-    codes = np.unique(np.asarray(domains), return_inverse=True)[1]
-    if len(codes) != len(lengths):
-        raise ValueError(f"{len(codes)} domains for {len(lengths)} scores")
-    members = np.split(np.argsort(codes, kind="stable"), np.cumsum(np.bincount(codes))[:-1])
-    totals = np.array([lengths[group].sum() for group in members], dtype=np.int64)
-    return list(zip(members, shares(num_tokens, totals).tolist(), strict=True))
+def _normalised(found: Survey, criterion: str) -> Keys:
+    return lambda chunk: found.sums[criterion].standardised(chunk.scores[criterion], chunk.domains)
 
 
-def _finite(scores: npt.ArrayLike) -> Floats:
-    array = np.asarray(scores, dtype=np.float64)
-    if array.ndim != 1 or not len(array):
-        raise ValueError(f"scores must be one row of at least one number, not of shape {array.shape}")
-    bad = np.flatnonzero(~np.isfinite(array))
-    if len(bad):
-        raise ValueError(f"{len(bad):,} scores are NaN or infinite, the first at position {bad[0]}")
-    return array
+def _the_criterion(rows: Rows) -> str:
+    if len(rows.criteria) != 1:
+        raise ValueError(
+            f"this selects by one criterion, not by {len(rows.criteria)} ({', '.join(rows.criteria) or 'none'})"
+        )
+    return rows.criteria[0]
 
 
-def _lengths(lengths: npt.ArrayLike, count: int) -> npt.NDArray[np.int64]:
-    array = np.asarray(lengths, dtype=np.int64)
-    if array.shape != (count,):
-        raise ValueError(f"{len(array)} lengths for {count} scores")
-    if (array < 0).any():
-        raise ValueError("a length is below zero")
-    return array
+def _weights_of(criteria: list[str], weights: Mapping[str, float] | None) -> list[float]:
+    """One weight a criterion, in order."""
+    if weights is None:
+        return [1.0] * len(criteria)
+    if set(weights) != set(criteria):
+        raise ValueError(f"weights are of {', '.join(weights)}; the criteria are {', '.join(criteria)}")
+    return [float(weights[name]) for name in criteria]
 
 
-def _ids(ids: npt.ArrayLike | None, count: int) -> npt.NDArray[np.uint64]:
-    """Ids as 64-bit integers: integers as they are, strings by their blake2b hash."""
-    if ids is None:
-        return np.arange(count, dtype=np.uint64)
-    array = np.asarray(ids)
-    if array.shape != (count,):
-        raise ValueError(f"{len(array)} ids for {count} scores")
-    if not np.issubdtype(array.dtype, np.integer):
-        hashed = (hashlib.blake2b(str(item).encode(), digest_size=8).digest() for item in array)
-        array = np.frombuffer(b"".join(hashed), dtype=np.uint64)
-    ordered = np.sort(array)
-    repeated = ordered[1:][ordered[1:] == ordered[:-1]]
-    if len(repeated):
-        raise ValueError(f"{len(repeated):,} ids occur twice, for example {repeated[0]}")
-    return array.astype(np.uint64)
+def _seed_of(seed: int, criterion: str) -> int:
+    digest = hashlib.blake2b(f"{seed}/{criterion}".encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "little") >> 1
+
+
+def _check_temperature(temperature: float) -> None:
+    if not temperature >= 0:
+        raise ValueError(f"the temperature must be 0 or more, not {temperature}")

@@ -14,7 +14,7 @@ from qurating import plots, report
 from qurating.artifacts import row_files
 from qurating.comparison import Cell, Rated, selected_tokens, tokens_by_domain
 from qurating.rated_rows import RatedRows, rank_correlations
-from qurating.selection import normalise
+from qurating.survey import normalise
 
 # beyond these a figure cannot be read; the table has all
 MAX_METHODS, MAX_DOMAINS, MAX_CURVES, MAX_PANELS = 24, 12, 12, 8

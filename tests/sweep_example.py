@@ -15,6 +15,7 @@ from transformers import PreTrainedTokenizerFast
 from qurating import plots, scorer_report
 from qurating.artifacts import write_json, write_table
 from qurating.selection import select
+from qurating.survey import Arrays
 
 DOMAINS = ("language_reference", "stdlib_docstrings", "package_docstrings", "licences", "source_code", "tabular_data")
 CRITERIA = ("writing_style", "required_expertise", "facts_and_trivia", "educational_value")
@@ -219,7 +220,8 @@ def _cell(
     scores = raw[criterion] if criterion else np.zeros(len(rows))
     temperature = 0.0 if "top-k" in method else 2.0 if criterion else np.inf
     ids = rows["id"].to_numpy()
-    chosen = select(scores, lengths, int(lengths.sum()) // 4, temperature=temperature, ids=ids, seed=place)
+    there = Arrays(scores, lengths, ids=ids)
+    chosen = select(there, num_tokens=int(lengths.sum()) // 4, temperature=temperature, seed=place).indices()
     subset = rows.select(["id", "length", "domain"]).take(chosen)
     score = pa.array(scores[chosen]) if criterion else pa.nulls(len(chosen), pa.float64())
     write_table(folder / "select" / "subset.parquet", subset.append_column("score", score))

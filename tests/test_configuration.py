@@ -34,6 +34,7 @@ REQUIRED = {
     "corpus=parquet": ["corpus.paths=x.parquet"],
     "corpus=hub": ["corpus.dataset=a/b"],
     "target=jsonl": ["target.paths=x.jsonl"],
+    "ordering=column": ["ordering.column=length"],
 }
 
 
@@ -215,8 +216,9 @@ def test_a_bad_config_is_refused(overrides: list[str], message: str) -> None:
 @pytest.mark.usefixtures("conf")
 def test_a_key_that_does_not_exist_is_explained() -> None:
     assert configuration.explain(["selection=sample", "selection.temprature=2"]) == [
-        "There is no 'temprature' in selection; there are by_domain, criterion, inverse, label, name, num_tokens, "
-        "ratings, rule, temperature (did you mean 'temperature'?)."
+        "There is no 'temprature' in selection; there are by_domain, criterion, domain_column, domain_weights, inverse, "
+        "label, name, normalisation, num_tokens, on_short_domain, ratings, rule, temperature (did you mean "
+        "'temperature'?)."
     ]
     assert "did you mean 'rater'" in configuration.explain(["raterr.max_tokens=2"])[0]
     # what one choice makes unknown does not spoil what another makes known
@@ -293,6 +295,7 @@ def test_layers_point_down() -> None:
     import ast
 
     maths = {"selection", "ordering", "chunking", "bradley_terry", "perplexity", "judging", "scorer_report"}
+    maths |= {"noise", "budgets", "survey", "cutoff"}
     maths |= {"rater_report", "judge_measures", "per_sample_gradients", "gradient_rules", "optimal_control"}
 
     @dataclasses.dataclass

@@ -13,7 +13,7 @@ from sweep_example import corpus as make_corpus
 from sweep_example import read
 
 from qurating.artifacts import StageError, seed_for
-from qurating.selection import gumbel
+from qurating.noise import gumbel
 from qurating.sequences import read_sequences
 from qurating.stages.sample_proxy import SCHEMA, sample_proxy
 

@@ -1,6 +1,8 @@
 """Selection and order as stages: what they refuse, on a real corpus artifact."""
 
 import functools
+import math
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +13,11 @@ import pytest
 from judge_fixtures import real_corpus
 from transformers import AutoTokenizer
 
-from qurating import ordering, selection
-from qurating.artifacts import StageError, seed_for
+from qurating import corpus_rows, ordering, selection, survey
+from qurating.artifacts import StageError, read_json, seed_for
 from qurating.stages.order import order
 from qurating.stages.select import select
+from qurating.survey import Arrays
 
 
 @pytest.fixture
@@ -48,14 +51,16 @@ def rate_all(corpus: Path, folder: Path, scores: np.ndarray) -> Path:
 def chosen(corpus: Path, output: Path, ratings: Path | None, num_tokens: int = 800, **changes: Any) -> pa.Table:
     output.mkdir(exist_ok=True)
     rule = functools.partial(selection.select, num_tokens=num_tokens, temperature=1.0)
-    settings: dict[str, Any] = {"rule": rule, "criterion": "c", "by_domain": True, "label": "c", "seed": 5} | changes
+    settings: dict[str, Any] = {"rule": rule, "criterion": "c", "by_domain": True, "domain_column": "domain"}
+    settings |= {"label": "c", "seed": 5} | changes
     select(output=output, corpus=corpus, ratings=ratings, **settings)
     return pq.read_table(output / "subset.parquet")
 
 
-def ordered(corpus: Path, output: Path, subset: Path, ratings: Path | None, method: str) -> pa.Table:
+def ordered(corpus: Path, output: Path, subset: Path, ratings: Path | None, method: str, **changes: Any) -> pa.Table:
     output.mkdir(exist_ok=True)
-    settings: dict[str, Any] = {"criterion": "c", "num_folds": 3, "temperature": 1.0, "descending": False, "seed": 5}
+    settings: dict[str, Any] = {"criterion": "c", "column": None, "num_folds": 3, "temperature": 1.0}
+    settings |= {"descending": False, "seed": 5} | changes
     order(output=output, corpus=corpus, subset=subset, ratings=ratings, method=method, **settings)
     return pq.read_table(output / "order.parquet")
 
@@ -64,15 +69,14 @@ def test_the_stage_selects_what_the_maths_selects(corpus: Path, tmp_path: Path) 
     table = rows(corpus)
     scores = np.random.default_rng().normal(size=len(table))
     subset = chosen(corpus, tmp_path / "s", rate_all(corpus, tmp_path / "r", scores))
-    expected = selection.select(
+    there = Arrays(
         scores,
         table["length"].to_numpy(),
-        800,
-        temperature=1.0,
         domains=table["domain"].to_numpy(zero_copy_only=False),
         ids=table["id"].to_numpy(),
-        seed=seed_for(5, "select", "noise"),
     )
+    seed = seed_for(5, "select", "noise")
+    expected = selection.select(there, num_tokens=800, temperature=1.0, seed=seed).indices()
     assert subset["id"].to_pylist() == table["id"].take(pa.array(expected)).to_pylist()
     assert subset["score"].to_pylist() == scores[expected].tolist()
     files = sorted((corpus / "train").glob("*.parquet"))
@@ -92,7 +96,7 @@ def test_the_stage_orders_as_the_maths_orders(corpus: Path, tmp_path: Path, meth
     permutation = {
         "shuffle": lambda: ordering.shuffle(ids, seed),
         "sorting": lambda: ordering.sort(own, ids),
-        "folding": lambda: ordering.fold(own, 3),
+        "folding": lambda: ordering.fold(own, 3, ids),
         "curriculum": lambda: ordering.curriculum(own, ids, 1.0, seed, descending=False),
     }[method]()
     assert found["id"].to_numpy().tolist() == ids[permutation].tolist()
@@ -105,10 +109,15 @@ def test_bad_ratings_are_refused(corpus: Path, tmp_path: Path) -> None:
     scores = np.zeros(len(rows(corpus)))
     scores[3] = np.nan
     nan = rate_all(corpus, tmp_path / "nan", scores)
-    with pytest.raises(StageError, match="1 scores are NaN or infinite, the first at position 3"):
+    with pytest.raises(StageError, match="1 scores by c are NaN or infinite, the first at position 3, of id "):
         chosen(corpus, tmp_path / "s", nan)
-    chosen(corpus, tmp_path / "all", None, num_tokens=int(rows(corpus)["length"].to_numpy().sum()), criterion=None)
-    with pytest.raises(StageError, match="1 ratings are NaN or infinite, the first of id"):
+    with pytest.raises(StageError, match="selecting by c needs ratings"):
+        chosen(corpus, tmp_path / "s", None)
+    everything = functools.partial(
+        selection.select, num_tokens=int(rows(corpus)["length"].to_numpy().sum()), temperature=math.inf
+    )
+    chosen(corpus, tmp_path / "all", None, rule=everything, criterion=None)
+    with pytest.raises(StageError, match="ordering by sorting: 1 scores are NaN or infinite, the first at position"):
         ordered(corpus, tmp_path / "o", tmp_path / "all", nan, "sorting")
     good = rate_all(corpus, tmp_path / "good", np.zeros(len(scores)))
     with pytest.raises(StageError, match="has no ratings by d; there are c"):
@@ -130,3 +139,114 @@ def test_ratings_and_subsets_of_another_corpus_are_refused(corpus: Path, tmp_pat
         chosen(corpus, tmp_path / "t", ratings)
     with pytest.raises(StageError, match="was selected from another corpus"):
         ordered(corpus, tmp_path / "o", tmp_path / "s", None, "shuffle")
+
+
+def split_anew(corpus: Path, folder: Path, num_shards: int, seed: int) -> Path:
+    """The same rows in another order, over other shards."""
+    table = rows(corpus)
+    table = table.take(pa.array(np.random.default_rng(seed).permutation(len(table))))
+    (folder / "train").mkdir(parents=True)
+    size = -(-len(table) // num_shards)
+    for number in range(num_shards):
+        part = table.slice(number * size, size)
+        # small row groups: chunks of the corpus and of the ratings do not end at the same rows
+        pq.write_table(part, folder / "train" / f"{number:05d}.parquet", row_group_size=7)
+    shutil.copytree(corpus / "tokenizer", folder / "tokenizer")
+    return folder
+
+
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+def test_one_shard_and_sixteen_give_the_same_subset(
+    corpus: Path, tmp_path: Path, temperature: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(corpus_rows, "_ROWS_AT_ONCE", 11)
+    score = {row["id"]: float(place % 9) for place, row in enumerate(rows(corpus).select(["id"]).to_pylist())}
+    rule = functools.partial(selection.select, num_tokens=900, temperature=temperature)
+    found, orders = [], []
+    for num_shards in (1, 16):
+        there = split_anew(corpus, tmp_path / f"c{num_shards}", num_shards, seed=num_shards)
+        scores = np.array([score[id_] for id_ in rows(there)["id"].to_pylist()])
+        ratings = rate_all(there, tmp_path / f"r{num_shards}", scores)
+        subset = chosen(there, tmp_path / f"s{num_shards}", ratings, rule=rule)
+        found.append(set(subset["id"].to_pylist()))
+        for method in ("shuffle", "folding", "curriculum"):
+            output = tmp_path / f"{method}{num_shards}"
+            orders.append(ordered(there, output, tmp_path / f"s{num_shards}", ratings, method)["id"].to_pylist())
+    assert found[0] == found[1]
+    assert orders[:3] == orders[3:]
+
+
+def test_domains_may_lie_within_another_column_and_be_weighted(corpus: Path, tmp_path: Path) -> None:
+    for file in (corpus / "train").glob("*.parquet"):
+        table = pq.read_table(file)
+        names = [None if place % 5 == 0 else "ab"[place % 2] for place in range(len(table))]
+        meta = pa.StructArray.from_arrays([pa.array(names, pa.string())], ["source"])
+        pq.write_table(table.append_column("meta", meta), file)
+    weights = {"a": 2, "b": 1, "none": 1}
+    rule = functools.partial(selection.select, num_tokens=400, temperature=math.inf, domain_weights=weights)
+    subset = chosen(corpus, tmp_path / "s", None, rule=rule, criterion=None, domain_column="meta.source")
+    tokens = dict.fromkeys(weights, 0)
+    for row in subset.to_pylist():
+        tokens[row["domain"]] += row["length"]
+    assert 200 <= tokens["a"] < 250
+    assert 100 <= tokens["b"] < 150
+    assert 100 <= tokens["none"] < 150
+    summary = read_json(tmp_path / "s/summary.json")["domains"]
+    assert {name: domain["tokens"] for name, domain in summary.items()} == tokens
+    assert sum(domain["corpus_sequences"] for domain in summary.values()) == len(rows(corpus))
+    with pytest.raises(StageError, match=r"has no column meta.origin; there are id.*meta.source"):
+        chosen(corpus, tmp_path / "s", None, rule=rule, criterion=None, domain_column="meta.origin")
+    strange = functools.partial(rule, domain_weights={"web": 1})
+    with pytest.raises(StageError, match="there is no domain web; there are a, b, none"):
+        chosen(corpus, tmp_path / "s", None, rule=strange, criterion=None, domain_column="meta.source")
+
+
+def test_the_corpus_as_a_whole_still_tells_its_domains(corpus: Path, tmp_path: Path) -> None:
+    table = rows(corpus)
+    ratings = rate_all(corpus, tmp_path / "r", np.random.default_rng().normal(size=len(table)))
+    subset = chosen(corpus, tmp_path / "s", ratings, by_domain=False)
+    domain_of = dict(zip(table["id"].to_pylist(), table["domain"].to_pylist(), strict=True))
+    assert subset["domain"].to_pylist() == [domain_of[id_] for id_ in subset["id"].to_pylist()]
+
+
+def test_a_corpus_that_is_not_sound_is_refused(corpus: Path, tmp_path: Path) -> None:
+    ratings = rate_all(corpus, tmp_path / "r", np.zeros(len(rows(corpus))))
+    last = max((ratings / "train").glob("*.parquet"))
+    kept = last.read_bytes()
+    last.unlink()
+    with pytest.raises(StageError, match=f"{last.name} is missing"):
+        chosen(corpus, tmp_path / "s", ratings)
+    last.write_bytes(kept)
+    with pytest.raises(StageError, match="the budget is 10,000,000 tokens, the corpus holds"):
+        chosen(corpus, tmp_path / "s", ratings, num_tokens=10_000_000)
+    file = min((corpus / "train").glob("*.parquet"))
+    table = pq.read_table(file)
+    ids = table["id"].to_numpy().copy()
+    ids[1] = ids[0]
+    pq.write_table(table.set_column(table.schema.get_field_index("id"), "id", pa.array(ids)), file)
+    rule = functools.partial(selection.select, num_tokens=10, temperature=math.inf)
+    with pytest.raises(StageError, match=f"1 ids occur twice, for example {ids[0]}"):
+        chosen(corpus, tmp_path / "s", None, rule=rule, criterion=None)
+    # a corpus too large to compare all ids: those selected are
+    everything = functools.partial(rule, num_tokens=sum(rows(corpus)["length"].to_pylist()))
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(survey, "MAX_CHECKED_IDS", 3)
+        with pytest.raises(StageError, match=f"1 ids occur twice, for example {ids[0]}"):
+            chosen(corpus, tmp_path / "s", None, rule=everything, criterion=None)
+
+
+def test_a_column_of_the_corpus_orders(corpus: Path, tmp_path: Path) -> None:
+    ratings = rate_all(corpus, tmp_path / "r", np.random.default_rng().normal(size=len(rows(corpus))))
+    subset = chosen(corpus, tmp_path / "s", ratings)
+    given: dict[str, Any] = {"criterion": None, "column": "length"}
+    found = ordered(corpus, tmp_path / "o", tmp_path / "s", None, "sorting", descending=True, **given)
+    lengths = found["length"].to_pylist()
+    assert lengths == sorted(subset["length"].to_pylist(), reverse=True)
+    ids = subset["id"].to_numpy()
+    folded = ordered(corpus, tmp_path / "f", tmp_path / "s", None, "folding", **given)
+    expected = ids[ordering.fold(subset["length"].to_numpy(), 3, ids)]
+    assert folded["id"].to_numpy().tolist() == expected.tolist()
+    with pytest.raises(StageError, match=r"has no column lenght; there are id.*length"):
+        ordered(corpus, tmp_path / "o", tmp_path / "s", None, "sorting", criterion=None, column="lenght")
+    with pytest.raises(StageError, match="the column domain holds string: sequences are ordered by numbers"):
+        ordered(corpus, tmp_path / "o", tmp_path / "s", None, "sorting", criterion=None, column="domain")

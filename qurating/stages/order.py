@@ -1,17 +1,24 @@
 """Lay down the order in which a language model sees a subset, and write its tokens in that order."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from tokenizers import Tokenizer
 from tqdm import tqdm
-from transformers import AutoTokenizer
 
 from qurating import ordering
 from qurating.artifacts import StageError, row_files, seed_for, write_table
-from qurating.stages.select import read_ratings
+from qurating.corpus_rows import check_column, check_criteria
+from qurating.rating_shards import check_fresh
+from qurating.sequences import read_sequences
+from qurating.workers import ahead
+
+METHODS = ("shuffle", "sorting", "folding", "curriculum")
+_ROWS_AT_ONCE = 2**14
 
 
 def order(
@@ -22,6 +29,7 @@ def order(
     ratings: Path | None,
     method: str,
     criterion: str | None,
+    column: str | None,
     num_folds: int,
     temperature: float,
     descending: bool,
@@ -30,66 +38,100 @@ def order(
     """Write `order.parquet` (`id`, `offset`, `length`; a row's place is its turn) and `tokens.npy`, the token stream.
 
     Args:
-        ratings: that the order goes by; None for `shuffle`.
+        ratings: that the order goes by; None for `shuffle`, or with a column.
         method: shuffle, sorting, folding or curriculum.
-        criterion: column of the ratings; None for `shuffle`.
+        criterion: column of the ratings; None for `shuffle`, or with a column.
+        column: of the corpus, numbers, to go by in the place of ratings.
         num_folds: L of folding.
         temperature: τ of a curriculum.
         descending: of sorting and curriculum.
 
     Raises:
-        StageError: an unknown method, or one that needs ratings without them.
+        StageError: an unknown method, or one that needs ratings without them; ratings or a column that are not there,
+            are of another corpus, or are no numbers; a subset of another corpus.
     """
-    chosen = pq.read_table(subset / "subset.parquet", columns=["id", "shard", "row", "length"])
-    ids, shard, row = (chosen[name].to_numpy() for name in ("id", "shard", "row"))
-    lengths = chosen["length"].to_numpy().astype(np.int64)
-    files = row_files(corpus / "train")
+    if method not in METHODS:
+        raise StageError(f"there is no ordering {method!r}; there are {', '.join(METHODS)}")
+    index = pq.read_table(subset / "subset.parquet", columns=["id", "shard", "row", "length"])
+    ids, lengths = index["id"].to_numpy(), index["length"].to_numpy().astype(np.int64)
     own_seed = seed_for(seed, "order", method)
-    if method == "shuffle":
-        permutation = ordering.shuffle(ids, own_seed)
-    elif ratings is None or criterion is None:
-        raise StageError(f"ordering by {method!r} needs ratings: set ordering.criterion and ordering.ratings")
-    else:
-        scores = _scores(files, ratings, criterion, shard, row)
-        bad = np.flatnonzero(~np.isfinite(scores))
-        if len(bad):
-            raise StageError(f"{ratings}: {len(bad):,} ratings are NaN or infinite, the first of id {ids[bad[0]]}")
-        if num_folds < 1 or temperature < 0:
-            raise StageError(f"num_folds must be 1 or more, not {num_folds}; temperature 0 or more, not {temperature}")
-        if method == "sorting":
-            permutation = ordering.sort(scores, ids, descending)
-        elif method == "folding":
-            permutation = ordering.fold(scores, num_folds)
-        elif method == "curriculum":
-            permutation = ordering.curriculum(scores, ids, temperature, own_seed, descending)
+    try:
+        if method == "shuffle":
+            permutation = ordering.shuffle(ids, own_seed)
         else:
-            raise StageError(f"there is no ordering {method!r}; there are shuffle, sorting, folding, curriculum")
-    ends = np.cumsum(lengths[permutation])
-    offsets = ends - lengths[permutation]
-    columns = {"id": ids[permutation], "offset": offsets, "length": pa.array(lengths[permutation], pa.int32())}
+            scores = _scores(corpus, ratings, criterion, column, method, index)
+            if method == "sorting":
+                permutation = ordering.sort(scores, ids, descending)
+            elif method == "folding":
+                permutation = ordering.fold(scores, num_folds, ids)
+            else:
+                permutation = ordering.curriculum(scores, ids, temperature, own_seed, descending)
+    except ValueError as error:
+        raise StageError(f"{subset.name}, ordering by {method}: {error}") from error
+    offsets = np.empty(len(ids), np.int64)
+    offsets[permutation] = np.cumsum(lengths[permutation]) - lengths[permutation]
+    columns = {"id": ids[permutation], "offset": offsets[permutation], "length": lengths[permutation].astype(np.int32)}
     write_table(output / "order.parquet", pa.table(columns))
-    offset_of = np.empty(len(ids), np.int64)
-    offset_of[permutation] = offsets
-    # the model's embedding has room for added tokens too: len counts them, vocab_size does not
-    wide = len(AutoTokenizer.from_pretrained(corpus / "tokenizer")) > 2**16
-    stream = np.lib.format.open_memmap(
-        output / "tokens.npy", mode="w+", dtype=np.uint32 if wide else np.uint16, shape=(int(lengths.sum()),)
-    )
-    for number, file in enumerate(tqdm(files, desc="tokens in order", unit="shard", mininterval=0.5)):
-        mine = np.flatnonzero(shard == number)
-        rows = pq.read_table(file, columns=["id", "input_ids"]).take(pa.array(row[mine]))
-        if not np.array_equal(rows["id"].to_numpy(), ids[mine]):
-            raise StageError(f"{subset} was selected from another corpus than {corpus}: {file.name} holds other ids")
-        sequences = rows["input_ids"]
-        for position, sequence in zip(offset_of[mine], sequences, strict=True):
-            values = sequence.values.to_numpy()
-            stream[position : position + len(values)] = values
-    stream.flush()
-    return {"sequences": len(ids), "tokens": len(stream), "order_sha256": ordering.digest(ids[permutation])}
+    num_tokens = _write_tokens(output / "tokens.npy", corpus, index, offsets, int(lengths.sum()))
+    return {"sequences": len(ids), "tokens": num_tokens, "order_sha256": ordering.digest(ids[permutation])}
 
 
-def _scores(files: list[Path], ratings: Path, criterion: str, shard: np.ndarray, row: np.ndarray) -> np.ndarray:
-    """The ratings of the chosen rows."""
-    ids = [pq.read_table(file, columns=["id"])["id"].to_numpy() for file in files]
-    starts = np.cumsum([0, *map(len, ids)])
-    return read_ratings(ratings, np.concatenate(ids), [criterion])[criterion][starts[shard] + row]
+def _scores(
+    corpus: Path, ratings: Path | None, criterion: str | None, column: str | None, method: str, index: pa.Table
+) -> np.ndarray:
+    """What the chosen sequences are ordered by, float64."""
+    if column is not None:
+        check_column(row_files(corpus / "train")[0], column)
+        found = read_sequences(corpus, index, [column])[column]
+        if not (pa.types.is_integer(found.type) or pa.types.is_floating(found.type)):
+            raise StageError(f"{corpus}: the column {column} holds {found.type}: sequences are ordered by numbers")
+    elif ratings is None or criterion is None:
+        raise StageError(
+            f"ordering by {method!r} needs ratings: set ordering.criterion and ordering.ratings, or ordering.column"
+        )
+    else:
+        check_fresh(corpus, ratings)
+        check_criteria(row_files(ratings / "train")[0], [criterion])
+        found = read_sequences(ratings, index, [f"{criterion}_average"])[f"{criterion}_average"]
+    return np.asarray(found.to_numpy(zero_copy_only=False), dtype=np.float64)
+
+
+def _write_tokens(path: Path, corpus: Path, index: pa.Table, offsets: np.ndarray, num_tokens: int) -> int:
+    """Copy the tokens of each sequence to its offset, shard by shard; returns how many they are."""
+    vocabulary_size = Tokenizer.from_file(str(corpus / "tokenizer/tokenizer.json")).get_vocab_size()
+    dtype = np.uint16 if vocabulary_size <= 2**16 else np.uint32
+    mapped = np.lib.format.open_memmap(path, mode="w+", dtype=dtype, shape=(num_tokens,))
+    stream = mapped.view(np.ndarray)  # slices of a memmap are slow to make
+    ids, shard, row = (index[name].to_numpy() for name in ("id", "shard", "row"))
+    lengths = index["length"].to_numpy()
+    files = row_files(corpus / "train")
+    bounds = np.searchsorted(shard, np.arange(len(files) + 1)).tolist()  # an index is in corpus order
+    if bounds[-1] < len(ids):
+        raise StageError(f"the subset was selected from another corpus than {corpus}, which has {len(files)} shards only")
+    with tqdm(total=num_tokens, desc="tokens in order", unit="token", unit_scale=True, mininterval=0.5) as progress:
+        for file, first, last in zip(files, bounds[:-1], bounds[1:], strict=True):
+            mine, before = slice(first, last), 0  # rows of this shard; rows of it that are read
+            places, own = row[mine], offsets[mine]
+            for batch in ahead(_batches(file), 2) if last > first else ():
+                here = slice(*np.searchsorted(places, (before, before + len(batch))).tolist())
+                rows = places[here] - before
+                before += len(batch)
+                sequences = batch.column("input_ids")
+                starts, ends = sequences.offsets.to_numpy()[rows], sequences.offsets.to_numpy()[rows + 1]
+                if not np.array_equal(batch.column("id").to_numpy()[rows], ids[mine][here]):
+                    raise StageError(f"the subset was selected from another corpus than {corpus}: other ids in {file.name}")
+                if not np.array_equal(ends - starts, lengths[mine][here]):
+                    raise StageError(f"{file}: lengths differ from those of input_ids: the corpus was changed")
+                tokens = sequences.values.to_numpy()
+                for target, start, end in zip(own[here].tolist(), starts.tolist(), ends.tolist(), strict=True):
+                    stream[target : target + end - start] = tokens[start:end]
+                progress.update(int((ends - starts).sum()))
+            if last > first and before <= places[-1]:
+                raise StageError(f"the subset was selected from another corpus than {corpus}: {file.name} is shorter")
+    mapped.flush()
+    return num_tokens
+
+
+def _batches(file: Path) -> Iterator[pa.RecordBatch]:
+    with pq.ParquetFile(file) as parquet:
+        yield from parquet.iter_batches(_ROWS_AT_ONCE, columns=["id", "input_ids"], use_threads=False)

@@ -67,6 +67,7 @@ def pretrain_proxy(
             rule=rule,
             criterion=None,
             by_domain=True,
+            domain_column="domain",
             label="uniform",
             seed=own_seed,
         )
@@ -77,6 +78,7 @@ def pretrain_proxy(
             ratings=None,
             method="shuffle",
             criterion=None,
+            column=None,
             num_folds=1,
             temperature=0.0,
             descending=False,

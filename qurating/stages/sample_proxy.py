@@ -9,7 +9,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from qurating.artifacts import StageError, row_files, seed_for, write_table
-from qurating.selection import gumbel, rank
+from qurating.noise import as_ids, gumbel
 
 SCHEMA = pa.schema(
     [
@@ -45,7 +45,7 @@ def sample_proxy(*, output: Path, corpus: Path, num_sequences: int, seed: int) -
     num_in_corpus = num_eligible = 0
     for number, file in enumerate(row_files(corpus / "train")):
         shard = pq.read_table(file, columns=["id", "length", "domain"])
-        there = gumbel(shard["id"].to_numpy().astype(np.uint64), own_seed)
+        there = gumbel(as_ids(shard["id"].to_numpy()), own_seed)
         is_eligible = shard["length"].to_numpy() >= 2
         num_in_corpus, num_eligible = num_in_corpus + len(shard), num_eligible + int(is_eligible.sum())
         # what is not among the first of the shards so far is not among the first of all
@@ -55,7 +55,7 @@ def sample_proxy(*, output: Path, corpus: Path, num_sequences: int, seed: int) -
         found = found.append_column("shard", pa.array(np.full(len(rows), number), pa.int32()))
         found = found.append_column("row", pa.array(rows, pa.int32()))
         drawn, noise = pa.concat_tables([drawn, found.select(SCHEMA.names)]), np.concatenate([noise, there[rows]])
-        first = rank(noise, drawn["id"].to_numpy().astype(np.uint64))[: int(num_sequences)]
+        first = np.lexsort((as_ids(drawn["id"].to_numpy()), -noise))[: int(num_sequences)]
         drawn, noise = drawn.take(pa.array(first)), noise[first]
     num_short = num_in_corpus - num_eligible
     if num_sequences > num_eligible:

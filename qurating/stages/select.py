@@ -1,6 +1,6 @@
 """Select sequences of a corpus by their ratings: the index of the subset, not yet its text."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -8,8 +8,23 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from qurating.artifacts import StageError, row_files, seed_for, write_table
+from qurating.artifacts import StageError, parquet_format, replacing, seed_for, write_json
+from qurating.corpus_rows import CorpusRows
+from qurating.cutoff import Selected
 from qurating.rating_shards import check_fresh
+from qurating.survey import refuse_repeated
+
+SCHEMA = pa.schema(
+    [
+        ("id", pa.int64()),
+        ("shard", pa.int32()),
+        ("row", pa.int32()),
+        ("length", pa.int32()),
+        ("domain", pa.string()),
+        ("score", pa.float64()),
+    ]
+)
+_ROWS_A_GROUP = 2**20
 
 
 def select(
@@ -17,81 +32,110 @@ def select(
     output: Path,
     corpus: Path,
     ratings: Path | None,
-    rule: Callable[..., np.ndarray],
+    rule: Callable[..., Selected],
     criterion: str | list[str] | None,
     by_domain: bool,
+    domain_column: str,
     label: str,
     seed: int,
 ) -> dict[str, Any]:
-    """Write `subset.parquet`: `id`, `shard`, `row`, `length`, `domain`, `score` of what is chosen, in corpus order.
+    """Write `subset.parquet` (columns: SCHEMA): what is chosen, in corpus order; and `summary.json`.
+
+    Memory does not grow with the corpus, but for a bit a sequence, eight bytes for each one chosen, and what
+    `cutoff.take_top` sorts.
 
     Args:
-        corpus: whose training shards are chosen from; only `id`, `length` and `domain` are read.
+        corpus: whose training shards are chosen from; only `id`, `length` and the domain's column are read.
         ratings: of that corpus; None selects without them (uniform).
-        rule: (scores, lengths, domains, ids, seed) -> indices, one of `qurating.selection`.
-        criterion: whose ratings count; several for a mix.
-        by_domain: share the budget out in proportion to each domain's tokens.
+        rule: (rows, seed) -> what is chosen, one of `qurating.selection`.
+        criterion: whose ratings count; several for a mix or a combination.
+        by_domain: share the budget out among domains; else the corpus is one.
+        domain_column: of the corpus, what tells domains apart; dotted within another.
         label: what tables call this selection.
 
     Raises:
-        StageError: ratings of another corpus, or of shards that were changed since, or that lack the criterion, or a
-            budget that is not to be had.
+        StageError: ratings of another corpus, or of shards that were changed since, or that lack the criterion; a
+            column that there is not; ids that occur twice; scores that are no numbers; a budget that is not to be had.
     """
-    files = row_files(corpus / "train")
-    shards = [pq.read_table(file, columns=["id", "length", "domain"]) for file in files]
-    table = pa.concat_tables(shards)
-    ids, lengths = table["id"].to_numpy(), table["length"].to_numpy()
-    domains = table["domain"].to_numpy(zero_copy_only=False)
-    scores: Any = np.zeros(len(ids))
-    if ratings is not None and criterion is not None:
+    criteria = [] if criterion is None else [criterion] if isinstance(criterion, str) else list(criterion)
+    if criteria and ratings is None:
+        raise StageError(f"selecting by {', '.join(criteria)} needs ratings: set selection.ratings")
+    if criteria and ratings is not None:
         check_fresh(corpus, ratings)
-        named = [criterion] if isinstance(criterion, str) else list(criterion)
-        rated = read_ratings(ratings, ids, named)
-        scores = rated[criterion] if isinstance(criterion, str) else rated
+    rows = CorpusRows(corpus, ratings, criteria, domain_column if by_domain else None)
     try:
-        chosen = rule(
-            scores, lengths, domains=domains if by_domain else None, ids=ids, seed=seed_for(seed, "select", "noise")
-        )
+        chosen = rule(rows, seed=seed_for(seed, "select", "noise"))
+        # the domains that the index tells are the corpus' own, also where it is chosen from as a whole
+        shown = rows if by_domain else CorpusRows(corpus, ratings, criteria, domain_column)
+        summary = _write_index(output / "subset.parquet", shown, chosen)
     except ValueError as error:
         raise StageError(f"{corpus.name}: {error}") from error
-    # a mix has no one score
-    has_score = ratings is not None and isinstance(scores, np.ndarray)
-    shard = np.repeat(np.arange(len(shards)), [len(part) for part in shards])
-    row = np.concatenate([np.arange(len(part)) for part in shards])
-    subset = pa.table(
-        {
-            "id": ids[chosen],
-            "shard": pa.array(shard[chosen], pa.int32()),
-            "row": pa.array(row[chosen], pa.int32()),
-            "length": pa.array(lengths[chosen], pa.int32()),
-            "domain": pa.array(domains[chosen], pa.string()),
-            "score": pa.array(scores[chosen]) if has_score else pa.nulls(len(chosen), pa.float64()),
-        }
-    )
-    write_table(output / "subset.parquet", subset)
+    write_json(output / "summary.json", summary)
     return {
-        "sequences": len(chosen),
-        "tokens": int(lengths[chosen].sum()),
-        "corpus_tokens": int(lengths.sum()),
+        "sequences": sum(domain["sequences"] for domain in summary["domains"].values()),
+        "tokens": sum(domain["tokens"] for domain in summary["domains"].values()),
+        "corpus_tokens": sum(domain["corpus_tokens"] for domain in summary["domains"].values()),
         "method": label,
     }
 
 
-def read_ratings(ratings: Path, ids: np.ndarray, criteria: list[str]) -> dict[str, np.ndarray]:
-    """The rating of each sequence by each criterion, float64 in the order of `ids`.
+def _write_index(path: Path, rows: CorpusRows, chosen: Selected) -> dict[str, Any]:
+    """Stream the rows chosen to a Parquet file; returns what the domains have and gave."""
+    totals: dict[str, dict[str, int]] = {}
+    ids = np.empty(chosen.count(), np.uint64)
+    with replacing(path) as temporary, pq.ParquetWriter(temporary, SCHEMA, **parquet_format(SCHEMA)) as writer:
+        for table in _groups(rows, chosen, ids, totals):
+            writer.write_table(table)
+    refuse_repeated(ids)
+    return {"domains": dict(sorted(totals.items()))}
 
-    Raises:
-        StageError: the ratings are not of these sequences, or lack a criterion (says which there are).
-    """
-    files = row_files(ratings / "train")
-    there = [name.removesuffix("_average") for name in pq.read_schema(files[0]).names if name.endswith("_average")]
-    absent = [name for name in criteria if name not in there]
-    if absent:
-        raise StageError(f"{ratings} has no ratings by {', '.join(absent)}; there are {', '.join(there)}")
-    columns = ["id", *(f"{name}_average" for name in criteria)]
-    table = pa.concat_tables([pq.read_table(file, columns=columns) for file in files])
-    if not np.array_equal(table["id"].to_numpy(), ids):
-        raise StageError(
-            f"{ratings} holds ratings of another corpus: {len(table):,} ids against {len(ids):,}, or others"
-        )
-    return {name: table[f"{name}_average"].to_numpy() for name in criteria}
+
+def _groups(
+    rows: CorpusRows, chosen: Selected, ids: np.ndarray, totals: dict[str, dict[str, int]]
+) -> Iterator[pa.Table]:
+    """Tables of about `_ROWS_A_GROUP` rows chosen; `ids` and `totals` are filled by the way."""
+    waiting: list[pa.Table] = []
+    num_waiting = num_chosen = first_of_shard = position = shard = 0
+    for place, chunk in enumerate(rows.chunks()):
+        while position >= first_of_shard + rows.file_sizes[shard]:
+            first_of_shard += rows.file_sizes[shard]
+            shard += 1
+        there = np.flatnonzero(chosen[place])
+        _count(totals, rows.domain_names, chunk.domains, chunk.lengths, there)
+        score = next(iter(chunk.scores.values()))[there] if len(chunk.scores) == 1 else None
+        names = pa.DictionaryArray.from_arrays(pa.array(chunk.domains[there]), pa.array(rows.domain_names))
+        columns = [
+            chunk.ids[there].view(np.int64),
+            np.full(len(there), shard, np.int32),
+            (there + (position - first_of_shard)).astype(np.int32),
+            chunk.lengths[there].astype(np.int32),
+            names.cast(pa.string()),
+            pa.nulls(len(there), pa.float64()) if score is None else score,
+        ]
+        ids[num_chosen : num_chosen + len(there)] = chunk.ids[there]
+        num_chosen += len(there)
+        waiting.append(pa.table(columns, schema=SCHEMA))
+        num_waiting += len(there)
+        position += len(chunk.ids)
+        if num_waiting >= _ROWS_A_GROUP:
+            yield pa.concat_tables(waiting).combine_chunks()
+            waiting, num_waiting = [], 0
+    yield pa.concat_tables(waiting or [SCHEMA.empty_table()]).combine_chunks()
+
+
+def _count(
+    totals: dict[str, dict[str, int]], names: list[str], domains: np.ndarray, lengths: np.ndarray, there: np.ndarray
+) -> None:
+    """Add what a chunk of the corpus has of each domain, and what was taken of it."""
+    size = len(names)
+    taken = domains[there]
+    columns = {
+        "corpus_sequences": np.bincount(domains, minlength=size),
+        "corpus_tokens": np.bincount(domains, lengths, size),
+        "sequences": np.bincount(taken, minlength=size),
+        "tokens": np.bincount(taken, lengths[there], size),
+    }
+    for code, name in enumerate(names):
+        domain = totals.setdefault(name, dict.fromkeys(columns, 0))
+        for key, values in columns.items():
+            domain[key] += int(values[code])

@@ -1,0 +1,85 @@
+"""A budget of tokens shared out among domains, without a token of rounding loss."""
+
+from collections.abc import Mapping, Sequence
+from fractions import Fraction
+
+STOP, REDISTRIBUTE = "stop", "redistribute"
+
+
+def shares(total: int, weights: Sequence[int | float]) -> list[int]:
+    """`total` shared out in proportion to `weights`, adding up to it exactly (largest remainders; ties by place).
+
+    Exact for any weights: products of two token counts pass 2^63, and sums of floats would depend on their order.
+    """
+    exact = [Fraction(weight) for weight in weights]
+    whole = sum(exact)
+    parts = [total * weight / whole for weight in exact]
+    found = [int(part) for part in parts]
+    by_remainder = sorted(range(len(parts)), key=lambda place: (found[place] - parts[place], place))
+    for place in by_remainder[: total - sum(found)]:
+        found[place] += 1
+    return found
+
+
+def by_domain(
+    num_tokens: int,
+    there: Mapping[str, int],
+    weights: Mapping[str, float] | None = None,
+    on_short_domain: str = STOP,
+) -> dict[str, int]:
+    """The budget of each domain, in tokens; they add up to `num_tokens`.
+
+    Args:
+        num_tokens: the whole budget.
+        there: the tokens that each domain holds.
+        weights: of the domains, which need not add up to 1; a domain without a weight gets nothing. None: in proportion
+            to the tokens that there are.
+        on_short_domain: what happens if a domain holds fewer tokens than its share: `stop`, or `redistribute`: it gives
+            all that it has, and the others share the rest by their weights.
+
+    Raises:
+        ValueError: a budget that is not positive, or beyond what there is (says how much); a weight of a domain that
+            there is not (lists those that there are), below zero, or no weight above; a short domain with `stop`.
+    """
+    available = sum(there.values())
+    if num_tokens != int(num_tokens):
+        raise ValueError(f"the budget must be a whole number of tokens, not {num_tokens}")
+    num_tokens = int(num_tokens)
+    if not 0 < num_tokens <= available:
+        raise ValueError(f"the budget is {num_tokens:,} tokens, the corpus holds {available:,}")
+    if on_short_domain not in (STOP, REDISTRIBUTE):
+        raise ValueError(f"on_short_domain is {STOP} or {REDISTRIBUTE}, not {on_short_domain!r}")
+    names = sorted(there)
+    if weights is None:
+        return dict(zip(names, shares(num_tokens, [there[name] for name in names]), strict=True))
+    if strange := sorted(set(weights) - set(names)):
+        raise ValueError(f"there is no domain {', '.join(strange)}; there are {', '.join(names)}")
+    if min(weights.values(), default=0) < 0 or not any(weights.values()):
+        raise ValueError(f"weights of domains are 0 or more, and one of them above: {dict(weights)}")
+    return dict.fromkeys(names, 0) | _weighted(num_tokens, there, weights, on_short_domain)
+
+
+def _weighted(
+    num_tokens: int, there: Mapping[str, int], weights: Mapping[str, float], on_short_domain: str
+) -> dict[str, int]:
+    """Full domains are set aside with all that they have until the others hold their shares."""
+    left, full = {name: weight for name, weight in sorted(weights.items()) if weight > 0}, dict[str, int]()
+    holds = sum(there[name] for name in left)
+    if holds < num_tokens:
+        raise ValueError(
+            f"the budget is {num_tokens:,} tokens, the domains with a weight hold {holds:,} ({', '.join(left)})"
+        )
+    while True:
+        rest = num_tokens - sum(full.values())
+        found = dict(zip(left, shares(rest, list(left.values())), strict=True)) if left else {}
+        short = {name: there[name] for name, budget in found.items() if budget > there[name]}
+        if not short:
+            return found | full
+        if on_short_domain == STOP:
+            name = next(iter(short))
+            raise ValueError(
+                f"domain {name} is to give {found[name]:,} tokens and holds {there[name]:,} "
+                f"({len(short):,} such): lower the budget or its weight, or set on_short_domain={REDISTRIBUTE}"
+            )
+        full |= short
+        left = {name: weight for name, weight in left.items() if name not in short}

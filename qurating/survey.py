@@ -1,0 +1,249 @@
+"""A first pass over the rows that are selected from: what there is, whether it is sound, and how scores are spread."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from qurating.noise import Floats, Ids, as_ids
+
+GLOBAL, PER_DOMAIN, NONE = "global", "per_domain", "none"
+MAX_CHECKED_IDS = 2**22  # ids of a corpus that are held at once, to see that none occurs twice: 32 MB
+SAMPLE_SIZE = 2**20  # rows of the sample that cuts are guessed from
+Codes = npt.NDArray[np.int32]
+Counts = npt.NDArray[np.integer]
+
+
+class Chunk(NamedTuple):
+    """Some rows, one after another: each array (n,); `domains` are places in `Rows.domain_names`."""
+
+    ids: Ids
+    lengths: Counts
+    domains: Codes
+    scores: Mapping[str, Floats]
+
+    def part(self, which: Any) -> "Chunk":
+        """The rows that a slice or a mask names."""
+        scores = {name: values[which] for name, values in self.scores.items()}
+        return Chunk(self.ids[which], self.lengths[which], self.domains[which], scores)
+
+
+class Rows(Protocol):
+    """Sequences to select from. All that is read of a domain's name must be in `domain_names` after a whole pass."""
+
+    criteria: list[str]
+    domain_names: list[str]
+
+    def __len__(self) -> int: ...
+
+    def chunks(self) -> Iterator[Chunk]:
+        """All rows, in the same chunks at every call."""
+
+
+class Arrays:
+    """Rows that are in memory.
+
+    Args:
+        scores: (N,) of one criterion, called `score`; or several by name; or None.
+        lengths: (N,) tokens of each.
+        domains: (N,) labels; None: all of one.
+        ids: (N,) integers or strings that ties and noise go by; None: the position.
+        chunk_size: rows that are worked on at once.
+
+    Raises:
+        ValueError: arrays of different lengths, or without a row.
+    """
+
+    def __init__(
+        self,
+        scores: npt.ArrayLike | Mapping[str, npt.ArrayLike] | None,
+        lengths: npt.ArrayLike,
+        *,
+        domains: npt.ArrayLike | None = None,
+        ids: npt.ArrayLike | None = None,
+        chunk_size: int = 2**16,
+    ) -> None:
+        named = scores if isinstance(scores, Mapping) else {} if scores is None else {"score": scores}
+        columns = {name: np.asarray(values, dtype=np.float64) for name, values in named.items()}
+        number = np.asarray(lengths, dtype=np.int64)
+        count = len(number)
+        names, codes = np.unique(np.full(count, "all") if domains is None else np.asarray(domains), return_inverse=True)
+        numbers = np.arange(count, dtype=np.uint64) if ids is None else as_ids(ids)
+        self._all = Chunk(numbers, number, codes.astype(np.int32), columns)
+        for name, column in {**columns, "lengths": number, "domains": codes, "ids": numbers}.items():
+            if column.shape != (count,):
+                raise ValueError(f"{len(column)} {name} for {count} lengths")
+        if not count:
+            raise ValueError("there is no sequence to select from")
+        self.criteria = list(columns)
+        self.domain_names = [str(name) for name in names]
+        self._chunk_size = chunk_size
+
+    def __len__(self) -> int:
+        return len(self._all.ids)
+
+    def chunks(self) -> Iterator[Chunk]:
+        for start in range(0, len(self._all.ids), self._chunk_size):
+            yield self._all.part(slice(start, start + self._chunk_size))
+
+
+@dataclass
+class Survey:
+    """What the rows are.
+
+    `names` of the domains by code; `tokens` of each, (D,); a `sample` of every k-th row, with the place of each row;
+    None of few rows.
+    """
+
+    names: list[str]
+    tokens: Counts
+    sample: tuple[Chunk, Counts] | None
+    sums: dict[str, "Sums"] = field(default_factory=dict)  # by criterion
+
+    def tokens_by_domain(self) -> dict[str, int]:
+        return dict(zip(self.names, self.tokens.tolist(), strict=True))
+
+    def in_order(self, by_domain: Mapping[str, int]) -> Counts:
+        """Numbers by a domain's name as (D,) by its code."""
+        return np.array([by_domain[name] for name in self.names], dtype=np.int64)
+
+
+def survey(rows: Rows, normalisation: str = NONE) -> Survey:
+    """Count rows and tokens by domain, add up scores where they are to be normalised, and refuse what is not sound.
+
+    Ids are compared with one another up to `MAX_CHECKED_IDS` rows; of more, only those that are selected can be.
+
+    Raises:
+        ValueError: scores that are NaN or infinite (how many, and the first one's place and id), a length below zero,
+            two rows of one id, no row at all.
+    """
+    tokens = np.zeros(0, np.int64)
+    bad: dict[str, tuple[int, str]] = {}
+    ids: list[Ids] = []
+    sums = {name: Sums(normalisation) for name in rows.criteria}
+    stride = -(-len(rows) // SAMPLE_SIZE)
+    sample: list[tuple[Chunk, Counts]] = []
+    start = 0
+    for chunk in rows.chunks():
+        if (chunk.lengths < 0).any():
+            first = int((chunk.lengths < 0).argmax())
+            raise ValueError(f"the length of id {_signed(chunk.ids[first])} is below zero: {chunk.lengths[first]}")
+        tokens = _plus(tokens, np.bincount(chunk.domains, chunk.lengths).astype(np.int64))
+        for name, scores in chunk.scores.items():
+            finite = np.isfinite(scores)
+            if not finite.all():
+                first = int((~finite).argmax())
+                said = f"the first at position {start + first}, of id {_signed(chunk.ids[first])}"
+                number, said = bad.get(name, (0, said))
+                bad[name] = number + int((~finite).sum()), said
+            elif not bad:
+                sums[name].add(scores, chunk.domains)
+        if stride > 1:
+            here = np.arange(-start % stride, len(chunk.ids), stride)
+            sample.append((chunk.part(here), here + start))
+        if len(rows) <= MAX_CHECKED_IDS:
+            ids.append(chunk.ids.copy())
+        start += len(chunk.ids)
+    if bad:
+        each = (f"{number:,} scores by {name} are NaN or infinite, {said}" for name, (number, said) in bad.items())
+        raise ValueError("; ".join(each))
+    if not start:
+        raise ValueError("there is no sequence to select from")
+    if ids:
+        refuse_repeated(np.concatenate(ids))
+    tokens = _plus(tokens, np.zeros(len(rows.domain_names), np.int64))  # of domains without a row
+    return Survey(rows.domain_names, tokens, _joined(sample) if sample else None, sums)
+
+
+def _joined(parts: list[tuple[Chunk, Counts]]) -> tuple[Chunk, Counts]:
+    chunks, places = zip(*parts, strict=True)
+    scores = {name: np.concatenate([chunk.scores[name] for chunk in chunks]) for name in chunks[0].scores}
+    ids, lengths, domains = (np.concatenate(columns) for columns in list(zip(*chunks, strict=True))[:3])
+    return Chunk(ids, lengths, domains, scores), np.concatenate(places)
+
+
+def refuse_repeated(ids: Ids) -> None:
+    """Raises ValueError if an id occurs twice; `ids` is sorted in place."""
+    ids.sort()
+    repeated = ids[1:][ids[1:] == ids[:-1]]
+    if len(repeated):
+        raise ValueError(f"{len(repeated):,} ids occur twice, for example {_signed(repeated[0])}")
+
+
+def normalise(scores: Floats) -> Floats:
+    """Zero mean, unit (population) deviation; constant scores become zeros."""
+    sums = Sums(GLOBAL)
+    sums.add(scores, np.zeros(0, np.int32))
+    return sums.standardised(scores, np.zeros(0, np.int32))
+
+
+class Sums:
+    """Scores added up, to normalise them by; see `select` for the three normalisations."""
+
+    def __init__(self, normalisation: str) -> None:
+        """Raises ValueError for a normalisation that there is not."""
+        if normalisation not in (GLOBAL, PER_DOMAIN, NONE):
+            raise ValueError(f"normalisation is {GLOBAL}, {PER_DOMAIN} or {NONE}, not {normalisation!r}")
+        self.normalisation = normalisation
+        self._origin: float | None = None  # sums are of what lies above it
+        self._counts = self._sums = self._squares = np.zeros(0)  # (1,), or (D,)
+        self._moments: tuple[Floats, Floats] | None = None
+
+    def add(self, scores: Floats, domains: Codes) -> None:
+        """Take up the scores (n,) of rows of these domains (n,)."""
+        if self.normalisation == NONE or not len(scores):
+            return
+        if self._origin is None:
+            self._origin = float(scores.mean())
+        above = scores - self._origin
+        if self.normalisation == GLOBAL:
+            more = (np.array([len(scores)]), above.sum(keepdims=True), np.array([np.dot(above, above)]))
+        else:
+            more = (np.bincount(domains), np.bincount(domains, above), np.bincount(domains, above * above))
+        self._counts, self._sums, self._squares = (
+            _plus(*pair) for pair in zip((self._counts, self._sums, self._squares), more, strict=True)
+        )
+        self._moments = None
+
+    def standardised(self, scores: Floats, domains: Codes) -> Floats:
+        """Scores (n,) of rows of these domains, normalised over all that was added up."""
+        if self.normalisation == NONE:
+            return scores
+        if self._moments is None:
+            self._moments = self.moments()
+        mean, deviation = self._moments
+        if self.normalisation == GLOBAL:
+            return (scores - mean[0]) / deviation[0]
+        return (scores - mean[domains]) / deviation[domains]
+
+    def moments(self) -> tuple[Floats, Floats]:
+        """Mean and (population) deviation, (1,) or (D,).
+
+        Rounded, so that the order in which scores were added up, which is that of the shards, changes nothing: the
+        deviation to a float32, the mean to a multiple of 2⁻²⁴ deviations. A constant score has a deviation of 1 here.
+        """
+        origin = self._origin or 0.0
+        counts = np.maximum(self._counts, 1)
+        above = self._sums / counts
+        variance = np.maximum(self._squares / counts - above**2, 0)
+        # against rounding: the deviation of equal numbers need not be exactly zero
+        is_constant = variance <= 1e-24 * np.maximum(1.0, (np.abs(above) + abs(origin)) ** 2)
+        deviation = np.where(is_constant, 1.0, np.sqrt(variance)).astype(np.float32).astype(np.float64)
+        grid = deviation * 2.0**-24
+        mean = origin + above
+        return np.where(is_constant, mean, np.rint(mean / grid) * grid), deviation
+
+
+def _plus(total: npt.NDArray, more: npt.NDArray) -> npt.NDArray:
+    """A sum by domain, of which later chunks may know more than earlier ones."""
+    longer, shorter = (total, more) if len(total) >= len(more) else (more, total)
+    result = longer.astype(np.result_type(total, more), copy=True)
+    result[: len(shorter)] += shorter
+    return result
+
+
+def _signed(identifier: np.uint64) -> int:
+    """An id as it stands in the corpus."""
+    return int(np.array([identifier], dtype=np.uint64).view(np.int64)[0])
