@@ -61,8 +61,8 @@ class Checkpoints(Callback):
         then, now = checkpoint["passes_per_step"], trainer.accumulate_grad_batches
         progress = checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"]
         for counts in (progress["total"], progress["current"]):
-            for key, number in counts.items():
-                counts[key] = number * now // then
+            begun = counts["ready"]  # whole steps; the last pass is not counted as completed yet
+            counts |= {key: begun * now // then - (begun - number) for key, number in counts.items()}
 
     def _save(self, trainer: pl.Trainer) -> None:
         self.saved_step = trainer.global_step

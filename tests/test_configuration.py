@@ -216,8 +216,8 @@ def test_a_bad_config_is_refused(overrides: list[str], message: str) -> None:
 @pytest.mark.usefixtures("conf")
 def test_a_key_that_does_not_exist_is_explained() -> None:
     assert configuration.explain(["selection=sample", "selection.temprature=2"]) == [
-        "There is no 'temprature' in selection; there are by_domain, criterion, domain_column, domain_weights, inverse, "
-        "label, name, normalisation, num_tokens, on_short_domain, ratings, rule, temperature (did you mean "
+        "There is no 'temprature' in selection; there are by_domain, criterion, domain_column, domain_weights, "
+        "inverse, label, name, normalisation, num_tokens, on_short_domain, ratings, rule, temperature (did you mean "
         "'temperature'?)."
     ]
     assert "did you mean 'rater'" in configuration.explain(["raterr.max_tokens=2"])[0]

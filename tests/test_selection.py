@@ -117,17 +117,21 @@ def test_a_sample_changes_nothing(temperature: float, monkeypatch: pytest.Monkey
     scores, lengths = rng.standard_t(2, size=n).round(2), rng.integers(0, 100, n)
     domains, ids = rng.choice(list("abcd"), n, p=[0.7, 0.25, 0.04, 0.01]), rng.permutation(10**6)[:n]
     scores[domains == "b"] += 5 * np.arange((domains == "b").sum()) / n  # sorted in parts: a sample misleads
-    about = {"domains": domains, "ids": ids, "temperature": temperature, "chunk_size": 700}
+    about: dict[str, Any] = {"domains": domains, "ids": ids, "temperature": temperature, "chunk_size": 700}
     budgets = [1, 40_000, int(lengths.sum()) - 1, int(lengths.sum())]
     expected = [chosen(scores, lengths, budget, **about) for budget in budgets]
-    weights = {"domain_weights": {"a": 1, "c": 2}, "on_short_domain": "redistribute"}
+    weights: dict[str, Any] = {"domain_weights": {"a": 1, "c": 2}, "on_short_domain": "redistribute"}
     expected.append(chosen(scores, lengths, 20_000, **about, **weights))
     several = {name: rng.normal(size=n) for name in "xy"}
     expected_mix = mix(Arrays(several, lengths, domains=domains, ids=ids), num_tokens=40_000, seed=1).indices()
     expected_r = top_r(Arrays(scores, lengths, ids=ids), fraction=0.1, seed=0).indices()
-    passes = []
-    original = cutoff._divided
-    monkeypatch.setattr(cutoff, "_divided", lambda *given: passes.append(1) or original(*given))
+    passes, original = [], cutoff._divided
+
+    def counted(*given: Any) -> Any:
+        passes.append(given)
+        return original(*given)
+
+    monkeypatch.setattr(cutoff, "_divided", counted)
     for size, deviations in ((3, 8.0), (100, 0.0), (1000, 8.0), (2500, 0.5)):
         monkeypatch.setattr(survey, "SAMPLE_SIZE", size)
         monkeypatch.setattr(cutoff, "_DEVIATIONS", deviations)
@@ -143,11 +147,13 @@ def test_guesses_from_a_sample_leave_little_to_sort(monkeypatch: pytest.MonkeyPa
     rng = np.random.default_rng()
     n = 200_000
     monkeypatch.setattr(survey, "SAMPLE_SIZE", 20_000)
-    sorted_rows = []
-    original = cutoff._until_crossed
-    monkeypatch.setattr(
-        cutoff, "_until_crossed", lambda rows, budgets: sorted_rows.append(len(rows.ids)) or original(rows, budgets)
-    )
+    sorted_rows, original = list[int](), cutoff._until_crossed
+
+    def counted(rows: cutoff.Keyed, budgets: Any) -> Any:
+        sorted_rows.append(len(rows.ids))
+        return original(rows, budgets)
+
+    monkeypatch.setattr(cutoff, "_until_crossed", counted)
     chosen(rng.normal(size=n), rng.integers(200, 1025, n), 10_000_000, temperature=1.0)
     assert len(sorted_rows) == 1
     assert sorted_rows[0] < n / 10
@@ -209,7 +215,7 @@ def test_order_and_chunks_of_rows_change_nothing(seed: int, temperature: float, 
     settings: dict[str, Any] = {"temperature": temperature, "normalisation": normalisation, "seed": 7}
     one = chosen(scores, lengths, 300, ids=ids, domains=domains, **settings)
     moved = rng.permutation(n)
-    about = {"ids": ids[moved], "domains": domains[moved], "chunk_size": int(rng.integers(1, n))}
+    about: dict[str, Any] = {"ids": ids[moved], "domains": domains[moved], "chunk_size": int(rng.integers(1, n))}
     other = chosen(scores[moved], lengths[moved], 300, **about, **settings)
     assert set(ids[one].tolist()) == set(ids[moved][other].tolist())
 

@@ -106,7 +106,7 @@ def test_an_interrupted_training_ends_with_the_same_weights(order: Path, tmp_pat
     assert rows(tmp_path / "cut") == rows(tmp_path / "whole")
 
 
-@pytest.mark.parametrize(("before", "after"), [(4, 1), (2, 4), (1, 2)])
+@pytest.mark.parametrize(("before", "after"), [(4, 1), (2, 4), (1, 2), (2, 1)])
 def test_a_training_resumes_with_another_micro_batch(order: Path, tmp_path: Path, before: int, after: int) -> None:
     whole = train(order, tmp_path / "whole", micro_batch_size=after)
     with pytest.raises(RuntimeError, match="pulled the plug"):

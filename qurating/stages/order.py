@@ -107,7 +107,9 @@ def _write_tokens(path: Path, corpus: Path, index: pa.Table, offsets: np.ndarray
     files = row_files(corpus / "train")
     bounds = np.searchsorted(shard, np.arange(len(files) + 1)).tolist()  # an index is in corpus order
     if bounds[-1] < len(ids):
-        raise StageError(f"the subset was selected from another corpus than {corpus}, which has {len(files)} shards only")
+        raise StageError(
+            f"the subset was selected from another corpus than {corpus}, which has {len(files)} shards only"
+        )
     with tqdm(total=num_tokens, desc="tokens in order", unit="token", unit_scale=True, mininterval=0.5) as progress:
         for file, first, last in zip(files, bounds[:-1], bounds[1:], strict=True):
             mine, before = slice(first, last), 0  # rows of this shard; rows of it that are read
@@ -119,7 +121,9 @@ def _write_tokens(path: Path, corpus: Path, index: pa.Table, offsets: np.ndarray
                 sequences = batch.column("input_ids")
                 starts, ends = sequences.offsets.to_numpy()[rows], sequences.offsets.to_numpy()[rows + 1]
                 if not np.array_equal(batch.column("id").to_numpy()[rows], ids[mine][here]):
-                    raise StageError(f"the subset was selected from another corpus than {corpus}: other ids in {file.name}")
+                    raise StageError(
+                        f"the subset was selected from another corpus than {corpus}: other ids in {file.name}"
+                    )
                 if not np.array_equal(ends - starts, lengths[mine][here]):
                     raise StageError(f"{file}: lengths differ from those of input_ids: the corpus was changed")
                 tokens = sequences.values.to_numpy()
