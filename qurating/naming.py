@@ -28,6 +28,7 @@ STAGES = (
     # the target and proxy sets are quickly made, and wrong settings of theirs told of, before anything is trained
     *("prepare_target", "sample_proxy", "pretrain_proxy", "annotate_proxy", "train_scorer", "score"),
     *("select", "order", "train_lm", "evaluate", "analyse"),
+    "order_lines",  # of files, by itself
 )
 
 _MAX_NAME_BYTES = 200  # a file's name may have 255 bytes; the working folder and the lock add a few

@@ -19,6 +19,7 @@ from qurating.workers import ahead
 
 METHODS = ("shuffle", "sorting", "folding", "curriculum")
 _ROWS_AT_ONCE = 2**14
+_SHORT = 256  # tokens a sequence
 
 
 def order(
@@ -126,14 +127,25 @@ def _write_tokens(path: Path, corpus: Path, index: pa.Table, offsets: np.ndarray
                     )
                 if not np.array_equal(ends - starts, lengths[mine][here]):
                     raise StageError(f"{file}: lengths differ from those of input_ids: the corpus was changed")
-                tokens = sequences.values.to_numpy()
-                for target, start, end in zip(own[here].tolist(), starts.tolist(), ends.tolist(), strict=True):
-                    stream[target : target + end - start] = tokens[start:end]
+                _copy(stream, own[here], sequences.values.to_numpy(), starts, ends)
                 progress.update(int((ends - starts).sum()))
             if last > first and before <= places[-1]:
                 raise StageError(f"the subset was selected from another corpus than {corpus}: {file.name} is shorter")
     mapped.flush()
     return num_tokens
+
+
+def _copy(stream: np.ndarray, targets: np.ndarray, tokens: np.ndarray, starts: np.ndarray, ends: np.ndarray) -> None:
+    """Copy tokens[start:end] to each target: one by one, or short ones by their indices, all at once."""
+    lengths = (ends - starts).astype(np.int64)
+    total = int(lengths.sum())
+    if total > _SHORT * len(lengths):
+        for target, start, end in zip(targets.tolist(), starts.tolist(), ends.tolist(), strict=True):
+            stream[target : target + end - start] = tokens[start:end]
+        return
+    before = np.cumsum(lengths) - lengths
+    running = np.arange(total)
+    stream[np.repeat(targets - before, lengths) + running] = tokens[np.repeat(starts - before, lengths) + running]
 
 
 def _batches(file: Path) -> Iterator[pa.RecordBatch]:
