@@ -1,10 +1,10 @@
 """CPU seconds and memory of selecting, beside the released scripts' ways.
 
-python benchmarks/select.py rows                            2M and 10M rows, whole processes
-python benchmarks/select.py rows --released-python PATH     ... the released way by a Python that has datasets==2.16.1
-python benchmarks/select.py ids                             the index alone: 2M, 10M, 50M, 200M rows; growth
-python benchmarks/select.py materialise                     a subset's tokens in training order, beside a copy of them
-python benchmarks/select.py jsonl                           500,000 scored JSON lines, 510 MB: top-r and folding
+python benchmarks/selecting.py rows                            2M and 10M rows, whole processes
+python benchmarks/selecting.py rows --released-python PATH     ... the released way by a Python that has datasets==2.16.1
+python benchmarks/selecting.py ids                             the index alone: 2M, 10M, 50M, 200M rows; growth
+python benchmarks/selecting.py materialise                     a subset's tokens in training order, beside a copy of them
+python benchmarks/selecting.py jsonl                           500,000 scored JSON lines, 510 MB: top-r and folding
 
 Rows are synthetic: ids, lengths, seven domains, scores, tokens. A tenth of the tokens is sampled at τ = 2 by domain.
 Every way runs in a process of its own, whole, from import to files on disk. CPU seconds are user and system; memory is
@@ -12,23 +12,21 @@ the peak of resident memory. The released ways are written anew: columns as Pyth
 `save_to_disk`; JSON lines in memory, sorted, written.
 """
 
+import argparse
+import itertools
+import json
+import math
+import os
+import resource
+import subprocess
 import sys
+import tempfile
+import time
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).parent.parent
-sys.path[0] = str(ROOT)  # not this folder: Python has a module `select` of its own
-
-import argparse  # noqa: E402
-import itertools  # noqa: E402
-import json  # noqa: E402
-import math  # noqa: E402
-import os  # noqa: E402
-import resource  # noqa: E402
-import subprocess  # noqa: E402
-import tempfile  # noqa: E402
-import time  # noqa: E402
-from typing import Any  # noqa: E402
-
+sys.path.insert(0, str(ROOT))
 ROWS_A_SHARD = 2_000_000
 TEMPERATURE, SHARE = 2.0, 10
 DOMAIN_SHARES = [0.3, 0.25, 0.2, 0.1, 0.08, 0.05, 0.02]
