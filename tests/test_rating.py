@@ -161,7 +161,7 @@ def test_without_a_compiler_it_goes_on(
     rated(tmp_path / "a", corpus, rater)
 
     def no_compiler(*_: Any, **__: Any) -> Any:
-        def run(*_: Any) -> Any:
+        def run(*_: Any, **__: Any) -> Any:
             raise RuntimeError("no C++ compiler here")
 
         return run

@@ -67,25 +67,40 @@ class LlamaRater(nn.Module):
 
     def __init__(self, model: PreTrainedModel, max_tokens: int) -> None:
         super().__init__()
-        self.backbone: Any = model.base_model
+        backbone: Any = model.base_model
+        self.embedding: Any = backbone.embed_tokens
+        self.layers = nn.ModuleList([*backbone.layers[:-1], LastLayer(backbone.layers[-1])])
+        self.norm: Any = backbone.norm
         self.head: Any = model.score
         with torch.no_grad():
             positions = torch.arange(max_tokens, device=model.device)[None]
-            cos, sin = self.backbone.rotary_emb(torch.zeros(1, device=model.device), positions)
+            cos, sin = backbone.rotary_emb(torch.zeros(1, device=model.device), positions)
         self.register_buffer("cos", cos, persistent=False)  # (1, max_tokens, head_dim)
         self.register_buffer("sin", sin, persistent=False)
 
     def forward(self, input_ids: Tensor, lengths: Tensor) -> Tensor:
         cos, sin = self.cos[:, : input_ids.shape[1]], self.sin[:, : input_ids.shape[1]]
-        states = self.backbone.embed_tokens(input_ids)
-        for layer in self.backbone.layers[:-1]:
+        states = self.embedding(input_ids)
+        *layers, last = self.layers
+        for layer in layers:
             states = layer(states, attention_mask=None, position_embeddings=(cos, sin))
-        last = self._last_layer(self.backbone.layers[-1], states, lengths - 1, cos, sin)
-        return self.head(self.backbone.norm(last).to(self.head.weight.dtype)).float()
+        return self.head(self.norm(last(states, lengths - 1, cos, sin)).to(self.head.weight.dtype)).float()
 
-    def _last_layer(self, layer: Any, states: Tensor, last: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-        """The state (W, d) after a layer at the position `last` (W,) of each window, from those before, (W, T, d)."""
-        attention = layer.self_attn
+
+class LastLayer(nn.Module):
+    """A layer of Llama's kind, read at one position of each window.
+
+    Args:
+        layer: the layer.
+    """
+
+    def __init__(self, layer: nn.Module) -> None:
+        super().__init__()
+        self.layer: Any = layer
+
+    def forward(self, states: Tensor, last: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+        """The state (W, d) after the layer at the position `last` (W,) of each window, from those before, (W, T, d)."""
+        layer, attention = self.layer, self.layer.self_attn
         num_windows, width, _ = states.shape
         heads = (num_windows, -1, 1, attention.head_dim)
         normed = layer.input_layernorm(states)
@@ -133,6 +148,12 @@ def gives_the_same(network: Network, own: Network, model: PreTrainedModel) -> bo
     alone = [own(ids[row : row + 1, :length], lengths[row : row + 1]) for row, length in enumerate(_PROBE_LENGTHS)]
     expected = torch.cat(alone)
     return torch.allclose(network(ids, lengths), expected, rtol=_PROBE_TOLERANCE, atol=_PROBE_TOLERANCE)
+
+
+def repeated_layers(network: nn.Module) -> list[nn.Module]:
+    """The layers that make up most of a network, or the whole network, if there are none."""
+    lists = [module for module in network.modules() if isinstance(module, nn.ModuleList)]
+    return list(max(lists, key=len, default=[network]))
 
 
 def mask_of(input_ids: Tensor, lengths: Tensor) -> Tensor:
