@@ -72,7 +72,9 @@ def write_lines(lines: Lines, order: npt.NDArray[np.int64], target: Path) -> int
     opened = [os.open(path, os.O_RDONLY) for path in lines.files]
     try:
         with replacing(target) as temporary, open(temporary, "wb", buffering=2**20) as stream:
-            with tqdm(total=len(order), desc="writing lines", unit="line", unit_scale=True, mininterval=0.5) as progress:
+            with tqdm(
+                total=len(order), desc="writing lines", unit="line", unit_scale=True, mininterval=0.5
+            ) as progress:
                 for first in range(0, len(order), _LINES_AT_ONCE):
                     part = order[first : first + _LINES_AT_ONCE]
                     for number, start, end in zip(*(_of(lines, part)), strict=True):

@@ -1,5 +1,6 @@
 """The rating engine against one window at a time, its shards and shares, and what it refuses."""
 
+import functools
 import json
 import shutil
 import subprocess
@@ -32,7 +33,7 @@ from qurating.token_reader import TokenReader
 from qurating.tokenizing import train_bpe
 
 CRITERIA = ["clarity", "depth", "humour"]
-SMALL: dict[str, Any] = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "vocab_size": 1500}
+SMALL: dict[str, Any] = {"hidden_size": 32, "num_hidden_layers": 3, "num_attention_heads": 4, "vocab_size": 1500}
 LLAMA = SMALL | {"intermediate_size": 48, "num_key_value_heads": 2, "max_position_embeddings": 64}
 NETWORKS = {
     "llama": (LLAMA, LlamaRater),
@@ -153,6 +154,27 @@ def test_bfloat16_is_near(corpus: Path, rater: Path, tmp_path: Path) -> None:
     assert 0 < np.abs(exact - near).max() < 0.15 * exact.std()
     with pytest.raises(StageError, match="not '16-true'"):
         rated(tmp_path / "c", corpus, rater, precision="16-true")
+
+
+def test_every_layer_and_width_shares_one_compilation(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch, "compile", functools.partial(torch.compile, backend="eager"))
+    rng = np.random.default_rng()
+    lengths = np.append(rng.integers(1, 65, 60), 64)
+    ids = rng.integers(1, 1500, lengths.sum()).astype(np.int32)
+    found = []
+    for compilation in ("never", "always"):
+        engine = Engine(
+            rating_network(classifier(), 64),
+            device=torch.device("cpu"),
+            precision="32-true",
+            compilation=compilation,
+            max_tokens=64,
+            tokens_per_batch=400,
+            pad_token_id=7,
+        )
+        with torch._dynamo.config.patch(error_on_recompile=True):
+            found.append(engine.rate(ids, lengths, lambda _: None))
+    np.testing.assert_allclose(found[0], found[1], atol=1e-6)
 
 
 def test_without_a_compiler_it_goes_on(

@@ -75,11 +75,13 @@ class LlamaRater(nn.Module):
         with torch.no_grad():
             positions = torch.arange(max_tokens, device=model.device)[None]
             cos, sin = backbone.rotary_emb(torch.zeros(1, device=model.device), positions)
-        self.register_buffer("cos", cos, persistent=False)  # (1, max_tokens, head_dim)
-        self.register_buffer("sin", sin, persistent=False)
+        self.register_buffer("cos", cos[0], persistent=False)  # (max_tokens, head_dim)
+        self.register_buffer("sin", sin[0], persistent=False)
 
     def forward(self, input_ids: Tensor, lengths: Tensor) -> Tensor:
-        cos, sin = self.cos[:, : input_ids.shape[1]], self.sin[:, : input_ids.shape[1]]
+        width = input_ids.shape[1]
+        # copies, (1, T, head_dim): of parts of a larger tensor each width would be compiled for anew
+        cos, sin = self.cos[:width].clone()[None], self.sin[:width].clone()[None]
         states = self.embedding(input_ids)
         *layers, last = self.layers
         for layer in layers:

@@ -70,7 +70,7 @@ def rate(
 
     def engine() -> Engine:
         return Engine(
-            rating_network(trained.network(), max_tokens),
+            rating_network(trained.network().to(device), max_tokens),  # tried on the device, as it will run
             device=device,
             precision=precision,
             compilation=compilation,

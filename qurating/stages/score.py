@@ -70,7 +70,7 @@ def score(
 
     def engine() -> Engine:
         return Engine(
-            WindowScorer(network),
+            WindowScorer(network.to(device)),  # tried on the device, as it will run
             device=device,
             precision=precision,
             compilation=compilation,
