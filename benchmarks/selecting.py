@@ -1,10 +1,10 @@
 """CPU seconds and memory of selecting, beside the released scripts' ways.
 
-python benchmarks/selecting.py rows                            2M and 10M rows, whole processes
-python benchmarks/selecting.py rows --released-python PATH     ... the released way by a Python that has datasets==2.16.1
-python benchmarks/selecting.py ids                             the index alone: 2M, 10M, 50M, 200M rows; growth
-python benchmarks/selecting.py materialise                     a subset's tokens in training order, beside a copy of them
-python benchmarks/selecting.py jsonl                           500,000 scored JSON lines, 510 MB: top-r and folding
+python benchmarks/selecting.py rows          2M and 10M rows, whole processes
+    --released-python PATH ...               of which each has a version of `datasets` (the pinned one: 2.16.1)
+python benchmarks/selecting.py ids           the index alone: 2M, 10M, 50M, 200M rows; growth
+python benchmarks/selecting.py materialise   a subset's tokens in training order, beside a copy of as many bytes
+python benchmarks/selecting.py jsonl         500,000 scored JSON lines, 510 MB: top-r and folding
 
 Rows are synthetic: ids, lengths, seven domains, scores, tokens. A tenth of the tokens is sampled at τ = 2 by domain.
 Every way runs in a process of its own, whole, from import to files on disk. CPU seconds are user and system; memory is
@@ -13,6 +13,7 @@ the peak of resident memory. The released ways are written anew: columns as Pyth
 """
 
 import argparse
+import hashlib
 import itertools
 import json
 import math
@@ -22,6 +23,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -69,6 +71,29 @@ def measure_ids(options: argparse.Namespace, folder: Path) -> None:
         print(f"    {count / found['wall']:,.0f} rows a second of wall time")
     for (n, a), (m, b) in itertools.pairwise(seconds):
         print(f"growth from {n:,} to {m:,}: exponent {math.log(b / a) / math.log(m / n):.2f}")
+
+
+def measure_materialise(options: argparse.Namespace, folder: Path) -> None:
+    """Sequences of the framework's own length: 2M rows of 512 tokens on average, of which a tenth is chosen."""
+    for count in options.num_rows or [2_000_000]:
+        place = made(folder, count, num_tokens_a_row=512)
+        (place / "keep").touch()
+        in_a_process("ours_index", place, [sys.executable])
+        (place / "keep").unlink()
+        for way in ("import_alone", "copied", "ours_tokens", "copied", "ours_tokens"):
+            show(way.replace("_", " "), in_a_process(way, place, [sys.executable]), None)
+
+
+def measure_jsonl(options: argparse.Namespace, folder: Path) -> None:
+    for count in options.num_rows or [500_000]:
+        place = made_lines(folder, count)
+        for what in ("top_r", "folding"):
+            ours = in_a_process(f"ours_{what}", place, [sys.executable])
+            show(f"ours, {what}", ours, None)
+            theirs = in_a_process(f"released_{what}", place, options.released_python[:1])
+            show(f"released way, {what}", theirs, ours)
+            if ours["sha256"] != theirs["sha256"]:
+                raise SystemExit(f"{what}: the two ways wrote different bytes")
 
 
 def show(name: str, found: dict[str, Any], ours: dict[str, Any] | None) -> None:
@@ -193,6 +218,110 @@ def ours_tokens(place: Path) -> dict[str, Any]:
             descending=False,
             seed=0,
         )
+
+
+def import_alone(place: Path) -> dict[str, Any]:
+    from qurating.stages.order import order
+
+    return {"name": order.__name__}
+
+
+def copied(place: Path) -> dict[str, Any]:
+    """The same tokens out of the same shards into one file of the same size, in corpus order: read, cut, written."""
+    import numpy as np
+    import pyarrow.parquet as pq
+
+    index = pq.read_table(place / "subset.parquet", columns=["shard", "row", "length"])
+    shard, row = index["shard"].to_numpy(), index["row"].to_numpy()
+    num_tokens = 0
+    with tempfile.TemporaryDirectory(dir=place) as output, open(Path(output) / "tokens", "wb") as stream:
+        for number, file in enumerate(sorted((place / "corpus/train").glob("*.parquet"))):
+            rows, before = row[shard == number], 0
+            for batch in pq.ParquetFile(file).iter_batches(2**14, columns=["id", "input_ids"], use_threads=False):
+                here = slice(*np.searchsorted(rows, (before, before + len(batch))).tolist())
+                tokens = batch.column("input_ids").take(rows[here] - before).flatten().to_numpy().astype(np.uint16)
+                stream.write(tokens)
+                num_tokens += len(tokens)
+                before += len(batch)
+    return {"tokens": num_tokens}
+
+
+def made_lines(folder: Path, count: int) -> Path:
+    """Scored JSON lines of about 1 KB."""
+    import numpy as np
+
+    from qurating.artifacts import replacing
+
+    file = folder / f"{count}.jsonl"
+    if not file.exists():
+        rng = np.random.default_rng(0)
+        words = [f"word{number:03}" for number in range(1000)]
+        with replacing(file) as temporary, open(temporary, "w", encoding="utf-8") as stream:
+            for number in range(count):
+                text = " ".join(words[i] for i in rng.integers(0, 1000, int(rng.integers(80, 150))))
+                stream.write(json.dumps({"id": number, "text": text, "score": rng.normal()}) + "\n")
+    return file
+
+
+def ours_top_r(file: Path) -> dict[str, Any]:
+    return _ours_lines(file, fraction=0.4, method=None)
+
+
+def ours_folding(file: Path) -> dict[str, Any]:
+    return _ours_lines(file, fraction=1.0, method="folding")
+
+
+def _ours_lines(file: Path, fraction: float, method: str | None) -> dict[str, Any]:
+    from qurating.stages.order_lines import order_lines
+
+    with tempfile.TemporaryDirectory(dir=file.parent) as output:
+        order_lines(
+            output=Path(output),
+            paths=str(file),
+            files="",
+            score_field="score",
+            fraction=fraction,
+            inverse=False,
+            method=method,
+            num_folds=3,
+            descending=False,
+            seed=0,
+        )
+        return {"sha256": _sha256(Path(output) / "lines.jsonl")}
+
+
+def released_top_r(file: Path) -> dict[str, Any]:
+    """All lines as dictionaries in memory, sorted; the best written in their own order."""
+
+    def chosen(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        ranked = sorted(range(len(rows)), key=lambda i: rows[i]["score"], reverse=True)
+        return [rows[i] for i in sorted(ranked[: int(0.4 * len(rows))])]
+
+    return _released_lines(file, chosen)
+
+
+def released_folding(file: Path) -> dict[str, Any]:
+    def folded(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        ranked = sorted(rows, key=lambda row: row["score"])
+        return [row for layer in range(3) for row in ranked[layer::3]]
+
+    return _released_lines(file, folded)
+
+
+def _released_lines(file: Path, ordered: Callable[[list[dict[str, Any]]], list[dict[str, Any]]]) -> dict[str, Any]:
+    with open(file, encoding="utf-8") as stream:
+        rows = [json.loads(line) for line in stream]
+    with tempfile.TemporaryDirectory(dir=file.parent) as output:
+        target = Path(output) / "lines.jsonl"
+        with open(target, "w", encoding="utf-8") as stream:
+            for row in ordered(rows):
+                stream.write(json.dumps(row) + "\n")
+        return {"sha256": _sha256(target)}
+
+
+def _sha256(file: Path) -> str:
+    with open(file, "rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def as_arrow(place: Path) -> dict[str, Any]:

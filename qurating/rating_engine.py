@@ -180,7 +180,7 @@ class Engine:
             return self.network(ids, lengths)
 
     def _compile(self) -> None:
-        """Compile layer by layer: those that are alike share one compilation, and 24 of them take no longer than two."""
+        """Compile layer by layer: layers alike share one compilation, so that 24 take no longer than two."""
         self._compiled = repeated_layers(self.network)
         for layer in self._compiled:
             layer.forward = torch.compile(layer.forward, dynamic=True)

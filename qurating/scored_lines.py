@@ -70,21 +70,23 @@ def write_lines(lines: Lines, order: npt.NDArray[np.int64], target: Path) -> int
     """
     written = 0
     opened = [os.open(path, os.O_RDONLY) for path in lines.files]
+    bar = {"desc": "writing lines", "unit": "line", "unit_scale": True, "mininterval": 0.5}
     try:
-        with replacing(target) as temporary, open(temporary, "wb", buffering=2**20) as stream:
-            with tqdm(
-                total=len(order), desc="writing lines", unit="line", unit_scale=True, mininterval=0.5
-            ) as progress:
-                for first in range(0, len(order), _LINES_AT_ONCE):
-                    part = order[first : first + _LINES_AT_ONCE]
-                    for number, start, end in zip(*(_of(lines, part)), strict=True):
-                        line = os.pread(opened[number], end - start, start)
-                        if len(line) != end - start:
-                            raise StageError(f"{lines.files[number]} was cut short while it was copied")
-                        stream.write(line)
-                        stream.write(b"\n")
-                        written += len(line) + 1
-                    progress.update(len(part))
+        with (
+            replacing(target) as temporary,
+            open(temporary, "wb", buffering=2**20) as stream,
+            tqdm(total=len(order), **bar) as progress,
+        ):
+            for first in range(0, len(order), _LINES_AT_ONCE):
+                part = order[first : first + _LINES_AT_ONCE]
+                for number, start, end in zip(*(_of(lines, part)), strict=True):
+                    line = os.pread(opened[number], end - start, start)
+                    if len(line) != end - start:
+                        raise StageError(f"{lines.files[number]} was cut short while it was copied")
+                    stream.write(line)
+                    stream.write(b"\n")
+                    written += len(line) + 1
+                progress.update(len(part))
     finally:
         for handle in opened:
             os.close(handle)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from qurating import artifacts, publishing
@@ -313,3 +314,23 @@ def test_followers_wait_take_part_and_hear_of_a_failure(tmp_path: Path, monkeypa
         made(tmp_path / "k" / "y", build=fails)
     with pytest.raises(StageError, match="the first process failed"):
         follow(tmp_path / "k" / "y", IDENTITY, None)
+
+
+def test_text_is_packed_tightly_and_numbers_are_quick_to_read(tmp_path: Path) -> None:
+    table = pa.table(
+        {
+            "id": [1, 2, 3],
+            "text": ["a", None, "a"],
+            "tokens": pa.array([[1, 2], None, []], pa.list_(pa.int32())),
+            "meta": [{"words": ["x", "y"], "score": 1.0}, {"words": None, "score": None}, None],
+            "pair": pa.array([[[1.0]], [], None], pa.list_(pa.list_(pa.float64()))),
+        }
+    )
+    write_table(tmp_path / "x.parquet", table)
+    assert pq.read_table(tmp_path / "x.parquet").equals(table)
+    group = pq.read_metadata(tmp_path / "x.parquet").row_group(0)
+    columns = {column.path_in_schema: column for column in map(group.column, range(group.num_columns))}
+    packed = {path for path, column in columns.items() if column.compression == "ZSTD"}
+    assert packed == {"text", "meta.words.list.element"}
+    assert {column.compression for column in columns.values()} == {"ZSTD", "LZ4"}
+    assert not columns["id"].has_dictionary_page

@@ -35,6 +35,7 @@ REQUIRED = {
     "corpus=hub": ["corpus.dataset=a/b"],
     "target=jsonl": ["target.paths=x.jsonl"],
     "ordering=column": ["ordering.column=length"],
+    "stage=[order_lines]": ["stages.order_lines.paths=x.jsonl"],
 }
 
 

@@ -39,8 +39,8 @@ def order_lines(
         descending: of sorting.
 
     Raises:
-        StageError: no file, or one that is compressed; a line that is no JSON or has no score, named; a fraction outside
-            (0, 1] or of no line; a method that there is not.
+        StageError: no file, or one that is compressed; a line that is no JSON or has no score, named; a fraction
+            outside (0, 1] or of no line; a method that there is not.
     """
     if method not in (None, "sorting", "folding", "shuffle"):
         raise StageError(f"there is no method {method!r}; there are sorting, folding, shuffle, and null: as they were")
