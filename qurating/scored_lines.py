@@ -6,6 +6,7 @@ Lines are not held: of each, where it lies and its score, 28 bytes.
 import os
 from array import array
 from collections.abc import Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -44,19 +45,26 @@ def read_lines(files: Sequence[Path], score_field: str) -> Lines:
     total = sum(path.stat().st_size for path in files)
     with tqdm(total=total, desc="reading scores", unit="B", unit_scale=True, mininterval=0.5) as progress:
         for number, path in enumerate(files):
-            position = shown = 0
-            with open(path, "rb") as stream:
-                for count, line in enumerate(stream, 1):
-                    if not line.isspace():
-                        scores.append(_score(line, keys, path, count))
-                        file.append(number)
-                        starts.append(position)
-                        ends.append(position + len(line) - (line[-1] == 10))
-                    position += len(line)
-                    if count % _LINES_AT_ONCE == 0:
-                        progress.update(position - shown)
-                        shown = position
-            progress.update(position - shown)
+            position, count = 0, 0
+            with open(path, "rb", buffering=2**20) as stream:
+                while lines := list(islice(stream, _LINES_AT_ONCE)):
+                    sizes = np.fromiter(map(len, lines), np.int64, len(lines))
+                    first = position + np.cumsum(sizes) - sizes
+                    last = first + sizes
+                    # but for a file's last line each ends in a line feed
+                    last -= np.fromiter((line.endswith(b"\n") for line in lines), np.int64, len(lines))
+                    found = _scores(lines, keys)
+                    if found is None:
+                        kept = [place for place, line in enumerate(lines) if not line.isspace()]
+                        found = [_score(lines[place], keys, path, count + place + 1) for place in kept]
+                        first, last = first[kept], last[kept]
+                    scores.extend(found)
+                    file.extend([number] * len(found))
+                    starts.frombytes(first.tobytes())
+                    ends.frombytes(last.tobytes())
+                    position += int(sizes.sum())
+                    count += len(lines)
+                    progress.update(int(sizes.sum()))
     if not scores:
         raise StageError(f"there is no line in {', '.join(map(str, files)) or 'no file'}")
     columns = (np.frombuffer(column, dtype=column.typecode) for column in (file, starts, ends, scores))
@@ -79,13 +87,14 @@ def write_lines(lines: Lines, order: npt.NDArray[np.int64], target: Path) -> int
         ):
             for first in range(0, len(order), _LINES_AT_ONCE):
                 part = order[first : first + _LINES_AT_ONCE]
-                for number, start, end in zip(*(_of(lines, part)), strict=True):
-                    line = os.pread(opened[number], end - start, start)
-                    if len(line) != end - start:
-                        raise StageError(f"{lines.files[number]} was cut short while it was copied")
-                    stream.write(line)
-                    stream.write(b"\n")
-                    written += len(line) + 1
+                places = zip(*_of(lines, part), strict=True)
+                copied = [os.pread(opened[number], end - start, start) for number, start, end in places]
+                sizes = np.fromiter(map(len, copied), np.int64, len(copied))
+                if len(short := np.flatnonzero(sizes != lines.ends[part] - lines.starts[part])):
+                    raise StageError(f"{lines.files[lines.file[part[short[0]]]]} was cut short while it was copied")
+                copied.append(b"")
+                stream.write(b"\n".join(copied))
+                written += int(sizes.sum()) + len(part)
                 progress.update(len(part))
     finally:
         for handle in opened:
@@ -95,6 +104,18 @@ def write_lines(lines: Lines, order: npt.NDArray[np.int64], target: Path) -> int
 
 def _of(lines: Lines, part: npt.NDArray[np.int64]) -> Iterator[list[int]]:
     return (column[part].tolist() for column in (lines.file, lines.starts, lines.ends))
+
+
+def _scores(lines: Sequence[bytes], keys: Sequence[str]) -> list[float] | None:
+    """The scores of lines; None if one of them is empty or has none, which `_score` then tells."""
+    values: list[Any] = []
+    try:
+        values = list(map(orjson.loads, lines))
+        for key in keys:
+            values = [value[key] for value in values]
+    except (ValueError, TypeError, KeyError):
+        return None
+    return values if set(map(type, values)) <= {int, float} else None
 
 
 def _score(line: bytes, keys: Sequence[str], path: Path, number: int) -> float:

@@ -19,6 +19,7 @@ from qurating.workers import ahead
 
 METHODS = ("shuffle", "sorting", "folding", "curriculum")
 _ROWS_AT_ONCE = 2**14
+_BUFFER_BYTES = 2**18
 _SHORT = 256  # tokens a sequence
 
 
@@ -149,5 +150,6 @@ def _copy(stream: np.ndarray, targets: np.ndarray, tokens: np.ndarray, starts: n
 
 
 def _batches(file: Path) -> Iterator[pa.RecordBatch]:
-    with pq.ParquetFile(file) as parquet:
+    # through a small buffer: else each column of a row group is read whole
+    with pq.ParquetFile(file, pre_buffer=False, buffer_size=_BUFFER_BYTES) as parquet:
         yield from parquet.iter_batches(_ROWS_AT_ONCE, columns=["id", "input_ids"], use_threads=False)
