@@ -324,6 +324,11 @@ def only_imports(_: Path) -> dict[str, Any]:
     return {"versions": [module.__version__ for module in (datasets, torch)]}
 
 
+def _sha256(file: Path) -> str:
+    with open(file, "rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
 def as_arrow(place: Path) -> dict[str, Any]:
     """The same rows, corpus and ratings in one, as a data set that `load_from_disk` opens: shard by shard."""
     import datasets

@@ -12,7 +12,7 @@ Ids = npt.NDArray[np.uint64]
 
 def gumbel(ids: Ids, seed: int) -> Floats:
     """Standard Gumbel noise, one number an id: −log(−log u) with u = hash(seed, id) in (0, 1)."""
-    bits = _mix64(_mix64(ids) ^ _mix64(np.array([seed], dtype=np.uint64)))
+    bits = mix64(mix64(ids) ^ mix64(np.array([seed], dtype=np.uint64)))
     # 52 bits, at the middle of their interval: float64 has no room for a 53rd and a half, and would round up to 1
     bits >>= np.uint64(12)
     noise = bits.astype(np.float64)
@@ -35,7 +35,7 @@ def as_ids(ids: npt.ArrayLike) -> Ids:
     return np.frombuffer(b"".join(hashed), dtype=np.uint64)
 
 
-def _mix64(values: Ids) -> Ids:
+def mix64(values: Ids) -> Ids:
     """The finaliser of splitmix64 (Steele et al. 2014): a bijection of 64-bit integers that passes for random."""
     mixed = values + np.uint64(0x9E3779B97F4A7C15)
     mixed ^= mixed >> np.uint64(30)

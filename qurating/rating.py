@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 from tqdm import tqdm
 
 from qurating import rating_shards
-from qurating.artifacts import StageError, row_files, write_table
+from qurating.artifacts import StageError, write_table
 from qurating.chunking import weighted_means, window_lengths
 from qurating.rating_engine import Engine
 from qurating.sharding import Share
@@ -38,8 +38,8 @@ def rate_corpus(
     """Write a shard of ratings beside each training shard of the corpus, row for row; finished shards are skipped.
 
     Columns: `id`, `length` (as in the corpus), `chunk_lengths`, and for each criterion `<c>_chunks` (the rating of each
-    window) and `<c>_average` (their mean weighted by the windows' lengths). A shard that was made by another network,
-    or of a shard of the corpus that was changed since, is made anew.
+    window) and `<c>_average` (their mean weighted by the windows' lengths). `rating_shards.by_shards`
+    says the rest.
 
     Args:
         engine: makes the engine; called if there is something to rate.
@@ -50,30 +50,16 @@ def rate_corpus(
         share: which of the shards are rated here; None: all.
         doing: what the progress bar says.
 
-    Returns:
-        counts: sequences and tokens of the corpus, criteria; None while shards of other shares are missing.
-
     Raises:
         StageError: a rating is not a number; a shard that belongs to no shard of the corpus.
     """
-    files, folder = row_files(corpus / "train"), output / "train"
-    todo = rating_shards.unfinished(files, folder, network)
-    own = [file for file in (files if share is None else share.of(files)) if file.name in todo]
-    for file in own:
-        if todo[file.name] != "missing":
-            tqdm.write(f"    {folder / file.name} is rated anew: {todo[file.name]}")
-    if own:
-        rows = {file: pq.read_metadata(file).num_rows for file in own}
-        with tqdm(total=sum(rows.values()), desc=doing, unit="sequence", mininterval=0.5) as progress:
-            _rate(own, folder, reader, engine(), network, criteria, max_tokens, num_workers, progress)
-        todo = rating_shards.unfinished(files, folder, network)
-    if todo:
-        done = f"{len(files) - len(todo)} of {len(files)}"
-        print(f"    {done} shards of the corpus are rated; the others are for other tasks", flush=True)
-        return None
-    lengths = (pq.read_table(folder / file.name, columns=["length"])["length"].to_numpy() for file in files)
-    sums = np.array([(len(part), part.sum()) for part in lengths]).sum(axis=0)
-    return {"sequences": int(sums[0]), "tokens": int(sums[1]), "criteria": criteria}
+
+    def rate(files: Sequence[Path], progress: tqdm) -> None:
+        _rate(files, output / "train", reader, engine(), network, criteria, max_tokens, num_workers, progress)
+
+    return rating_shards.by_shards(
+        output=output, corpus=corpus, rate=rate, network=network, share=share, doing=doing, criteria=criteria
+    )
 
 
 def _rate(

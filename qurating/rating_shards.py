@@ -4,15 +4,62 @@ A shard of ratings keeps in its Parquet metadata which network made it, and the 
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow.parquet as pq
+from tqdm import tqdm
 
 from qurating.artifacts import StageError, read_json, row_files, sha256
+from qurating.sharding import Share
 
 KEY = b"qurating"
+
+
+def by_shards(
+    *,
+    output: Path,
+    corpus: Path,
+    rate: Callable[[Sequence[Path], tqdm], None],
+    network: str,
+    share: Share | None,
+    doing: str,
+    criteria: list[str],
+) -> dict[str, Any] | None:
+    """Have the shards of a corpus rated that are not yet, or not as they are now: of this share, or all.
+
+    A shard that was made by another network, or of a shard of the corpus that was changed since, is made anew.
+
+    Args:
+        rate: writes the shard of ratings for each of some shards, and tells the progress bar of each row.
+        criteria: what the ratings are of.
+
+    Returns:
+        counts: sequences and tokens of the corpus, criteria; None while shards of other shares are missing.
+
+    Raises:
+        StageError: a shard that belongs to no shard of the corpus.
+    """
+    files, folder = row_files(corpus / "train"), output / "train"
+    todo = unfinished(files, folder, network)
+    own = [file for file in (files if share is None else share.of(files)) if file.name in todo]
+    for file in own:
+        if todo[file.name] != "missing":
+            tqdm.write(f"    {folder / file.name} is rated anew: {todo[file.name]}")
+    if own:
+        num_rows = sum(pq.read_metadata(file).num_rows for file in own)
+        with tqdm(total=num_rows, desc=doing, unit="sequence", mininterval=0.5) as progress:
+            rate(own, progress)
+        todo = unfinished(files, folder, network)
+    if todo:
+        done = f"{len(files) - len(todo)} of {len(files)}"
+        print(f"    {done} shards of the corpus are rated; the others are for other tasks", flush=True)
+        return None
+    lengths = (pq.read_table(folder / file.name, columns=["length"])["length"].to_numpy() for file in files)
+    sums = np.array([(len(part), part.sum()) for part in lengths]).sum(axis=0)
+    return {"sequences": int(sums[0]), "tokens": int(sums[1]), "criteria": criteria}
 
 
 def made_of(corpus_file: Path, network: str) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """Batches of work in parallel processes, or in a thread that works ahead, in bounded memory."""
 
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import get_context
@@ -13,7 +13,9 @@ Batch = TypeVar("Batch")
 Result = TypeVar("Result")
 
 
-def in_workers(work: Callable[[Batch], Result], batches: Iterable[Batch], num_workers: int) -> Iterator[Result]:
+def in_workers(
+    work: Callable[[Batch], Result], batches: Iterable[Batch], num_workers: int
+) -> Generator[Result, None, None]:
     """`work` done on each batch, in order, with at most `num_workers` + 2 batches in memory.
 
     With 0 or 1 workers it is done in this process. Raises StageError if a worker is killed.

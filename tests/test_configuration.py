@@ -35,6 +35,8 @@ REQUIRED = {
     "corpus=hub": ["corpus.dataset=a/b"],
     "target=jsonl": ["target.paths=x.jsonl"],
     "ordering=column": ["ordering.column=length"],
+    "perplexity=pretrained": ["perplexity.from_pretrained=a/b"],
+    "perplexity=kenlm": ["perplexity.kenlm=x.arpa"],
     "stage=[order_lines]": ["stages.order_lines.paths=x.jsonl"],
 }
 

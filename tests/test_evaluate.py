@@ -14,7 +14,7 @@ from sweep_example import PIECE, corpus, read
 from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
 
 from qurating.artifacts import StageError, write_table
-from qurating.stages import evaluate as stage
+from qurating.models import likelihood
 from qurating.stages.evaluate import evaluate
 
 SETTINGS = {"batch_size_sequences": 7, "precision": "32-true", "accelerator": "cpu"}
@@ -67,7 +67,7 @@ def test_batches_and_chunks_change_nothing(
     made: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run(made, tmp_path / "a", batch_size_sequences=1)
-    monkeypatch.setattr(stage, "MAX_LOGITS", 600 * 11)  # eleven tokens at a time
+    monkeypatch.setattr(likelihood, "MAX_LOGITS", 600 * 11)  # eleven tokens at a time
     run(made, tmp_path / "b", batch_size_sequences=33)
     a, b = (pq.read_table(tmp_path / x / "sequences.parquet")["nll_nats"].to_numpy() for x in "ab")
     np.testing.assert_allclose(a, b, rtol=1e-5)
@@ -77,14 +77,14 @@ def test_logits_are_never_held_for_more_than_the_bound(
     made: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sizes = []
-    plain = stage.F.cross_entropy
+    plain = likelihood.F.cross_entropy
 
     def watched(logits: torch.Tensor, *given: object, **named: object) -> torch.Tensor:
         sizes.append(logits.numel())
         return plain(logits, *given, **named)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(stage, "MAX_LOGITS", 600 * 50)
-    monkeypatch.setattr(stage.F, "cross_entropy", watched)
+    monkeypatch.setattr(likelihood, "MAX_LOGITS", 600 * 50)
+    monkeypatch.setattr(likelihood.F, "cross_entropy", watched)
     run(made, tmp_path / "out", batch_size_sequences=64)
     assert max(sizes) == 600 * 50
 

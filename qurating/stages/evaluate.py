@@ -9,17 +9,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
 from tqdm import tqdm
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 
 from qurating import perplexity
 from qurating.artifacts import StageError, row_files, write_json, write_table
+from qurating.models.likelihood import check_output_layer, cross_entropies, output_layer
 
 PRECISIONS = ("32-true", "bf16-mixed")
-# logits held at once: 2^25 float32, 128 MB, which is 1024 tokens of a vocabulary of 32,000
-MAX_LOGITS = 2**25
 
 
 def evaluate(
@@ -117,29 +114,12 @@ def sequence_nll(
             with torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision == "bf16-mixed"):
                 # no attention mask: padding stands on the right, where a causal model never looks
                 states = network.base_model(input_ids=inputs[:, :-1], use_cache=False).last_hidden_state
-                losses = _cross_entropy(_head(network), states[mask], inputs[:, 1:][mask])
+                losses = cross_entropies(output_layer(network), states[mask], inputs[:, 1:][mask])
             # in float64, and row by row, so that a sequence's sum does not depend on its neighbours
             parts = losses.double().cpu().split([int(lengths[n]) for n in batch])
             nll[batch] = [float(part.sum()) for part in parts]
             progress.update(int(lengths[batch].sum()))
     return nll
-
-
-def _cross_entropy(head: nn.Module, states: Tensor, targets: Tensor) -> Tensor:
-    """−ln p of each target, (tokens,) float32, with the logits of at most MAX_LOGITS at a time."""
-    step = max(1, MAX_LOGITS // int(head.weight.shape[0]))  # type: ignore[index]
-    return torch.cat(
-        [
-            F.cross_entropy(head(part).float(), target, reduction="none")
-            for part, target in zip(states.split(step), targets.split(step), strict=True)
-        ]
-    )
-
-
-def _head(network: PreTrainedModel) -> nn.Module:
-    head = network.get_output_embeddings()
-    assert isinstance(head, nn.Module)
-    return head
 
 
 def _device(accelerator: str) -> torch.device:
@@ -189,7 +169,7 @@ def _read(
 
 
 def _fits(network: PreTrainedModel, rows: pa.Table, lengths: npt.NDArray[np.int64], corpus: Path) -> None:
-    """Raises StageError if a sequence is too long for the network, or its logits are not `_cross_entropy`'s."""
+    """Raises StageError if a sequence is too long for the network, or its logits are not one linear layer's."""
     context = getattr(network.config, "max_position_embeddings", None)
     longest = int(lengths.argmax())
     if context is not None and lengths[longest] > context:
@@ -199,12 +179,7 @@ def _fits(network: PreTrainedModel, rows: pa.Table, lengths: npt.NDArray[np.int6
             f"context is {context}: prepare the corpus with sequence_length={context} or less, "
             "or train with a longer context"
         )
-    with torch.inference_mode():
-        probe = torch.arange(min(8, network.config.vocab_size), device=network.device)[None]
-        expected = network(input_ids=probe, use_cache=False).logits.float()
-        got = _head(network)(network.base_model(input_ids=probe, use_cache=False).last_hidden_state).float()
-    if got.shape != expected.shape or not torch.allclose(got, expected, rtol=1e-3, atol=1e-3):
-        raise StageError(
-            f"a {network.config.model_type} does more than one linear layer between its states and its logits, "
-            "which evaluate does not know; use another architecture"
-        )
+    try:
+        check_output_layer(network)
+    except ValueError as error:
+        raise StageError(f"{error}; use another architecture") from error

@@ -1,0 +1,96 @@
+"""Importance weights of texts from hashed n-grams (DSIR, Xie et al. 2023, arXiv 2302.03169).
+
+A text is the bag of its words and of its pairs of neighbouring words, each hashed into one of K buckets. With p and q
+the frequencies of the buckets in the target and in the corpus, the log importance weight of a text is
+Σ_b n_b ln(p_b / q_b), n_b being how often bucket b occurs in it.
+"""
+
+import functools
+import hashlib
+import re
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from qurating.noise import mix64
+
+Floats = npt.NDArray[np.float64]
+Counts = npt.NDArray[np.int64]
+
+_WORD = re.compile(r"\w+|[^\w\s]+")  # runs of letters and digits, or of signs
+
+
+class Buckets:
+    """Buckets of the n-grams of texts. Words are hashed by BLAKE2b: the same on every machine and in every process.
+
+    Args:
+        num_buckets: K.
+    """
+
+    _MAX_KNOWN = 2**20  # words whose hash is kept, about 100 MB
+
+    def __init__(self, num_buckets: int) -> None:
+        self.num_buckets = num_buckets
+        self._known: dict[str, int] = {}
+
+    def of(self, texts: Sequence[str]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+        """The buckets of all texts' n-grams, one after another, and how many each text has, (N,)."""
+        words = [_WORD.findall(text.lower()) for text in texts]
+        num_words = np.fromiter(map(len, words), np.int64, len(words))
+        hashes = self._hashes([word for text in words for word in text])
+        # pairs of neighbours: every word with the one before it, but for the first of each text
+        is_first = np.zeros(len(hashes), bool)
+        is_first[(np.cumsum(num_words) - num_words)[num_words > 0]] = True
+        seconds = np.flatnonzero(~is_first)
+        pairs = mix64(hashes[seconds - 1] + np.uint64(1)) ^ hashes[seconds]
+        owner = np.repeat(np.arange(len(texts)), num_words)
+        order = np.argsort(np.concatenate([owner, owner[seconds]]), kind="stable")
+        ngrams = mix64(np.concatenate([hashes, pairs]))[order]
+        return (ngrams % np.uint64(self.num_buckets)).astype(np.int64), np.maximum(2 * num_words - 1, 0)
+
+    def _hashes(self, words: list[str]) -> npt.NDArray[np.uint64]:
+        known = self._known
+        new = set(words).difference(known)
+        if len(known) + len(new) > self._MAX_KNOWN:
+            known.clear()
+            new = set(words)
+        for word in new:
+            known[word] = int.from_bytes(hashlib.blake2b(word.encode(), digest_size=8).digest())
+        return np.fromiter(map(known.__getitem__, words), np.uint64, len(words))
+
+
+def counted(texts: Sequence[str], num_buckets: int) -> Counts:
+    """How often each bucket occurs in texts, (K,)."""
+    return np.bincount(_buckets(num_buckets).of(texts)[0], minlength=num_buckets)
+
+
+def log_ratio(target: Counts, corpus: Counts, smoothing: float = 1.0) -> Floats:
+    """ln(p_b / q_b) of each bucket, (K,), with p_b = (n_b + smoothing) / Σ (n + smoothing), and q likewise.
+
+    Raises ValueError where either has no n-gram.
+    """
+    if not target.sum() or not corpus.sum():
+        raise ValueError(f"there is no word in the {'corpus' if target.sum() else 'target'}")
+    p, q = target + smoothing, corpus + smoothing
+    return np.log(p / p.sum()) - np.log(q / q.sum())
+
+
+def log_weights(texts: Sequence[str], ratio: Floats) -> Floats:
+    """Σ_b n_b ln(p_b / q_b) of each text, (N,), in nats; 0 for a text without a word.
+
+    Args:
+        ratio: (K,) as of `log_ratio`.
+    """
+    found, sizes = _buckets(len(ratio)).of(texts)
+    weights = np.zeros(len(texts))
+    starts = np.cumsum(sizes) - sizes
+    filled = np.flatnonzero(sizes)
+    if len(filled):
+        weights[filled] = np.add.reduceat(ratio[found], starts[filled])
+    return weights
+
+
+@functools.cache
+def _buckets(num_buckets: int) -> Buckets:
+    return Buckets(num_buckets)  # one a process: it remembers words

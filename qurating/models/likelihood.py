@@ -1,0 +1,68 @@
+"""How likely a causal language model finds tokens, without ever holding all their logits."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+# logits held at once: 2^25 float32, 128 MB, which is 1024 tokens of a vocabulary of 32,000
+MAX_LOGITS = 2**25
+
+
+class WindowPerplexity(nn.Module):
+    """Log-perplexity of windows, as the rating engine runs networks (see `rating_networks`): their nats a token.
+
+    Each window is read after one token that begins or ends texts, so that all of its tokens are predicted.
+
+    Args:
+        model: a causal language model whose logits are one linear layer of its states.
+        begin_token_id: what each window is read after.
+    """
+
+    def __init__(self, model: PreTrainedModel, begin_token_id: int) -> None:
+        super().__init__()
+        self.model = model
+        self.begin_token_id = begin_token_id
+
+    def forward(self, input_ids: Tensor, lengths: Tensor) -> Tensor:
+        """(1/T) Σ_t −ln p(x_t | begin, x_<t) of each window, (W, 1), float32, of right-padded `input_ids` (W, T)."""
+        begin = torch.full_like(input_ids[:, :1], self.begin_token_id)
+        # no attention mask: padding stands on the right, where a causal model never looks
+        read = torch.cat([begin, input_ids[:, :-1]], dim=1)
+        states = self.model.base_model(input_ids=read, use_cache=False).last_hidden_state
+        is_token = torch.arange(input_ids.shape[1], device=lengths.device) < lengths[:, None]
+        losses = torch.zeros(input_ids.shape, dtype=torch.float64, device=input_ids.device)
+        losses[is_token] = cross_entropies(output_layer(self.model), states[is_token], input_ids[is_token]).double()
+        return (losses.sum(dim=1) / lengths)[:, None].float()
+
+
+def cross_entropies(head: nn.Module, states: Tensor, targets: Tensor) -> Tensor:
+    """−ln p of each target, (tokens,) float32, with the logits of at most MAX_LOGITS at a time."""
+    step = max(1, MAX_LOGITS // int(head.weight.shape[0]))  # type: ignore[index]
+    return torch.cat(
+        [
+            F.cross_entropy(head(part).float(), target, reduction="none")
+            for part, target in zip(states.split(step), targets.split(step), strict=True)
+        ]
+    )
+
+
+def output_layer(model: PreTrainedModel) -> nn.Module:
+    """The layer that gives logits."""
+    head = model.get_output_embeddings()
+    if not isinstance(head, nn.Module):
+        raise ValueError(f"a {model.config.model_type} has no layer that gives logits")
+    return head
+
+
+@torch.inference_mode()
+def check_output_layer(model: PreTrainedModel) -> None:
+    """Raises ValueError if a model's logits are not one linear layer of its last states."""
+    probe = torch.arange(min(8, model.config.vocab_size), device=model.device)[None]
+    expected = model(input_ids=probe, use_cache=False).logits.float()
+    got = output_layer(model)(model.base_model(input_ids=probe, use_cache=False).last_hidden_state).float()
+    if got.shape != expected.shape or not torch.allclose(got, expected, rtol=1e-3, atol=1e-3):
+        raise ValueError(
+            f"a {model.config.model_type} does more than one linear layer between its states and its logits, which its "
+            "likelihoods are computed by"
+        )

@@ -1,0 +1,132 @@
+"""Measure the perplexity of every sequence of a corpus under a language model: the baseline that filters by it."""
+
+import functools
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerBase
+
+from qurating import hub_access, kenlm_scores, rating_shards
+from qurating.artifacts import StageError, sha256
+from qurating.models.likelihood import WindowPerplexity, check_output_layer
+from qurating.rating import rate_corpus
+from qurating.rating_engine import Engine, device_of
+from qurating.sharding import Share
+from qurating.text_ratings import rate_texts
+from qurating.token_reader import TokenReader
+
+NAME = "log_perplexity"
+
+
+def measure_perplexity(
+    *,
+    output: Path,
+    corpus: Path,
+    language_model: Path | None,
+    from_pretrained: str | None,
+    kenlm: str | None,
+    files: str | None,
+    lower_case: bool,
+    max_tokens: int | None,
+    tokens_per_batch: int | None,
+    precision: str,
+    compilation: str,
+    num_workers: int,
+    shard: int | None,
+    num_shards: int | None,
+    accelerator: str,
+) -> dict[str, Any] | None:
+    """Write `log_perplexity_average` of each sequence, the mean of −ln p over its tokens in nats, as ratings.
+
+    A sequence is read in windows, each on its own after one token that begins texts (or, without one, that ends them);
+    windows are weighed by their tokens, so that all tokens count alike. Finished shards are skipped.
+
+    Args:
+        language_model: folder of a causal language model that was trained here.
+        from_pretrained: a folder or a name of the Hugging Face Hub, instead.
+        kenlm: an n-gram model of KenLM instead, `.arpa` or `.bin`: nats a word.
+        files: what that model is, to tell others from it.
+        lower_case: of KenLM: read texts in lower case.
+        max_tokens: of a window; None: as many as the model reads, and at most 1,024.
+        tokens_per_batch, precision, compilation, num_workers, shard, num_shards, accelerator: as of `rate`.
+
+    Returns:
+        counts; None while shards of other tasks are missing.
+
+    Raises:
+        StageError: no model, or several; one that cannot be loaded or whose likelihoods are not to be had; windows
+            that it does not read; a GPU that is not there.
+    """
+    share = None if shard is None or num_shards is None else Share(shard, num_shards)
+    if kenlm is not None:
+        file = Path(kenlm).expanduser().resolve()
+        kenlm_scores.load(file)
+        return rate_texts(
+            output=output,
+            corpus=corpus,
+            of_texts=functools.partial(kenlm_scores.log_perplexities, file=file, lower_case=lower_case),
+            made_by=f"{sha256(file)}, lower case: {lower_case}",
+            name=NAME,
+            num_workers=num_workers,
+            share=share,
+            doing="perplexity",
+        )
+    device = device_of(accelerator, share)
+    if language_model is not None and from_pretrained is not None:
+        raise StageError(
+            f"two language models are named, {language_model} and perplexity.from_pretrained={from_pretrained}"
+        )
+    if language_model is None and from_pretrained is None:
+        raise StageError(
+            "there is no language model to measure perplexity by: add the stage pretrain_proxy, or name one: "
+            "perplexity.from_pretrained=<folder or name of the Hub>, or perplexity.kenlm=<file>"
+        )
+    folder = language_model or hub_access.model_folder(str(from_pretrained))
+    config, tokenizer = _loaded(folder)
+    begin = tokenizer.eos_token_id if tokenizer.bos_token_id is None else tokenizer.bos_token_id
+    if begin is None:
+        raise StageError(f"{folder}: its tokenizer has no token that begins or ends texts, to read windows after")
+    limit = getattr(config, "max_position_embeddings", None)
+    window = min(1024, limit or 1024) if max_tokens is None else max_tokens
+    if window < 1 or (limit is not None and window > limit):
+        raise StageError(f"windows of {window} tokens: the model in {folder} reads 1 to {limit or 'any number of'}")
+    reader = TokenReader(corpus, tokenizer)
+
+    def engine() -> Engine:
+        try:
+            model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, trust_remote_code=False)
+            model = model.to(device).eval()
+            check_output_layer(model)
+        except Exception as error:  # whatever three libraries raise for files that are not what they should be
+            raise StageError(f"{folder} gives no perplexity: {type(error).__name__}: {error}") from error
+        return Engine(
+            WindowPerplexity(model, int(begin)),
+            device=device,
+            precision=precision,
+            compilation=compilation,
+            max_tokens=window,
+            tokens_per_batch=tokens_per_batch,
+            pad_token_id=reader.pad_token_id,
+        )
+
+    return rate_corpus(
+        output=output,
+        corpus=corpus,
+        reader=reader,
+        engine=engine,
+        network=f"{rating_shards.fingerprint_of(folder)}, windows of {window}",
+        criteria=[NAME],
+        max_tokens=window,
+        num_workers=num_workers,
+        share=share,
+        doing="perplexity",
+    )
+
+
+def _loaded(folder: Path) -> tuple[Any, PreTrainedTokenizerBase]:
+    try:
+        config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
+        return config, AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+    except Exception as error:  # as above
+        raise StageError(f"{folder} cannot be loaded as a language model: {type(error).__name__}: {error}") from error

@@ -1,0 +1,103 @@
+"""Weigh every sequence of a corpus by how much more likely it is in a target set: the baseline DSIR."""
+
+import functools
+import hashlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow.parquet as pq
+from tqdm import tqdm
+
+from qurating.artifacts import StageError, replacing, row_files
+from qurating.hashed_ngrams import counted, log_ratio, log_weights
+from qurating.sharding import Share
+from qurating.text_ratings import rate_texts, texts_of
+from qurating.workers import in_workers
+
+
+def weigh_importance(
+    *,
+    output: Path,
+    corpus: Path,
+    target: Path | None,
+    num_buckets: int,
+    smoothing: float,
+    num_workers: int,
+    shard: int | None,
+    num_shards: int | None,
+) -> dict[str, Any] | None:
+    """Write `dsir_average`, the log importance weight of each sequence in nats, as ratings; and `log_ratio.npy`.
+
+    A weight is a sum over n-grams: the longer the sequence, the further from 0. One without a word weighs 0.
+
+    Args:
+        corpus: whose training shards are weighed; the frequencies of n-grams are of all of them.
+        target: a target set, whose texts are what the chosen sequences are to be like.
+        num_buckets: that n-grams are hashed into (paper: 10,000).
+        smoothing: is added to each count.
+        num_workers: processes that count and weigh.
+        shard, num_shards: only every `num_shards`-th shard of the corpus, from this one on; None: all.
+
+    Returns:
+        counts; None while shards of other tasks are missing.
+
+    Raises:
+        StageError: a target set or a corpus without a word; fewer than two buckets, or smoothing of 0 or less.
+    """
+    if target is None:
+        raise StageError(
+            "there is no target set to weigh towards: scorer.from_pretrained leaves it out, so name one that is there "
+            "with artifacts.prepare_target=targets/NAME"
+        )
+    if num_buckets < 2 or smoothing <= 0:
+        raise StageError(
+            f"num_buckets must be at least 2 and smoothing above 0, not {num_buckets} and {smoothing}: set them with "
+            "stages.weigh_importance.num_buckets and .smoothing"
+        )
+    file = output / "log_ratio.npy"
+    if not file.exists():  # every task finds the same
+        ratio = _fitted(corpus, target, num_buckets, smoothing, num_workers)
+        with replacing(file) as temporary, open(temporary, "wb") as stream:
+            np.save(stream, ratio, allow_pickle=False)
+    ratio = np.load(file, allow_pickle=False)
+    return rate_texts(
+        output=output,
+        corpus=corpus,
+        of_texts=functools.partial(log_weights, ratio=ratio),
+        made_by=hashlib.sha256(ratio.tobytes()).hexdigest(),
+        name="dsir",
+        num_workers=num_workers,
+        share=None if shard is None or num_shards is None else Share(shard, num_shards),
+        doing="weighing",
+    )
+
+
+def _fitted(
+    corpus: Path, target: Path, num_buckets: int, smoothing: float, num_workers: int
+) -> npt.NDArray[np.float64]:
+    examples = pq.read_table(target / "target.parquet", columns=["text"])["text"].to_pylist()
+    files = row_files(corpus / "train")
+    count = functools.partial(counted, num_buckets=num_buckets)
+    with tqdm(
+        total=sum(pq.read_metadata(file).num_rows for file in files),
+        desc="counting n-grams",
+        unit="sequence",
+        mininterval=0.5,
+    ) as progress:
+
+        def batches() -> Iterator[list[str]]:
+            for file in files:
+                for texts in texts_of(file):
+                    progress.update(len(texts))
+                    yield texts
+
+        everywhere = np.zeros(num_buckets, np.int64)
+        for part in in_workers(count, batches(), num_workers):
+            everywhere += part
+    try:
+        return log_ratio(count(examples), everywhere, smoothing)
+    except ValueError as error:
+        raise StageError(f"{target} or {corpus}: {error}") from error
