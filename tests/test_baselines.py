@@ -68,9 +68,9 @@ def test_weights_are_the_ratio_of_two_bags() -> None:
             for bucket in slow_buckets(text, 97):
                 bag[bucket] += 1
     p, q = ([(n + 0.5) / (sum(bag) + 97 * 0.5) for n in bag] for bag in counts)
-    slow = {text: sum(math.log(p[b] / q[b]) for b in slow_buckets(text, 97)) for text in texts}
+    slow = [sum(math.log(p[b] / q[b]) for b in slow_buckets(text, 97)) for text in texts]
     found = log_weights(texts, log_ratio(counted(target, 97), counted(texts, 97), 0.5))
-    np.testing.assert_allclose(found, list(slow.values()), atol=1e-10)
+    np.testing.assert_allclose(found, slow, atol=1e-10)
 
 
 def test_a_full_memory_of_words_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
