@@ -27,17 +27,24 @@ class CorpusRows:
         criteria: whose ratings are read.
         domain_column: of the corpus, dotted if it lies within another; null there is a domain of its own, called
             `none`. None: all rows are of one domain.
+        doing: what the progress bar says.
 
     Raises:
         StageError: a column or criterion that there is not (lists those that there are); ratings of other rows.
     """
 
     def __init__(
-        self, corpus: Path, ratings: Path | None, criteria: Sequence[str], domain_column: str | None = "domain"
+        self,
+        corpus: Path,
+        ratings: Path | None,
+        criteria: Sequence[str],
+        domain_column: str | None = "domain",
+        doing: str = "selecting",
     ) -> None:
         self.criteria = list(criteria)
         self.domain_names: list[str] = []
         self.num_passes = 0
+        self._doing = doing
         self._codes: dict[str, int] = {}
         self._domain_column = domain_column
         self._files = row_files(corpus / "train")
@@ -59,7 +66,7 @@ class CorpusRows:
         """Of at most 65,536 rows; no chunk reaches over the end of a shard. The next are read meanwhile."""
         self.num_passes += 1
         progress = tqdm(
-            total=len(self), desc=f"selecting, pass {self.num_passes}", unit="row", unit_scale=True, mininterval=0.5
+            total=len(self), desc=f"{self._doing}, pass {self.num_passes}", unit="row", unit_scale=True, mininterval=0.5
         )
         with progress:
             for chunk in ahead(self._read(), _CHUNKS_AHEAD):

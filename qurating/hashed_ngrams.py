@@ -18,36 +18,27 @@ from qurating.noise import mix64
 Floats = npt.NDArray[np.float64]
 Counts = npt.NDArray[np.int64]
 
-_WORD = re.compile(r"\w+|[^\w\s]+")  # runs of letters and digits, or of signs
+_WORD = re.compile(r"\w+")
+_WORD_OR_SIGNS = re.compile(r"\w+|[^\w\s]+")
 
 
-class Buckets:
-    """Buckets of the n-grams of texts. Words are hashed by BLAKE2b: the same on every machine and in every process.
-
-    Args:
-        num_buckets: K.
-    """
+class WordHashes:
+    """64-bit hashes of words, by BLAKE2b: the same on every machine and in every process."""
 
     _MAX_KNOWN = 2**20  # words whose hash is kept, about 100 MB
 
-    def __init__(self, num_buckets: int) -> None:
-        self.num_buckets = num_buckets
+    def __init__(self) -> None:
         self._known: dict[str, int] = {}
 
-    def of(self, texts: Sequence[str]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-        """The buckets of all texts' n-grams, one after another, and how many each text has, (N,)."""
-        words = [_WORD.findall(text.lower()) for text in texts]
-        num_words = np.fromiter(map(len, words), np.int64, len(words))
+    def of(self, texts: Sequence[str], with_signs: bool) -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.int64]]:
+        """Hashes of the words of all texts in lower case, one after another, and how many each text has, (N,).
+
+        Words are runs of letters and digits and, `with_signs`, runs of signs.
+        """
+        find = (_WORD_OR_SIGNS if with_signs else _WORD).findall
+        words = [find(text.lower()) for text in texts]
         hashes = self._hashes([word for text in words for word in text])
-        # pairs of neighbours: every word with the one before it, but for the first of each text
-        is_first = np.zeros(len(hashes), bool)
-        is_first[(np.cumsum(num_words) - num_words)[num_words > 0]] = True
-        seconds = np.flatnonzero(~is_first)
-        pairs = mix64(hashes[seconds - 1] + np.uint64(1)) ^ hashes[seconds]
-        owner = np.repeat(np.arange(len(texts)), num_words)
-        order = np.argsort(np.concatenate([owner, owner[seconds]]), kind="stable")
-        ngrams = mix64(np.concatenate([hashes, pairs]))[order]
-        return (ngrams % np.uint64(self.num_buckets)).astype(np.int64), np.maximum(2 * num_words - 1, 0)
+        return hashes, np.fromiter(map(len, words), np.int64, len(words))
 
     def _hashes(self, words: list[str]) -> npt.NDArray[np.uint64]:
         known = self._known
@@ -58,6 +49,31 @@ class Buckets:
         for word in new:
             known[word] = int.from_bytes(hashlib.blake2b(word.encode(), digest_size=8).digest())
         return np.fromiter(map(known.__getitem__, words), np.uint64, len(words))
+
+
+class Buckets:
+    """Buckets of the n-grams of texts.
+
+    Args:
+        num_buckets: K.
+    """
+
+    def __init__(self, num_buckets: int) -> None:
+        self.num_buckets = num_buckets
+        self._words = WordHashes()
+
+    def of(self, texts: Sequence[str]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+        """The buckets of all texts' n-grams, one after another, and how many each text has, (N,)."""
+        hashes, num_words = self._words.of(texts, with_signs=True)
+        # pairs of neighbours: every word with the one before it, but for the first of each text
+        is_first = np.zeros(len(hashes), bool)
+        is_first[(np.cumsum(num_words) - num_words)[num_words > 0]] = True
+        seconds = np.flatnonzero(~is_first)
+        pairs = mix64(hashes[seconds - 1] + np.uint64(1)) ^ hashes[seconds]
+        owner = np.repeat(np.arange(len(texts)), num_words)
+        order = np.argsort(np.concatenate([owner, owner[seconds]]), kind="stable")
+        ngrams = mix64(np.concatenate([hashes, pairs]))[order]
+        return (ngrams % np.uint64(self.num_buckets)).astype(np.int64), np.maximum(2 * num_words - 1, 0)
 
 
 def counted(texts: Sequence[str], num_buckets: int) -> Counts:

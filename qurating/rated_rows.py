@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 
 from qurating.artifacts import StageError, row_files
 from qurating.scorer_report import ranks
+from qurating.sequences import one_row
 from qurating.survey import normalise
 
 
@@ -96,7 +97,7 @@ def excerpts(
     found = []
     for percentile in percentiles:
         index = int(ranked[round(percentile / 100 * (len(ranked) - 1))])
-        there = _one_row(files[rows.shard[index]], int(rows.row[index]), ["text", "document_id", "position"])
+        there = one_row(files[rows.shard[index]], int(rows.row[index]), ["text", "document_id", "position"])
         text = str(there["text"])
         found.append(
             {
@@ -112,14 +113,3 @@ def excerpts(
             }
         )
     return found
-
-
-def _one_row(file: Path, row: int, columns: list[str]) -> dict[str, Any]:
-    """One row of a Parquet file; reads the row group it lies in, not the file."""
-    with pq.ParquetFile(file) as parquet:
-        for group in range(parquet.num_row_groups):
-            num_rows = parquet.metadata.row_group(group).num_rows
-            if row < num_rows:
-                return dict(parquet.read_row_group(group, columns=columns).slice(row, 1).to_pylist()[0])
-            row -= num_rows
-    raise IndexError(f"{file} has no such row")

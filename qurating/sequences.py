@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -55,6 +56,17 @@ def read_sequences(corpus: Path, index: pa.Table, columns: Sequence[str]) -> pa.
     back = np.empty(len(ids), np.int64)
     back[by_shard] = np.arange(len(ids))
     return pa.concat_tables(parts).take(pa.array(back)).select(list(columns)).combine_chunks()
+
+
+def one_row(file: Path, row: int, columns: list[str]) -> dict[str, Any]:
+    """One row of a Parquet file; reads the row group it lies in, not the file."""
+    with pq.ParquetFile(file) as parquet:
+        for group in range(parquet.num_row_groups):
+            num_rows = parquet.metadata.row_group(group).num_rows
+            if row < num_rows:
+                return dict(parquet.read_row_group(group, columns=columns).slice(row, 1).to_pylist()[0])
+            row -= num_rows
+    raise IndexError(f"{file} has no such row")
 
 
 def _other(corpus: Path) -> str:

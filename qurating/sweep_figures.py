@@ -10,10 +10,11 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from qurating import plots, report
+from qurating import plots, report, subset_plots
 from qurating.artifacts import row_files
 from qurating.comparison import Cell, Rated, selected_tokens, tokens_by_domain
 from qurating.rated_rows import RatedRows, rank_correlations
+from qurating.subset_measures import jaccard, read_members
 from qurating.survey import normalise
 
 # beyond these a figure cannot be read; the table has all
@@ -112,6 +113,23 @@ def draw_shares(rows: list[dict[str, Any]], cells: list[Cell], keep: Keep) -> No
     if (rest > 0).any():
         domains, table = [*domains, "all other domains"], np.column_stack([table, rest])
     keep("shares", plots.shares([name for name, _ in bars], domains, 100 * table / np.maximum(whole, 1)[:, None]))
+
+
+def draw_overlap(cells: Sequence[Cell], keep: Keep) -> None:
+    """How much every two subsets of one corpus have in common."""
+    chosen = {cell.method: cell for cell in cells if {"select", "prepare_corpus"} <= {*cell.folders}}
+    corpora = [cell.folders["prepare_corpus"] for cell in chosen.values()]
+    if not chosen or len(set(corpora)) > 1:
+        return
+    sizes = [pq.read_metadata(file).num_rows for file in row_files(corpora[0] / "train")]
+    distinct = {cell.folders["select"]: name for name, cell in reversed(chosen.items())}  # named by the first
+    named = [(name, folder) for folder, name in reversed(distinct.items())]
+    named = [named[place] for place in shown(named, MAX_DOMAINS)]
+    if len(named) < 2:
+        return
+    members = [read_members(folder, sizes) for _, folder in named]
+    table = np.array([[jaccard(a, b) for b in members] for a in members])
+    keep("overlap", subset_plots.overlaps([name for name, _ in named], table))
 
 
 def draw_rated(number: int, rows: RatedRows, rated: Rated, cells: Sequence[Cell], keep: Keep) -> None:

@@ -25,7 +25,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig, Llama
 from qurating import kenlm_scores
 from qurating.artifacts import StageError
 from qurating.chunking import windows
-from qurating.hashed_ngrams import Buckets, counted, log_ratio, log_weights
+from qurating.hashed_ngrams import Buckets, WordHashes, counted, log_ratio, log_weights
 from qurating.models import likelihood
 from qurating.stages.measure_perplexity import measure_perplexity
 from qurating.stages.weigh_importance import weigh_importance
@@ -76,10 +76,10 @@ def test_weights_are_the_ratio_of_two_bags() -> None:
 def test_a_full_memory_of_words_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     texts = ["one two three", "four five six seven", "one seven"]
     expected = [Buckets(1000).of([text])[0].tolist() for text in texts]
-    monkeypatch.setattr(Buckets, "_MAX_KNOWN", 4)
+    monkeypatch.setattr(WordHashes, "_MAX_KNOWN", 4)
     small = Buckets(1000)
     assert [small.of([text])[0].tolist() for text in texts] == expected
-    assert len(small._known) <= 4
+    assert len(small._words._known) <= 4
 
 
 @pytest.fixture(scope="module")

@@ -15,6 +15,7 @@ from qurating.sweep_figures import (
     MAX_DOMAINS,
     MAX_METHODS,
     draw_annotation,
+    draw_overlap,
     draw_rated,
     draw_results,
     draw_shares,
@@ -64,6 +65,7 @@ def analyse(
         draw_results(rows, read, keep)
         progress.update()
         draw_shares(rows, read, keep)
+        draw_overlap(read, keep)
         progress.update()
         rated = []
         for number, used in enumerate(distinct_ratings(read)[:MAX_RATINGS]):

@@ -1,0 +1,80 @@
+"""Texts that repeat what a model is evaluated on: runs of words that both have."""
+
+from collections.abc import Iterable, Iterator, Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from qurating.hashed_ngrams import WordHashes
+from qurating.noise import mix64
+
+Counts = npt.NDArray[np.int64]
+Hashes = npt.NDArray[np.uint64]
+
+
+class Runs:
+    """The runs of words of some evaluation texts, to look for in others.
+
+    Args:
+        texts: of the evaluation sets, some at a time.
+        num_words: of a run; a text with fewer has none.
+    """
+
+    def __init__(self, texts: Iterable[Sequence[str]], num_words: int) -> None:
+        self._words, self._num_words = WordHashes(), num_words
+        hashes, owners = [np.empty(0, np.uint64)], [np.empty(0, np.int64)]
+        count = 0
+        for some in texts:
+            found, sizes = self._runs(some)
+            hashes.append(found)
+            owners.append(count + np.repeat(np.arange(len(some)), sizes))
+            count += len(some)
+        self.num_texts = count
+        self._hashes, first = np.unique(np.concatenate(hashes), return_index=True)
+        self._owners = np.concatenate(owners)[first]
+
+    def __len__(self) -> int:
+        """How many different runs there are."""
+        return len(self._hashes)
+
+    def found_in(self, texts: Sequence[str]) -> tuple[Counts, Counts, Counts]:
+        """Of each text how many runs it has, how many of them are of the evaluation, and whose the first of those is.
+
+        Returns:
+            (N,) each; the last is the place of the evaluation text, −1 for none.
+        """
+        hashes, sizes = self._runs(texts)
+        places = np.minimum(np.searchsorted(self._hashes, hashes), max(0, len(self._hashes) - 1))
+        known = self._hashes[places] == hashes if len(self._hashes) else np.zeros(len(hashes), bool)
+        text = np.repeat(np.arange(len(texts)), sizes)
+        whose = np.full(len(texts), -1, np.int64)
+        hits = np.flatnonzero(known)[::-1]  # the first is written last
+        whose[text[hits]] = self._owners[places[hits]]
+        return sizes, np.bincount(text[known], minlength=len(texts)), whose
+
+    def _runs(self, texts: Sequence[str]) -> tuple[Hashes, Counts]:
+        """Hashes of all runs, one text's after another's, and how many each text has."""
+        hashes, num_words = self._words.of(texts, with_signs=False)
+        sizes = np.maximum(num_words - self._num_words + 1, 0)
+        firsts = np.repeat(np.cumsum(num_words) - num_words, sizes) + _within(sizes)
+        runs = np.zeros(len(firsts), np.uint64)
+        for offset in range(self._num_words):
+            runs = mix64(runs + np.uint64(1)) ^ hashes[firsts + offset]
+        return mix64(runs), sizes
+
+
+def _within(sizes: Counts) -> Counts:
+    """0, 1, … for each size, one after another."""
+    return np.arange(int(sizes.sum())) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+
+
+def in_parts(texts: Iterable[str], size: int = 1000) -> Iterator[list[str]]:
+    """Texts, some at a time."""
+    part: list[str] = []
+    for text in texts:
+        part.append(text)
+        if len(part) == size:
+            yield part
+            part = []
+    if part:
+        yield part

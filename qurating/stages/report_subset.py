@@ -1,0 +1,209 @@
+"""Say what a subset is: beside its corpus and beside others, with examples of what came in and what went out."""
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+from tqdm import tqdm
+
+from qurating import report
+from qurating.artifacts import StageError, read_json, row_files, seed_for, write_json
+from qurating.corpus_rows import CorpusRows
+from qurating.rated_rows import RatedRows, read_rated_rows
+from qurating.sequences import one_row
+from qurating.subset_measures import Deciles, Group, Members, jaccard, read_members
+
+
+def report_subset(
+    *,
+    output: Path,
+    corpus: Path,
+    subset: Path,
+    ratings: Path | None,
+    compared_with: Sequence[Path],
+    criterion: str | Sequence[str] | None,
+    duplicates: bool,
+    max_rated_rows: int,
+    num_examples: int,
+    excerpt_characters: int,
+    seed: int,
+) -> dict[str, Any]:
+    """Write `report.json`, `report.html` and `plots/*.png`.
+
+    Args:
+        corpus: that the subset was selected from.
+        ratings: that it was selected by; None: no scores are told of.
+        compared_with: other subsets of the corpus: the overlap with each, and what is here and not there.
+        criterion: whose ratings are told of, one or several.
+        duplicates: count sequences with the very text of another of the subset, which reads all its texts.
+        max_rated_rows: of the corpus, evenly spaced, that the edges of the tenths and the distributions are made from.
+        num_examples: shown of what came in and of what went out, drawn by seed.
+        excerpt_characters: of each example.
+
+    Raises:
+        StageError: a subset of another corpus; ratings of another, or without the criterion.
+    """
+    named = [criterion] if isinstance(criterion, str) else list(criterion or [])
+    criteria = named if ratings is not None else []
+    rows = CorpusRows(corpus, ratings, criteria, doing="reading scores")
+    members = read_members(subset, rows.file_sizes)
+    others = [read_members(other, rows.file_sizes) for other in compared_with]
+    _check_corpus(subset, compared_with)
+    sample = read_rated_rows(corpus, ratings, max_rated_rows) if ratings is not None and criteria else None
+    deciles = (
+        {} if sample is None else {c: Deciles(np.quantile(sample.raw[c], np.arange(1, 10) / 10)) for c in criteria}
+    )
+    groups = [
+        {"came_in": Group(members.without(other), criteria), "went_out": Group(other.without(members), criteria)}
+        for other in others
+    ]
+    start = 0
+    for chunk in rows.chunks():
+        mask = members.among(start, len(chunk.ids))
+        for name, tenths in deciles.items():
+            tenths.add(chunk.scores[name], chunk.lengths, mask)
+        for pair in groups:
+            for group in pair.values():
+                group.add(start, rows.domain_names, chunk.domains, chunk)
+        start += len(chunk.ids)
+    summary = read_json(subset / "summary.json")["domains"]
+    found: dict[str, Any] = {
+        "subset": _name(subset),
+        "label": _label(subset),
+        "corpus": _name(corpus),
+        "whole": {side: _totals(summary, prefix) for side, prefix in (("corpus", "corpus_"), ("subset", ""))},
+        "domains": summary,
+        "duplicates": _duplicates(corpus, members, rows.file_sizes) if duplicates else None,
+        "scores": {name: tenths.found() for name, tenths in deciles.items()},
+        "num_sampled": 0 if sample is None else len(sample.ids),
+        "compared": [
+            {
+                "subset": _name(folder),
+                "label": _label(folder),
+                "jaccard": jaccard(members, other),
+                **{side: group.found() for side, group in pair.items()},
+            }
+            for folder, other, pair in zip(compared_with, others, groups, strict=True)
+        ],
+    }
+    write_json(output / "report.json", found)
+    examples = [
+        {
+            side: _examples(
+                corpus,
+                group.members,
+                rows.file_sizes,
+                num_examples,
+                excerpt_characters,
+                seed_for(seed, side, str(place)),
+            )
+            for side, group in pair.items()
+        }
+        for place, pair in enumerate(groups)
+    ]
+    figures = _figures(output, found, sample, members, rows.file_sizes, [*zip(compared_with, others, strict=True)])
+    page = report.render({"found": found, "examples": examples, "figures": figures}, "subset_report.html.jinja")
+    (output / "report.html").write_text(page, encoding="utf-8")
+    counts = {"sequences": len(members.positions), "tokens": members.num_tokens(), "compared": len(others)}
+    if found["duplicates"]:
+        counts["duplicates"] = found["duplicates"]["sequences"]
+    return counts
+
+
+def _check_corpus(subset: Path, others: Sequence[Path]) -> None:
+    """Refuse subsets of different corpora."""
+    own = read_json(subset / "manifest.json")["inputs"]["corpus"]
+    for other in others:
+        if (there := read_json(other / "manifest.json")["inputs"]["corpus"]) != own:
+            raise StageError(f"{_name(other)} was selected from {there}, and {_name(subset)} from {own}")
+
+
+def _name(folder: Path) -> str:
+    return f"{folder.parent.name}/{folder.name}"
+
+
+def _label(subset: Path) -> str:
+    config = read_json(subset / "manifest.json").get("config") or {}
+    return str(config.get("label") or subset.name)
+
+
+def _totals(domains: dict[str, dict[str, int]], prefix: str) -> dict[str, Any]:
+    sequences, tokens = (sum(d[f"{prefix}{what}"] for d in domains.values()) for what in ("sequences", "tokens"))
+    return {"sequences": sequences, "tokens": tokens, "mean_length": tokens / sequences if sequences else None}
+
+
+def _duplicates(corpus: Path, members: Members, file_sizes: Sequence[int]) -> dict[str, int]:
+    """Sequences whose very text an earlier one has, and their tokens."""
+    hashes = np.empty(len(members.positions), np.uint64)
+    start = done = 0
+    with tqdm(total=len(hashes), desc="duplicates", unit="sequence", unit_scale=True, mininterval=0.5) as progress:
+        for file, size in zip(row_files(corpus / "train"), file_sizes, strict=True):
+            end = start + size
+            with pq.ParquetFile(file, pre_buffer=False, buffer_size=2**18) as parquet:
+                for batch in parquet.iter_batches(1024, columns=["text"], use_threads=False):
+                    there = batch.column("text").filter(members.among(start, len(batch))).to_pylist()
+                    start += len(batch)
+                    for text in there:
+                        digest = hashlib.blake2b((text or "").encode(), digest_size=8).digest()
+                        hashes[done] = int.from_bytes(digest)
+                        done += 1
+                    progress.update(len(there))
+            if start != end:
+                raise StageError(f"{file} was changed while it was read")
+    _, first = np.unique(hashes, return_index=True)
+    again = np.ones(len(hashes), bool)
+    again[first] = False
+    return {"sequences": int(again.sum()), "tokens": int(members.lengths[again].sum())}
+
+
+def _examples(
+    corpus: Path, members: Members, file_sizes: Sequence[int], count: int, max_characters: int, seed: int
+) -> list[dict[str, Any]]:
+    """Some members, drawn by seed, with the beginning of their texts."""
+    files, ends = row_files(corpus / "train"), np.cumsum(file_sizes)
+    drawn = np.random.default_rng(seed).permutation(len(members.positions))[:count]
+    found = []
+    for position in np.sort(members.positions[drawn]).tolist():
+        shard = int(np.searchsorted(ends, position, side="right"))
+        row = position - int(ends[shard] - file_sizes[shard])
+        there = one_row(files[shard], row, ["text", "document_id", "domain", "length"])
+        text = str(there["text"])
+        found.append(there | {"text": text[:max_characters], "is_cut": len(text) > max_characters})
+    return found
+
+
+def _figures(
+    output: Path,
+    found: dict[str, Any],
+    sample: RatedRows | None,
+    members: Members,
+    file_sizes: Sequence[int],
+    others: Sequence[tuple[Path, Members]],
+) -> dict[str, str]:
+    """The page's figures by name."""
+    from qurating import plots, subset_plots
+
+    summary = found["domains"]
+    domains = sorted(summary, key=lambda name: -summary[name]["corpus_tokens"])
+    drawn = {"domains": subset_plots.domains({name: summary[name] for name in domains[: subset_plots.MAX_DOMAINS]})}
+    if found["scores"]:
+        tenths = {name: score["taken_of_each_tenth"] for name, score in found["scores"].items()}
+        drawn["tenths"] = subset_plots.tenths(tenths)
+    if sample is not None:
+        starts = np.cumsum(file_sizes) - np.array(file_sizes)
+        inside = np.isin(starts[sample.shard] + sample.row, members.positions)
+        if 2 <= inside.sum() <= len(inside) - 2:
+            panels = [
+                (name, name, sample.ratings[name][inside], sample.ratings[name][~inside]) for name in found["scores"]
+            ]
+            drawn["scores"] = plots.inside_outside(panels)
+    if len(others) > 1:
+        all_of_them = [(found["label"], members), *((_label(folder), other) for folder, other in others)]
+        drawn["overlap"] = subset_plots.overlaps(
+            [name for name, _ in all_of_them],
+            np.array([[jaccard(a, b) for _, b in all_of_them] for _, a in all_of_them]),
+        )
+    return {name: plots.save(figure, output / "plots" / f"{name}.png") for name, figure in drawn.items()}

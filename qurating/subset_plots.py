@@ -1,0 +1,57 @@
+"""The figures about subsets, from plain numbers, in the style of the others."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import numpy.typing as npt
+from matplotlib.figure import Figure
+
+from qurating.plots import ACCENT, GREY, INK, WIDTH, _panels, _styled, heat_map, short
+
+MAX_DOMAINS = 16
+
+
+@_styled
+def domains(tokens: Mapping[str, Mapping[str, int]]) -> Figure:
+    """Share of each domain in the corpus and in the subset, in percent of tokens."""
+    names = list(tokens)
+    figure = Figure(figsize=(WIDTH, 0.9 + 0.36 * len(names)))
+    axes = figure.subplots()
+    places = np.arange(len(names))[::-1]
+    for key, offset, colour, label in (
+        ("corpus_tokens", 0.19, GREY, "in the corpus"),
+        ("tokens", -0.19, ACCENT, "in the subset"),
+    ):
+        values = np.array([tokens[name][key] for name in names], dtype=np.float64)
+        values *= 100 / max(1.0, values.sum())
+        axes.barh(places + offset, values, 0.36, color=colour, label=label)
+        for place, value in zip(places, values, strict=True):
+            axes.text(value, place + offset, f" {value:.1f}", va="center", fontsize=7)
+    axes.set_yticks(places, [short(name) for name in names])
+    axes.tick_params(axis="y", length=0)
+    axes.set_xlabel("% of tokens")
+    axes.legend(loc="lower right")
+    return figure
+
+
+@_styled
+def tenths(taken: Mapping[str, Sequence[float]]) -> Figure:
+    """How much was taken of each tenth of the corpus by score, in percent of its tokens, a panel a criterion."""
+    figure, panels = _panels(len(taken), 2.1, sharex=True, sharey=True)
+    for panel, (name, shares) in zip(panels, taken.items(), strict=True):
+        places = np.arange(1, len(shares) + 1)
+        panel.bar(places, 100 * np.asarray(shares), color=ACCENT)
+        for place, share in zip(places.tolist(), shares, strict=True):
+            panel.text(place, 100 * share, f"{100 * share:.0f}", ha="center", va="bottom", fontsize=7, color=INK)
+        panel.set_title(short(name), loc="left")
+        panel.set_xticks(places)
+        panel.set_xlabel("tenth of the corpus by score, lowest first")
+        panel.set_ylabel("% taken")
+    return figure
+
+
+def overlaps(names: Sequence[str], values: npt.NDArray[np.float64]) -> Figure:
+    """Overlap of every two subsets, (S, S), in percent; the diagonal is left empty."""
+    shown = 100 * np.array(values)
+    np.fill_diagonal(shown, np.nan)
+    return heat_map(shown, names, names, unit="overlap, % of tokens", form="{:.0f}", limit=100.0)
