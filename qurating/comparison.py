@@ -122,11 +122,16 @@ def documents(cell: Cell) -> perplexity.Documents | None:
     return perplexity.by_document(*(table[name].to_numpy(zero_copy_only=False) for name in columns))
 
 
+def subset_of(cell: Cell) -> Path | None:
+    """The subset that a cell's model was trained on: what was selected, or what a check left of it."""
+    return cell.folders.get("check_subset") or cell.folders.get("select")
+
+
 def selected_tokens(cell: Cell) -> dict[str, int]:
     """Tokens of the subset by domain; empty if the cell selected nothing."""
-    if "select" not in cell.folders:
+    if (subset := subset_of(cell)) is None:
         return {}
-    table = pq.read_table(cell.folders["select"] / "subset.parquet", columns=["domain", "length"])
+    table = pq.read_table(subset / "subset.parquet", columns=["domain", "length"])
     return tokens_by_domain(table)
 
 

@@ -53,8 +53,10 @@ def _count(number: float | str) -> str:
     return str(number)
 
 
-def _listing(paths: str | Sequence[str]) -> str:
-    """A hash of the names and sizes of the files that patterns name: other files are another corpus."""
+def _listing(paths: str | Sequence[str] | None) -> str | None:
+    """A hash of the names and sizes of the files that patterns name, null of null: other files are another corpus."""
+    if paths is None:
+        return None
     patterns = [paths] if isinstance(paths, str) else [str(path) for path in paths]
     files = sorted({file for pattern in patterns for file in glob.glob(pattern, recursive=True)})
     listed = "\n".join(f"{Path(file).name} {os.stat(file).st_size}" for file in files)

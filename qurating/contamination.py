@@ -1,6 +1,7 @@
 """Texts that repeat what a model is evaluated on: runs of words that both have."""
 
 from collections.abc import Iterable, Iterator, Sequence
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -10,6 +11,7 @@ from qurating.noise import mix64
 
 Counts = npt.NDArray[np.int64]
 Hashes = npt.NDArray[np.uint64]
+Item = TypeVar("Item")
 
 
 class Runs:
@@ -68,11 +70,11 @@ def _within(sizes: Counts) -> Counts:
     return np.arange(int(sizes.sum())) - np.repeat(np.cumsum(sizes) - sizes, sizes)
 
 
-def in_parts(texts: Iterable[str], size: int = 1000) -> Iterator[list[str]]:
-    """Texts, some at a time."""
-    part: list[str] = []
-    for text in texts:
-        part.append(text)
+def in_parts(items: Iterable[Item], size: int = 1000) -> Iterator[list[Item]]:
+    """Items, some at a time."""
+    part: list[Item] = []
+    for item in items:
+        part.append(item)
         if len(part) == size:
             yield part
             part = []

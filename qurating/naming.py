@@ -28,7 +28,7 @@ STAGES = (
     # the target and proxy sets are quickly made, and wrong settings of theirs told of, before anything is trained
     *("prepare_target", "sample_proxy", "pretrain_proxy", "annotate_proxy", "train_scorer", "score"),
     *("measure_perplexity", "weigh_importance"),
-    *("select", "report_subset", "order", "train_lm", "evaluate", "analyse"),
+    *("select", "check_subset", "report_subset", "order", "train_lm", "evaluate", "analyse"),
     "order_lines",  # of files, by itself
 )
 

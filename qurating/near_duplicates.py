@@ -24,8 +24,9 @@ def find_near_duplicates(
 
     A text is compared with the earlier ones that are kept, so that of a cluster the first is left. Similarity is the
     Jaccard index of the sets of runs of `num_words` words, in lower case, without signs; it is estimated, with a
-    standard error of at most 1 / (2 √num_hashes). What shares no band of hashes is not compared: two texts of similarity
-    s share one with probability 1 − (1 − s^r)^b, for b bands of r hashes. Texts without a word are passed over.
+    standard error of at most 1 / (2 √num_hashes). What shares no band of hashes is not compared: two texts of
+    similarity s share one with probability 1 − (1 − s^r)^b, for b bands of r hashes. Texts without a word are passed
+    over.
 
     Args:
         texts: in the order that counts; about 5 bytes a hash and text are held.

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 
 from qurating import plots, report, subset_plots
 from qurating.artifacts import row_files
-from qurating.comparison import Cell, Rated, selected_tokens, tokens_by_domain
+from qurating.comparison import Cell, Rated, selected_tokens, subset_of, tokens_by_domain
 from qurating.rated_rows import RatedRows, rank_correlations
 from qurating.subset_measures import jaccard, read_members
 from qurating.survey import normalise
@@ -117,13 +117,15 @@ def draw_shares(rows: list[dict[str, Any]], cells: list[Cell], keep: Keep) -> No
 
 def draw_overlap(cells: Sequence[Cell], keep: Keep) -> None:
     """How much every two subsets of one corpus have in common."""
-    chosen = {cell.method: cell for cell in cells if {"select", "prepare_corpus"} <= {*cell.folders}}
-    corpora = [cell.folders["prepare_corpus"] for cell in chosen.values()]
+    chosen = [(cell, subset) for cell in cells if (subset := subset_of(cell)) and "prepare_corpus" in cell.folders]
+    corpora = [cell.folders["prepare_corpus"] for cell, _ in chosen]
     if not chosen or len(set(corpora)) > 1:
         return
     sizes = [pq.read_metadata(file).num_rows for file in row_files(corpora[0] / "train")]
-    distinct = {cell.folders["select"]: name for name, cell in reversed(chosen.items())}  # named by the first
-    named = [(name, folder) for folder, name in reversed(distinct.items())]
+    distinct: dict[Path, str] = {}
+    for cell, subset in chosen:
+        distinct.setdefault(subset, cell.method)
+    named = [(name, folder) for folder, name in distinct.items()]
     named = [named[place] for place in shown(named, MAX_DOMAINS)]
     if len(named) < 2:
         return
@@ -184,7 +186,9 @@ def draw_annotation(number: int, folder: Path, keep: Keep) -> None:
 
 
 def _is_selected(cell: Cell, rows: RatedRows) -> npt.NDArray[np.bool_]:
-    ids = pq.read_table(cell.folders["select"] / "subset.parquet", columns=["id"])["id"]
+    subset = subset_of(cell)
+    assert subset is not None
+    ids = pq.read_table(subset / "subset.parquet", columns=["id"])["id"]
     return np.isin(rows.ids, ids.cast(pa.int64()).to_numpy())
 
 

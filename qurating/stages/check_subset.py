@@ -1,0 +1,234 @@
+"""Check a subset for near-duplicates and for what the evaluation holds; leave out what is found, if asked to."""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from tqdm import tqdm
+
+from qurating import report
+from qurating.artifacts import StageError, read_json, row_files, write_json, write_table
+from qurating.contamination import Runs, in_parts
+from qurating.near_duplicates import find_near_duplicates
+from qurating.readers import Document, Jsonl
+from qurating.sequences import one_row
+
+NEAR, CONTAMINATED = "near_duplicates", "contamination"
+_ROWS_AT_ONCE = 1024
+
+
+class Flag(NamedTuple):
+    """Sequence `place` of the subset: why it is flagged, what it is like, and how much (similarity, or share of runs)."""
+
+    place: int
+    reason: str
+    like: str
+    like_place: int  # of the subset's sequence, or the evaluation's text
+    share: float
+
+
+def check_subset(
+    *,
+    output: Path,
+    corpus: Path,
+    subset: Path,
+    similarity: float,
+    words_of_duplicates: int,
+    num_hashes: int,
+    num_bands: int,
+    words_of_contamination: int,
+    heldout: bool,
+    evaluation_paths: str | Sequence[str] | None,
+    evaluation_files: str | None,
+    evaluation_field: str,
+    remove: Sequence[str],
+    num_examples: int,
+    excerpt_characters: int,
+    label: str,
+) -> dict[str, Any]:
+    """Write `flagged.parquet`, `report.json`, `report.html`, and a subset without what is to be removed.
+
+    Args:
+        corpus: that the subset was selected from.
+        similarity, words_of_duplicates, num_hashes, num_bands: see `near_duplicates.find_near_duplicates`.
+        words_of_contamination: a sequence is contaminated if it shares a run of so many words with an evaluation text.
+        heldout: look for the corpus' held-out texts.
+        evaluation_paths: JSON lines with more evaluation texts, a path, a pattern or several; None: no more.
+        evaluation_files: what those files are, to tell others from them.
+        evaluation_field: where a line has its text.
+        remove: `near_duplicates`, `contamination`, both, or neither. What is left is less than the budget.
+        num_examples: shown of each.
+        excerpt_characters: of each example.
+        label: what the page calls the selection.
+
+    Raises:
+        StageError: a setting that means nothing; an evaluation file that is not there, or a line of it without a text;
+            a subset of another corpus.
+    """
+    if unknown := set(remove) - {NEAR, CONTAMINATED}:
+        raise StageError(f"remove: there is no {', '.join(map(str, unknown))}; there are {NEAR}, {CONTAMINATED}")
+    if words_of_contamination < 1:
+        raise StageError(f"words_of_contamination must be at least 1, not {words_of_contamination}")
+    index = pq.read_table(subset / "subset.parquet")
+    evaluation = _Evaluation(corpus if heldout else None, evaluation_paths, evaluation_field)
+    runs = Runs(([d.text for d in part] for part in in_parts(evaluation)), words_of_contamination)
+    found: list[tuple[int, int, int, int]] = []  # place, runs, those of the evaluation, whose
+
+    def texts() -> Iterator[str]:
+        before = 0
+        with tqdm(total=len(index), desc="checking", unit="sequence", unit_scale=True, mininterval=0.5) as progress:
+            for some in _texts(corpus, index):
+                sizes, shared, whose = runs.found_in(some)
+                for place in np.flatnonzero(shared).tolist():
+                    found.append((before + place, int(sizes[place]), int(shared[place]), int(whose[place])))
+                yield from some
+                before += len(some)
+                progress.update(len(some))
+
+    try:
+        near = find_near_duplicates(
+            texts(), threshold=similarity, num_words=words_of_duplicates, num_hashes=num_hashes, num_bands=num_bands
+        )
+    except ValueError as error:
+        raise StageError(str(error)) from error
+    named = evaluation.documents({whose for *_, whose in found})
+    ids = index["id"].to_pylist() if near else []
+    flags = [Flag(n.place, NEAR, str(ids[n.earlier]), n.earlier, n.similarity) for n in near]
+    flags += [
+        Flag(place, CONTAMINATED, named[whose].document_id, whose, shared / size)
+        for place, size, shared, whose in found
+    ]
+    flags.sort()
+    summary = _summary(index, flags, remove, read_json(subset / "summary.json"))
+    summary |= {"evaluation_texts": runs.num_texts, "evaluation_runs": len(runs), "removed": list(remove)}
+    _write_flags(output / "flagged.parquet", index, flags)
+    gone = np.zeros(len(index), bool)
+    gone[[flag.place for flag in flags if flag.reason in remove]] = True
+    if gone.all():
+        raise StageError("nothing would be left of the subset")
+    write_table(output / "subset.parquet", index.filter(pa.array(~gone)))
+    write_json(output / "summary.json", {"domains": summary.pop("left")})
+    write_json(output / "report.json", summary)
+    examples = {
+        reason: [_example(corpus, index, flag, named, excerpt_characters) for flag in some]
+        for reason in (NEAR, CONTAMINATED)
+        if (some := _spread([flag for flag in flags if flag.reason == reason], num_examples))
+    }
+    content = {"found": summary, "examples": examples, "label": label, "subset": f"{subset.parent.name}/{subset.name}"}
+    content["settings"] = {
+        "similarity": similarity,
+        "words_of_duplicates": words_of_duplicates,
+        "words_of_contamination": words_of_contamination,
+    }
+    page = report.render(content, "subset_check.html.jinja")
+    (output / "report.html").write_text(page, encoding="utf-8")
+    left = int(np.count_nonzero(~gone))
+    tokens = int(index["length"].to_numpy()[~gone].sum())
+    missing = int(index["length"].to_numpy()[gone].sum())
+    return {
+        **{reason: summary["flagged"][reason]["sequences"] for reason in (NEAR, CONTAMINATED)},
+        "sequences": left,
+        "tokens": tokens,
+        "tokens_short_of_budget": missing,
+        "method": label,
+    }
+
+
+class _Evaluation:
+    """The texts that a model is evaluated on: the corpus' held-out ones, and those of files."""
+
+    def __init__(self, corpus: Path | None, paths: str | Sequence[str] | None, field: str) -> None:
+        self._files = [] if corpus is None else row_files(corpus / "heldout")
+        self._jsonl = Jsonl(paths=paths, text_field=field) if paths else None
+
+    def __iter__(self) -> Iterator[Document]:
+        for file in self._files:
+            for batch in pq.ParquetFile(file).iter_batches(_ROWS_AT_ONCE, columns=["document_id", "domain", "text"]):
+                for row in batch.to_pylist():
+                    yield Document(f"held out: {row['document_id']}", row["domain"], row["text"])
+        try:
+            yield from self._jsonl or ()
+        except StageError as error:
+            first = str(error).split("\n")[0]
+            raise StageError(f"{first}\n  The field of the text is stages.check_subset.evaluation_field") from error
+
+    def documents(self, places: set[int]) -> dict[int, Document]:
+        """The documents at these places."""
+        return {place: document for place, document in enumerate(self) if place in places} if places else {}
+
+
+def _texts(corpus: Path, index: pa.Table) -> Iterator[list[str]]:
+    """The texts of a subset in its order, some at a time."""
+    shard, row, ids = (index[name].to_numpy() for name in ("shard", "row", "id"))
+    for number, file in enumerate(row_files(corpus / "train")):
+        rows, own = row[shard == number], ids[shard == number]
+        before = 0
+        with pq.ParquetFile(file, pre_buffer=False, buffer_size=2**18) as parquet:
+            for batch in parquet.iter_batches(_ROWS_AT_ONCE, columns=["id", "text"], use_threads=False):
+                here = slice(*np.searchsorted(rows, (before, before + len(batch))).tolist())
+                chosen = batch.take(pa.array(rows[here] - before))
+                if not np.array_equal(chosen.column("id").to_numpy(), own[here]):
+                    raise StageError(f"the subset was selected from another corpus: other ids in {file}")
+                yield chosen.column("text").to_pylist()
+                before += len(batch)
+
+
+def _summary(
+    index: pa.Table, flags: Sequence[Flag], remove: Sequence[str], before: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Counts of what is flagged, by reason and domain, and what is left of each domain."""
+    domains, lengths = index["domain"].to_pylist(), index["length"].to_numpy()
+    flagged: dict[str, dict[str, Any]] = {}
+    for reason in (NEAR, CONTAMINATED):
+        places = [flag.place for flag in flags if flag.reason == reason]
+        flagged[reason] = {
+            "sequences": len(places),
+            "tokens": int(lengths[places].sum()),
+            "domains": dict(sorted(Counter(domains[place] for place in places).items())),
+        }
+    left = {name: dict(values) for name, values in before["domains"].items()}
+    for place in {flag.place for flag in flags if flag.reason in remove}:
+        left[domains[place]]["sequences"] -= 1
+        left[domains[place]]["tokens"] -= int(lengths[place])
+    return {"sequences": len(index), "tokens": int(lengths.sum()), "flagged": flagged, "left": left}
+
+
+def _write_flags(path: Path, index: pa.Table, flags: Sequence[Flag]) -> None:
+    places = pa.array([flag.place for flag in flags], pa.int64())
+    table = index.select(["id", "shard", "row", "domain", "length"]).take(places)
+    table = table.append_column("reason", pa.array([flag.reason for flag in flags], pa.string()))
+    table = table.append_column("like", pa.array([flag.like for flag in flags], pa.string()))
+    write_table(path, table.append_column("share", pa.array([flag.share for flag in flags], pa.float64())))
+
+
+def _spread(flags: Sequence[Flag], count: int) -> list[Flag]:
+    """The first, the last and evenly spaced ones between, by how much they are alike: the most alike first."""
+    ranked = sorted(flags, key=lambda flag: (-flag.share, flag.place))
+    if len(ranked) <= count:
+        return ranked
+    return [ranked[round(i * (len(ranked) - 1) / max(1, count - 1))] for i in range(count)]
+
+
+def _example(
+    corpus: Path, index: pa.Table, flag: Flag, evaluation: Mapping[int, Document], max_characters: int
+) -> dict[str, Any]:
+    own = _row(corpus, index, flag.place)
+    if flag.reason == CONTAMINATED:
+        document = evaluation[flag.like_place]
+        like = {"text": document.text, "document_id": document.document_id, "domain": document.domain}
+    else:
+        like = _row(corpus, index, flag.like_place)
+    both = [
+        side | {"text": str(side["text"])[:max_characters], "is_cut": len(str(side["text"])) > max_characters}
+        for side in (own, like)
+    ]
+    return {"share": flag.share, "own": both[0], "like": both[1]}
+
+
+def _row(corpus: Path, index: pa.Table, place: int) -> dict[str, Any]:
+    file = row_files(corpus / "train")[index["shard"][place].as_py()]
+    return one_row(file, index["row"][place].as_py(), ["text", "document_id", "domain"])
