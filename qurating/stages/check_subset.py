@@ -22,7 +22,7 @@ _ROWS_AT_ONCE = 1024
 
 
 class Flag(NamedTuple):
-    """Sequence `place` of the subset: why it is flagged, what it is like, and how much (similarity, or share of runs)."""
+    """Sequence `place` of the subset: why it is flagged, what it is like, how much (similarity, or share of runs)."""
 
     place: int
     reason: str
@@ -164,6 +164,7 @@ class _Evaluation:
 def _texts(corpus: Path, index: pa.Table) -> Iterator[list[str]]:
     """The texts of a subset in its order, some at a time."""
     shard, row, ids = (index[name].to_numpy() for name in ("shard", "row", "id"))
+    num_read = 0
     for number, file in enumerate(row_files(corpus / "train")):
         rows, own = row[shard == number], ids[shard == number]
         before = 0
@@ -174,7 +175,10 @@ def _texts(corpus: Path, index: pa.Table) -> Iterator[list[str]]:
                 if not np.array_equal(chosen.column("id").to_numpy(), own[here]):
                     raise StageError(f"the subset was selected from another corpus: other ids in {file}")
                 yield chosen.column("text").to_pylist()
+                num_read += len(chosen)
                 before += len(batch)
+    if num_read < len(index):
+        raise StageError(f"the subset was selected from another corpus: it names sequences that {corpus} has not")
 
 
 def _summary(
