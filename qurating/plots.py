@@ -144,6 +144,8 @@ def heat_map(
     bar = figure.colorbar(image, ax=axes, fraction=0.03, pad=0.02, aspect=max(8, 2 * len(rows)))
     bar.set_label(unit)
     bar.outline.set_visible(False)
+    if sizes.size and np.nanmin(values) >= 0:
+        bar.ax.set_ylim(0, top)
     return figure
 
 

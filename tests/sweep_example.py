@@ -222,7 +222,11 @@ def _cell(
     ids = rows["id"].to_numpy()
     there = Arrays(scores, lengths, ids=ids)
     chosen = select(there, num_tokens=int(lengths.sum()) // 4, temperature=temperature, seed=place).indices()
+    half = len(rows) // 2  # in the first shard
+    shard = (chosen >= half).astype(np.int32)
     subset = rows.select(["id", "length", "domain"]).take(chosen)
+    subset = subset.append_column("shard", pa.array(shard))
+    subset = subset.append_column("row", pa.array((chosen - half * shard).astype(np.int32)))
     score = pa.array(scores[chosen]) if criterion else pa.nulls(len(chosen), pa.float64())
     write_table(folder / "select" / "subset.parquet", subset.append_column("score", score))
     config = {"label": method.split(", folding")[0], "criterion": criterion, "seed": 1}

@@ -103,7 +103,7 @@ def test_the_page_is_one_file_without_scripts_or_requests(made: tuple[list[dict[
         assert method in page.text
     assert "No conclusion about the\nreal criteria" in page.text
     images = sum(tag == "img" for tag, _ in page.tags)
-    assert images == len(list((made[1] / "plots").glob("*.png"))) == 8
+    assert images == len(list((made[1] / "plots").glob("*.png"))) == 9
 
 
 def test_it_is_the_same_every_time(made: tuple[list[dict[str, Path]], Path], tmp_path: Path) -> None:
