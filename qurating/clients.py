@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import openai
+import orjson
 
 from qurating import connections, judging
 from qurating.artifacts import StageError
@@ -297,8 +298,11 @@ class Asking:
     def _account(self, body: Mapping[str, Any], reply: Reply) -> tuple[Any, tuple[int | None, int | None]]:
         """The decoded content, None if it is not JSON, and its tokens; what it took is added to the spending."""
         content: Any = None
-        with contextlib.suppress(ValueError):
-            content = json.loads(reply.content)
+        try:
+            content = orjson.loads(reply.content)
+        except ValueError:
+            with contextlib.suppress(ValueError):  # what is not quite JSON: NaN, half a character
+                content = json.loads(reply.content)
         used = judging.usage(content)
         if used is None and reply.status < 300 and self.spending.price is not None:
             used = prompt_limit(body), completion_limit(body) or 0  # it does not say: the most that it can be

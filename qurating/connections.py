@@ -1,16 +1,18 @@
-"""How a question travels: through aiohttp where the endpoint is plain OpenAI, else by the `openai` client.
+"""How a question travels: through pyreqwest where the endpoint is plain OpenAI, else by the `openai` client.
 
-A call through the client costs nearly two milliseconds of Python, through aiohttp half a millisecond with all that is
-done around it: see benchmarks/README.md.
+A call through the client costs nearly two milliseconds, through pyreqwest a fraction of one with all that is done
+around it: see benchmarks/README.md.
 """
 
 import contextlib
+import datetime
 import urllib.parse
 from collections.abc import AsyncIterator, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
-import aiohttp
 import openai
+from pyreqwest import exceptions
+from pyreqwest.client import Client, ClientBuilder
 
 from qurating import __version__
 from qurating.journal import Request
@@ -19,10 +21,11 @@ if TYPE_CHECKING:
     from qurating.clients import Endpoint
 
 PATH = "/chat/completions"
+MAX_CONNECT_TIME = datetime.timedelta(seconds=15)
 
 
 class Reply(NamedTuple):
-    """An HTTP reply of any status; names of headers in lower case."""
+    """An HTTP reply of any status; names of headers are looked up in lower case."""
 
     status: int
     headers: Mapping[str, str]
@@ -59,15 +62,14 @@ async def opened(endpoint: "Endpoint", by_client: openai.AsyncOpenAI) -> AsyncIt
     if endpoint.api != "openai":
         yield ByClient(by_client, endpoint.timeout_seconds)
         return
-    headers = {"Content-Type": "application/json", "User-Agent": f"qurating/{__version__}"}
+    headers = {"Content-Type": "application/json"}
     if endpoint.api_key_variable is not None:
         headers["Authorization"] = f"Bearer {endpoint.api_key()}"
-    async with aiohttp.ClientSession(
-        headers=headers,
-        timeout=aiohttp.ClientTimeout(total=endpoint.timeout_seconds),
-        connector=aiohttp.TCPConnector(limit=0),  # how many are in flight is for `pacing` to say
-        trust_env=not endpoint.loopback,  # proxies
-    ) as session:
+    # redirects would carry the key elsewhere; how many are in flight is for `pacing` to say
+    builder = ClientBuilder().default_headers(headers).user_agent(f"qurating/{__version__}").follow_redirects(False)
+    timeout = datetime.timedelta(seconds=endpoint.timeout_seconds)
+    builder = builder.timeout(timeout).connect_timeout(min(timeout * 0.9, MAX_CONNECT_TIME))
+    async with (builder.no_proxy() if endpoint.loopback else builder).build() as session:
         yield Direct(session, endpoint.base_url + PATH, endpoint.timeout_seconds)
 
 
@@ -96,25 +98,23 @@ class ByClient:
 
 
 class Direct:
-    """Through aiohttp, to one address. Redirects are not followed: they would carry the key elsewhere."""
+    """Through pyreqwest, to one address."""
 
-    def __init__(self, session: aiohttp.ClientSession, url: str, timeout_seconds: float) -> None:
+    def __init__(self, session: Client, url: str, timeout_seconds: float) -> None:
         self._session, self._url, self._timeout_seconds = session, url, timeout_seconds
 
     async def send(self, request: Request) -> Reply:
         """Post one chat completion; raises NoReplyError."""
         try:
-            async with self._session.post(self._url, data=request.content, allow_redirects=False) as response:
-                headers = {name.lower(): value for name, value in response.headers.items()}
-                return Reply(response.status, headers, await response.read())
-        except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError, aiohttp.InvalidURL) as error:
-            raise NoReplyError(f"no connection: {error}", lost=False) from None
-        except TimeoutError:
-            raise NoReplyError(_too_late(self._timeout_seconds), lost=True, timed_out=True) from None
-        except (aiohttp.ServerDisconnectedError, aiohttp.ClientPayloadError, aiohttp.ClientOSError):
-            raise NoReplyError("no connection: it was closed before the reply was complete", lost=True) from None
-        except aiohttp.ClientError:
-            raise NoReplyError("no connection: what came back is not HTTP", lost=True) from None
+            response = await self._session.post(self._url).body_bytes(request.content).build().send()
+            return Reply(response.status, response.headers, (await response.bytes()).to_bytes())
+        except exceptions.RequestError as error:
+            said = [cause["message"] for cause in error.details["causes"] or []] or [error.message]
+            if any("(Connect)" in message for message in said):  # the types of errors do not tell this apart
+                raise NoReplyError(f"no connection: {said[-1]}", lost=False) from None
+            if isinstance(error, exceptions.RequestTimeoutError):
+                raise NoReplyError(_too_late(self._timeout_seconds), lost=True, timed_out=True) from None
+            raise NoReplyError(f"no connection: the reply broke off ({said[-1]})", lost=True) from None
 
 
 def _too_late(seconds: float) -> str:

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import orjson
+
 
 @dataclass(frozen=True)
 class Request:
@@ -93,7 +95,11 @@ class Journal:
             )
 
     def _write(self, entry: dict[str, Any]) -> None:
-        self._stream.write(json.dumps(entry).encode() + b"\n")
+        try:
+            line = orjson.dumps(entry, option=orjson.OPT_APPEND_NEWLINE)
+        except TypeError:  # half a character in what an endpoint said
+            line = json.dumps(entry).encode() + b"\n"
+        self._stream.write(line)
         self._count(entry)
 
     def _count(self, entry: dict[str, Any]) -> None:

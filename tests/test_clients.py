@@ -273,3 +273,14 @@ def test_the_key_of_a_request_depends_on_all_that_can_change_its_answer() -> Non
     assert same[0] == same[1]
     changes: list[dict[str, Any]] = [{}, {"model": "n"}, {"temperature": 0.5}, {"n": 2}]
     assert len({Request(0, body | change).key() for change in changes}) == 4
+
+
+def test_a_reply_that_is_not_quite_json_counts(tmp_path: Path) -> None:
+    """NaN and half characters, which some servers send, lose no answer that is paid for; nor does keeping them."""
+    said = ['{"value": 1.5, "logprob": NaN}', '{"prose": "\\ud800"}']
+
+    with endpoint(lambda call: respond(said[number_of(call) % 2])) as url:
+        found = ask(at(url), tmp_path / "journal", 4)
+    assert [found[i].values for i in range(4)] == [[1.5], None, [1.5], None]
+    assert found[1].detail == "\ud800"
+    assert ask(at("http://127.0.0.1:1/v1"), tmp_path / "journal", 4) == found

@@ -239,6 +239,7 @@ def talk(handler: Callable[[int], list[bytes]], num_requests: int, pause_seconds
 
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n"
+BROKEN = "no connection: the reply broke off"
 CASES: list[tuple[list[bytes], Any]] = [
     ([OK + b"{}"], (200, b"{}")),
     ([OK[:20], OK[20:], b"{", b"}"], (200, b"{}")),
@@ -249,12 +250,12 @@ CASES: list[tuple[list[bytes], Any]] = [
     ),
     ([b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n{", b"}", b""], (200, b"{}")),
     ([b"HTTP/1.1 204 No Content\r\n\r\n"], (204, b"")),
-    ([OK + b"{", b""], ("no connection: it was closed before the reply was complete", True)),
-    ([b""], ("no connection: it was closed before the reply was complete", True)),
-    ([b"SSH-2.0-server\r\n\r\n"], ("no connection: what came back is not HTTP", True)),
+    ([OK + b"{", b""], (f"{BROKEN} (end of file before message length reached)", True)),
+    ([b""], (f"{BROKEN} (connection closed before message completed)", True)),
+    ([b"SSH-2.0-server\r\n\r\n"], (f"{BROKEN} (invalid HTTP version parsed)", True)),
     (
         [b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nxyz\r\n"],
-        ("no connection: what came back is not HTTP", True),
+        (f"{BROKEN} (Invalid chunk size line: missing size digit)", True),
     ),
 ]
 
