@@ -154,7 +154,8 @@ class _Evaluation:
             yield from self._jsonl or ()
         except StageError as error:
             first = str(error).split("\n")[0]
-            raise StageError(f"{first}\n  The field of the text is stages.check_subset.evaluation_field") from error
+            way_out = "\n  The field of the text is stages.check_subset.evaluation_field" if "field" in first else ""
+            raise StageError(f"{first}{way_out}") from error
 
     def documents(self, places: set[int]) -> dict[int, Document]:
         """The documents at these places."""
