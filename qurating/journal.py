@@ -23,7 +23,7 @@ class Request:
     @functools.cached_property
     def content(self) -> bytes:
         """The body as it is sent, in JSON with its keys in order."""
-        return json.dumps(self.body, sort_keys=True).encode()
+        return orjson.dumps(self.body, option=orjson.OPT_SORT_KEYS)
 
     def key(self) -> str:
         """A hash of model, messages, sampling parameters and `repeat`: the same in every run."""

@@ -35,11 +35,16 @@ def test_plain_names() -> None:
         "annotate_proxy": "annotations/tiny-towards-heldout-stdlib_docstrings",
         "train_scorer": "models/scorer-tiny-of-tiny-towards-heldout-stdlib_docstrings",
         "score": "scores/scorer-tiny-of-tiny-towards-heldout-stdlib_docstrings",
+        "measure_perplexity": "ratings/perplexity-by-proxy-tiny",
+        "weigh_importance": "ratings/dsir-towards-heldout-stdlib_docstrings",
         "select": "subsets/select_400K_tokens_by-educational_value-sample_with_temperature2.0",
+        "check_subset": "subsets/select_400K_tokens_by-educational_value-sample_with_temperature2.0-checked",
+        "report_subset": "reports/select_400K_tokens_by-educational_value-sample_with_temperature2.0",
         "order": "orders/select_400K_tokens_by-educational_value-sample_with_temperature2.0",
         "train_lm": "models/lm-tiny-select_400K_tokens_by-educational_value-sample_with_temperature2.0",
         "evaluate": "evaluations/lm-tiny-select_400K_tokens_by-educational_value-sample_with_temperature2.0",
         "analyse": None,
+        "order_lines": "lines/lines",
     }
 
 
@@ -56,8 +61,8 @@ def test_an_override_is_appended_where_it_changes_something_unsaid() -> None:
     assert found["evaluate"] == "evaluations/lm-tiny-select_400K_tokens_by-educational_value-top_k,lr=0.001"
     assert found["select"] == "subsets/select_400K_tokens_by-educational_value-top_k"
     # the proxy model of LQS has the language model's shape and training
-    scores = {"pretrain_proxy", "annotate_proxy", "train_scorer", "score"}
-    assert set(found) - scores == {"select", "order", "train_lm", "evaluate"}
+    scores = {"pretrain_proxy", "annotate_proxy", "train_scorer", "score", "measure_perplexity"}
+    assert set(found) - scores == {"select", "check_subset", "report_subset", "order", "train_lm", "evaluate"}
 
 
 def test_what_the_name_says_already_is_not_appended() -> None:
@@ -166,7 +171,11 @@ def test_other_scores_go_down_to_what_is_selected_by_them() -> None:
     assert found["select"] == f"{plain['select']},annotation.denominator=none"
     same = {stage for stage in STAGES if found[stage] == plain[stage]} - {"analyse"}
     judged = {"judge", "import_judgments", "train_rater", "rate"}
-    assert same == {"prepare_corpus", "pretrain_proxy", "prepare_target", "sample_proxy"} | judged
+    baselines = {"measure_perplexity", "weigh_importance"}
+    assert (
+        same
+        == {"prepare_corpus", "pretrain_proxy", "prepare_target", "sample_proxy", "order_lines"} | judged | baselines
+    )
     # by which a uniform cell is told apart only if it is ordered by them
     for ordering, differ in (("shuffle", False), ("folding", True)):
         denominators = ("none", "same_step")
