@@ -1,31 +1,32 @@
-"""How a question travels: through pyreqwest where the endpoint is plain OpenAI, else by the `openai` client.
+"""How a question travels: through libcurl where the endpoint is plain OpenAI, else by the `openai` client.
 
-A call through the client costs nearly two milliseconds, through pyreqwest a fraction of one with all that is done
-around it: see benchmarks/README.md.
+Of the ways that were measured libcurl takes the least Python a call that leaves HTTP to others: benchmarks/README.md.
 """
 
 import contextlib
-import datetime
+import io
+import ssl
 import urllib.parse
 from collections.abc import AsyncIterator, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
+import certifi
 import openai
-from pyreqwest import exceptions
-from pyreqwest.client import Client, ClientBuilder
+import pycurl
 
 from qurating import __version__
 from qurating.journal import Request
+from qurating.libcurl import Transfers
 
 if TYPE_CHECKING:
     from qurating.clients import Endpoint
 
 PATH = "/chat/completions"
-MAX_CONNECT_TIME = datetime.timedelta(seconds=15)
+CONNECT_SECONDS = 30
 
 
 class Reply(NamedTuple):
-    """An HTTP reply of any status; names of headers are looked up in lower case."""
+    """An HTTP reply of any status; names of headers in lower case."""
 
     status: int
     headers: Mapping[str, str]
@@ -62,15 +63,14 @@ async def opened(endpoint: "Endpoint", by_client: openai.AsyncOpenAI) -> AsyncIt
     if endpoint.api != "openai":
         yield ByClient(by_client, endpoint.timeout_seconds)
         return
-    headers = {"Content-Type": "application/json"}
+    headers = ["Content-Type: application/json", "Expect:"]
     if endpoint.api_key_variable is not None:
-        headers["Authorization"] = f"Bearer {endpoint.api_key()}"
-    # redirects would carry the key elsewhere; how many are in flight is for `pacing` to say
-    builder = ClientBuilder().default_headers(headers).user_agent(f"qurating/{__version__}").follow_redirects(False)
-    timeout = datetime.timedelta(seconds=endpoint.timeout_seconds)
-    builder = builder.timeout(timeout).connect_timeout(min(timeout * 0.9, MAX_CONNECT_TIME))
-    async with (builder.no_proxy() if endpoint.loopback else builder).build() as session:
-        yield Direct(session, endpoint.base_url + PATH, endpoint.timeout_seconds)
+        headers.append(f"Authorization: Bearer {endpoint.api_key()}")
+    direct = Direct(endpoint, headers)
+    try:
+        yield direct
+    finally:
+        direct.close()
 
 
 class ByClient:
@@ -98,23 +98,68 @@ class ByClient:
 
 
 class Direct:
-    """Through pyreqwest, to one address."""
+    """Through libcurl, to one address. Redirects are not followed: they would carry the key elsewhere."""
 
-    def __init__(self, session: Client, url: str, timeout_seconds: float) -> None:
-        self._session, self._url, self._timeout_seconds = session, url, timeout_seconds
+    def __init__(self, endpoint: "Endpoint", headers: list[str]) -> None:
+        self._endpoint, self._headers = endpoint, headers
+        self._transfers = Transfers(endpoint.max_concurrency)
+        self._idle: list[pycurl.Curl] = []
 
     async def send(self, request: Request) -> Reply:
         """Post one chat completion; raises NoReplyError."""
+        curl = self._idle.pop() if self._idle else self._handle()
+        lines: list[bytes] = []
+        content = io.BytesIO()
+        curl.setopt(pycurl.POSTFIELDSIZE, len(request.content))
+        # read, not given: libcurl cannot begin anew, and so does not silently send (and pay for) a question twice
+        curl.setopt(pycurl.READFUNCTION, io.BytesIO(request.content).read)
+        curl.setopt(pycurl.HEADERFUNCTION, lines.append)
+        curl.setopt(pycurl.WRITEDATA, content)
         try:
-            response = await self._session.post(self._url).body_bytes(request.content).build().send()
-            return Reply(response.status, response.headers, (await response.bytes()).to_bytes())
-        except exceptions.RequestError as error:
-            said = [cause["message"] for cause in error.details["causes"] or []] or [error.message]
-            if any("(Connect)" in message for message in said):  # the types of errors do not tell this apart
-                raise NoReplyError(f"no connection: {said[-1]}", lost=False) from None
-            if isinstance(error, exceptions.RequestTimeoutError):
-                raise NoReplyError(_too_late(self._timeout_seconds), lost=True, timed_out=True) from None
-            raise NoReplyError(f"no connection: the reply broke off ({said[-1]})", lost=True) from None
+            if (error := await self._transfers.run(curl)) is not None:
+                raise self._no_reply(curl, *error)
+            status = curl.getinfo(pycurl.RESPONSE_CODE)
+        finally:
+            self._idle.append(curl)
+        named = (line.decode("latin-1").partition(":") for line in lines)
+        headers = {name.lower(): value.strip() for name, colon, value in named if colon}
+        return Reply(status, headers, content.getvalue())
+
+    def close(self) -> None:
+        self._transfers.close()
+        for curl in self._idle:
+            curl.close()
+
+    def _handle(self) -> pycurl.Curl:
+        curl, endpoint = pycurl.Curl(), self._endpoint
+        authorities = ssl.get_default_verify_paths()  # as everything else in Python has them: SSL_CERT_FILE counts
+        options = {
+            pycurl.URL: endpoint.base_url + PATH,
+            pycurl.POST: 1,
+            pycurl.HTTP_VERSION: pycurl.CURL_HTTP_VERSION_1_1,  # a connection a request: a slow one holds up no other
+            pycurl.HTTPHEADER: self._headers,
+            pycurl.USERAGENT: f"qurating/{__version__}",
+            pycurl.ACCEPT_ENCODING: "",  # whatever libcurl can unpack
+            pycurl.TIMEOUT_MS: round(1000 * endpoint.timeout_seconds),
+            pycurl.CONNECTTIMEOUT: CONNECT_SECONDS,
+            pycurl.CAINFO: authorities.cafile or certifi.where(),
+            pycurl.NOSIGNAL: 1,
+        }
+        if authorities.capath:
+            options[pycurl.CAPATH] = authorities.capath
+        if endpoint.loopback:
+            options[pycurl.PROXY] = ""
+        for option, value in options.items():
+            curl.setopt(option, value)
+        return curl
+
+    def _no_reply(self, curl: pycurl.Curl, code: int, said: str) -> NoReplyError:
+        lost = curl.getinfo(pycurl.REQUEST_SIZE) > 0
+        if not lost:
+            return NoReplyError(f"no connection: {said}", lost=False)
+        if code == pycurl.E_OPERATION_TIMEDOUT:
+            return NoReplyError(_too_late(self._endpoint.timeout_seconds), lost=True, timed_out=True)
+        return NoReplyError(f"no connection: the reply broke off ({said})", lost=True)
 
 
 def _too_late(seconds: float) -> str:

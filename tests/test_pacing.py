@@ -250,19 +250,34 @@ CASES: list[tuple[list[bytes], Any]] = [
     ),
     ([b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n{", b"}", b""], (200, b"{}")),
     ([b"HTTP/1.1 204 No Content\r\n\r\n"], (204, b"")),
-    ([OK + b"{", b""], (f"{BROKEN} (end of file before message length reached)", True)),
-    ([b""], (f"{BROKEN} (connection closed before message completed)", True)),
-    ([b"SSH-2.0-server\r\n\r\n"], (f"{BROKEN} (invalid HTTP version parsed)", True)),
+    ([OK + b"{", b""], (BROKEN, True)),
+    ([b""], (BROKEN, True)),
+    ([b"SSH-2.0-server\r\n\r\n"], (BROKEN, True)),
     (
         [b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nxyz\r\n"],
-        (f"{BROKEN} (Invalid chunk size line: missing size digit)", True),
+        (BROKEN, True),
     ),
 ]
 
 
+def test_a_question_is_not_silently_sent_twice_when_a_used_connection_dies() -> None:
+    asked: list[int] = []
+
+    def pieces(n: int) -> list[bytes]:
+        asked.append(n)
+        return [OK + b"{}"] if n == 1 else [b""]
+
+    found = talk(pieces, 2)
+    assert found[0] == (200, b"{}")
+    assert found[1][1]  # lost: it may have been paid for
+    assert asked == [1, 2]
+
+
 @pytest.mark.parametrize(("pieces", "expected"), CASES)
 def test_http_as_servers_speak_it(pieces: list[bytes], expected: Any) -> None:
-    assert talk(lambda n: pieces, 2) == [expected, expected]
+    found = talk(lambda n: pieces, 2)
+    # libcurl's own words for what is wrong follow
+    assert [(BROKEN, lost) if str(said).startswith(BROKEN) else (said, lost) for said, lost in found] == [expected] * 2
 
 
 def test_a_connection_closed_for_being_idle_is_opened_anew() -> None:
