@@ -92,11 +92,12 @@ def log_ratio(target: Counts, corpus: Counts, smoothing: float = 1.0) -> Floats:
     return np.log(p / p.sum()) - np.log(q / q.sum())
 
 
-def log_weights(texts: Sequence[str], ratio: Floats) -> Floats:
+def log_weights(texts: Sequence[str], ratio: Floats, per_ngram: bool = False) -> Floats:
     """Σ_b n_b ln(p_b / q_b) of each text, (N,), in nats; 0 for a text without a word.
 
     Args:
         ratio: (K,) as of `log_ratio`.
+        per_ngram: divide by the number of n-grams, Σ_b n_b.
     """
     found, sizes = _buckets(len(ratio)).of(texts)
     weights = np.zeros(len(texts))
@@ -104,7 +105,7 @@ def log_weights(texts: Sequence[str], ratio: Floats) -> Floats:
     filled = np.flatnonzero(sizes)
     if len(filled):
         weights[filled] = np.add.reduceat(ratio[found], starts[filled])
-    return weights
+    return weights / np.maximum(sizes, 1) if per_ngram else weights
 
 
 @functools.cache

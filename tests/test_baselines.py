@@ -69,8 +69,10 @@ def test_weights_are_the_ratio_of_two_bags() -> None:
                 bag[bucket] += 1
     p, q = ([(n + 0.5) / (sum(bag) + 97 * 0.5) for n in bag] for bag in counts)
     slow = [sum(math.log(p[b] / q[b]) for b in slow_buckets(text, 97)) for text in texts]
-    found = log_weights(texts, log_ratio(counted(target, 97), counted(texts, 97), 0.5))
-    np.testing.assert_allclose(found, slow, atol=1e-10)
+    ratio = log_ratio(counted(target, 97), counted(texts, 97), 0.5)
+    np.testing.assert_allclose(log_weights(texts, ratio), slow, atol=1e-10)
+    means = [s / max(1, len(slow_buckets(text, 97))) for s, text in zip(slow, texts, strict=True)]
+    np.testing.assert_allclose(log_weights(texts, ratio, per_ngram=True), means, atol=1e-10)
 
 
 def test_a_full_memory_of_words_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -110,7 +112,7 @@ def model(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def weighed(output: Path, corpus: Path, target: Path | None, **changes: Any) -> Any:
     output.mkdir(exist_ok=True)
-    settings: dict[str, Any] = {"num_buckets": 500, "smoothing": 1.0, "num_workers": 1}
+    settings: dict[str, Any] = {"num_buckets": 500, "smoothing": 1.0, "per_ngram": False, "num_workers": 1}
     settings |= {"shard": None, "num_shards": None}
     return weigh_importance(output=output, corpus=corpus, target=target, **(settings | changes))
 

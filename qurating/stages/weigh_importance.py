@@ -25,19 +25,23 @@ def weigh_importance(
     target: Path | None,
     num_buckets: int,
     smoothing: float,
+    per_ngram: bool,
     num_workers: int,
     shard: int | None,
     num_shards: int | None,
 ) -> dict[str, Any] | None:
     """Write `dsir_average`, the log importance weight of each sequence in nats, as ratings; and `log_ratio.npy`.
 
-    A weight is a sum over n-grams: the longer the sequence, the further from 0. One without a word weighs 0.
+    A weight is a sum over n-grams: the longer the sequence, the further from 0. Where lengths differ, short sequences
+    thus stand above all longer ones that are less likely in the target set than in the corpus. One without a word
+    weighs 0.
 
     Args:
         corpus: whose training shards are weighed; the frequencies of n-grams are of all of them.
         target: a target set, whose texts are what the chosen sequences are to be like.
         num_buckets: that n-grams are hashed into (paper: 10,000).
         smoothing: is added to each count.
+        per_ngram: weigh by the mean over n-grams in place of the sum (which is the paper's).
         num_workers: processes that count and weigh.
         shard, num_shards: only every `num_shards`-th shard of the corpus, from this one on; None: all.
 
@@ -66,8 +70,8 @@ def weigh_importance(
     return rate_texts(
         output=output,
         corpus=corpus,
-        of_texts=functools.partial(log_weights, ratio=ratio),
-        made_by=hashlib.sha256(ratio.tobytes()).hexdigest(),
+        of_texts=functools.partial(log_weights, ratio=ratio, per_ngram=per_ngram),
+        made_by=f"{hashlib.sha256(ratio.tobytes()).hexdigest()}, per n-gram: {per_ngram}",
         name="dsir",
         num_workers=num_workers,
         share=None if shard is None or num_shards is None else Share(shard, num_shards),
