@@ -1,16 +1,23 @@
 """The Batch API, played by a local server: limits, failed lines, restarts, caps, full queues."""
 
 import asyncio
+import json
 import math
+import random
+import signal
+import subprocess
+import sys
+import threading
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
+from aiohttp import web
 from batch_fixtures import BatchServer
 from judge_fixtures import CRITERIA, logprob_reply, real_corpus
-from test_judge_stage import run, settings
+from test_judge_stage import KILLED, run, settings
 
 from qurating import clients
 from qurating.artifacts import StageError, read_json
@@ -241,3 +248,67 @@ def test_going_on_by_batches_counts_what_was_paid_before_at_its_price(tmp_path: 
         assert 4 <= num_online <= 8
         counts = run(tmp_path / "o", corpus, given | {"transport": "batch"}, one)
     assert counts["usd"] == pytest.approx(num_online * 1.0 + (24 - num_online) * 0.5)
+
+
+class Watched(BatchServer):
+    """Counts what it is asked; what `fatal` names is answered after a second, too late for who is killed."""
+
+    def __init__(self, answer: Any) -> None:
+        super().__init__(answer)
+        self.fatal, self.num_asked, self.is_time = 0, 0, threading.Event()
+
+    async def late(self, response: web.Response) -> web.Response:
+        self.num_asked += 1
+        if self.num_asked == self.fatal:
+            self.is_time.set()
+            await asyncio.sleep(1.0)
+        return response
+
+    async def upload(self, request: web.Request) -> web.Response:
+        return await self.late(await super().upload(request))
+
+    async def create(self, request: web.Request) -> web.Response:
+        return await self.late(await super().create(request))
+
+    async def retrieve(self, request: web.Request) -> web.Response:
+        return await self.late(await super().retrieve(request))
+
+    async def content(self, request: web.Request) -> web.Response:
+        return await self.late(await super().content(request))
+
+
+def test_a_run_by_batches_killed_at_any_request_pays_for_nothing_twice(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("qurating.plots.save", lambda figure, path: path.parent.mkdir(exist_ok=True) or "<svg/>")
+    corpus = real_corpus(tmp_path / "c", 30)
+
+    def answer(body: dict[str, Any]) -> tuple[int, Any]:
+        p = (len(body["messages"][1]["content"]) % 97 + 0.5) / 98
+        return 200, logprob_reply({"A": math.log(1 - p), "B": math.log(p)})
+
+    one = {"educational_value": CRITERIA["educational_value"]}
+    server = Watched(answer)
+    with server.serving() as url:
+        given = settings("endpoint", base_url=url, transport="batch", poll_seconds=0.01, max_batch_requests=9)
+        run(tmp_path / "whole", corpus, given, one)
+        # 3 batches of 9, 9 and 5: an upload, a creation, a poll at least and a file of answers each
+        server.fatal = fatal = random.randint(1, 12)
+        server.batches, server.num_asked = {}, 0
+        output = tmp_path / "killed"
+        output.mkdir()
+        arguments = {"output": str(output), "corpus": str(corpus), "criteria": one, "judge": given}
+        process = subprocess.Popen([sys.executable, "-c", KILLED, json.dumps(arguments)], stderr=subprocess.DEVNULL)
+        assert server.is_time.wait(60)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        server.fatal = 0
+        run(output, corpus, given, one)
+        sent = [json.loads(line) for batch in server.batches.values()
+                for line in server.files[batch["input_file_id"]].splitlines()]  # fmt: skip
+    said = f"killed at request {fatal}"
+    twice = Counter(json.dumps(line["body"], sort_keys=True) for line in sent)
+    assert max(twice.values()) == 1, said
+    assert len(sent) == 23, said  # the probe has answered one
+    for name in ("judgments.parquet", "summary.json"):
+        assert (output / name).read_bytes() == (tmp_path / "whole" / name).read_bytes(), said
