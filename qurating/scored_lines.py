@@ -50,9 +50,8 @@ def read_lines(files: Sequence[Path], score_field: str) -> Lines:
                 while lines := list(islice(stream, _LINES_AT_ONCE)):
                     sizes = np.fromiter(map(len, lines), np.int64, len(lines))
                     first = position + np.cumsum(sizes) - sizes
-                    last = first + sizes
-                    # but for a file's last line each ends in a line feed
-                    last -= np.fromiter((line.endswith(b"\n") for line in lines), np.int64, len(lines))
+                    last = first + sizes - 1  # each ends in a line feed, but for a file's last line
+                    last[-1] += not lines[-1].endswith(b"\n")
                     found = _scores(lines, keys)
                     if found is None:
                         kept = [place for place, line in enumerate(lines) if not line.isspace()]
@@ -108,10 +107,11 @@ def _of(lines: Lines, part: npt.NDArray[np.int64]) -> Iterator[list[int]]:
 
 def _scores(lines: Sequence[bytes], keys: Sequence[str]) -> list[float] | None:
     """The scores of lines; None if one of them is empty or has none, which `_score` then tells."""
-    values: list[Any] = []
+    first, *others = keys
     try:
-        values = list(map(orjson.loads, lines))
-        for key in keys:
+        # of each line no more is held than is wanted, so that it stays in the processor's cache
+        values: list[Any] = [orjson.loads(line)[first] for line in lines]
+        for key in others:
             values = [value[key] for value in values]
     except (ValueError, TypeError, KeyError):
         return None

@@ -69,7 +69,10 @@ class Arrays:
         columns = {name: np.asarray(values, dtype=np.float64) for name, values in named.items()}
         number = np.asarray(lengths, dtype=np.int64)
         count = len(number)
-        names, codes = np.unique(np.full(count, "all") if domains is None else np.asarray(domains), return_inverse=True)
+        names: npt.NDArray[Any] = np.array(["all"])
+        codes = np.zeros(count, np.int64)
+        if domains is not None:
+            names, codes = np.unique(np.asarray(domains), return_inverse=True)
         numbers = np.arange(count, dtype=np.uint64) if ids is None else as_ids(ids)
         self._all = Chunk(numbers, number, codes.astype(np.int32), columns)
         for name, column in {**columns, "lengths": number, "domains": codes, "ids": numbers}.items():
