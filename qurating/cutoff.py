@@ -143,10 +143,14 @@ def _divided(
     places: list[npt.NDArray[np.int64]] = []
     start = 0
     for rows in passes():
-        taken = rows.keys > high[rows.domains]
+        # most rows lie below, and are not looked at again
+        there = np.flatnonzero(rows.keys >= low[rows.domains])
+        is_above = rows.keys[there] > high[rows.domains[there]]
+        top, here = there[is_above], there[~is_above]
+        taken = np.zeros(len(rows.keys), bool)
+        taken[top] = True
         selected.add(taken)
-        above += _sums(rows.domains[taken], rows.weights[taken], len(above))
-        here = np.flatnonzero((rows.keys >= low[rows.domains]) & ~taken)
+        above += _sums(rows.domains[top], rows.weights[top], len(above))
         close.append(rows.part(here))
         places.append(here + start)
         start += len(taken)

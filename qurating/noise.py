@@ -12,7 +12,9 @@ Ids = npt.NDArray[np.uint64]
 
 def gumbel(ids: Ids, seed: int) -> Floats:
     """Standard Gumbel noise, one number an id: −log(−log u) with u = hash(seed, id) in (0, 1)."""
-    bits = mix64(mix64(ids) ^ mix64(np.array([seed], dtype=np.uint64)))
+    bits = mix64(ids)
+    bits ^= mix64(np.array([seed], dtype=np.uint64))
+    bits = mix64(bits)
     # 52 bits, at the middle of their interval: float64 has no room for a 53rd and a half, and would round up to 1
     bits >>= np.uint64(12)
     noise = bits.astype(np.float64)
@@ -38,9 +40,10 @@ def as_ids(ids: npt.ArrayLike) -> Ids:
 def mix64(values: Ids) -> Ids:
     """The finaliser of splitmix64 (Steele et al. 2014): a bijection of 64-bit integers that passes for random."""
     mixed = values + np.uint64(0x9E3779B97F4A7C15)
-    mixed ^= mixed >> np.uint64(30)
+    shifted = mixed >> np.uint64(30)
+    mixed ^= shifted
     mixed *= np.uint64(0xBF58476D1CE4E5B9)
-    mixed ^= mixed >> np.uint64(27)
+    mixed ^= np.right_shift(mixed, np.uint64(27), out=shifted)
     mixed *= np.uint64(0x94D049BB133111EB)
-    mixed ^= mixed >> np.uint64(31)
+    mixed ^= np.right_shift(mixed, np.uint64(31), out=shifted)
     return mixed
