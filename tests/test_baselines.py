@@ -20,7 +20,14 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from scorer_fixtures import corpus_of_paragraphs
-from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig, LlamaForCausalLM
+from transformers import (
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    LlamaConfig,
+    LlamaForCausalLM,
+    XLMConfig,
+    XLMWithLMHeadModel,
+)
 
 from qurating import kenlm_scores
 from qurating.artifacts import StageError
@@ -227,6 +234,23 @@ def test_a_model_that_gives_no_perplexity_is_refused(corpus: Path, model: Path, 
     network.save_pretrained(broken)
     with pytest.raises(StageError, match=r"gives no perplexity|are not numbers"):
         measured(tmp_path / "e", corpus, broken)
+
+
+@pytest.mark.parametrize("causal", [False, True])
+def test_a_model_that_sees_later_tokens_is_refused(corpus: Path, model: Path, tmp_path: Path, causal: bool) -> None:
+    tokenizer = AutoTokenizer.from_pretrained(model)
+    config = XLMConfig(
+        vocab_size=len(tokenizer), emb_dim=32, n_layers=2, n_heads=4, max_position_embeddings=32, causal=causal,
+        embed_init_std=0.3, init_std=0.3,
+    )  # fmt: skip
+    torch.manual_seed(0)
+    XLMWithLMHeadModel(config).save_pretrained(tmp_path / "lm")
+    tokenizer.save_pretrained(tmp_path / "lm")
+    if causal:
+        assert measured(tmp_path / "out", corpus, tmp_path / "lm")["sequences"] == 60
+    else:
+        with pytest.raises(StageError, match="no causal model"):
+            measured(tmp_path / "out", corpus, tmp_path / "lm")
 
 
 ARPA = """\\data\\

@@ -66,3 +66,17 @@ def check_output_layer(model: PreTrainedModel) -> None:
             f"a {model.config.model_type} does more than one linear layer between its states and its logits, which its "
             "likelihoods are computed by"
         )
+
+
+@torch.inference_mode()
+def check_causal(model: PreTrainedModel) -> None:
+    """Raises ValueError if a model's states depend on later tokens, as those of masked language models do."""
+    probe = torch.arange(min(8, model.config.vocab_size), device=model.device)[None]
+    half = probe.shape[1] // 2
+    changed = probe.clone()
+    changed[:, half:] = 0  # all of them: some models take an id of their own for padding and leave a last one out
+    before, after = (
+        model.base_model(input_ids=ids, use_cache=False).last_hidden_state[:, :half].float() for ids in (probe, changed)
+    )
+    if not torch.allclose(before, after, rtol=1e-3, atol=1e-3):
+        raise ValueError(f"a {model.config.model_type} sees the tokens that it is to predict: it is no causal model")

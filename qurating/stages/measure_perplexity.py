@@ -9,7 +9,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTra
 
 from qurating import hub_access, kenlm_scores, rating_shards
 from qurating.artifacts import StageError, sha256
-from qurating.models.likelihood import WindowPerplexity, check_output_layer
+from qurating.models.likelihood import WindowPerplexity, check_causal, check_output_layer
 from qurating.rating import rate_corpus
 from qurating.rating_engine import Engine, device_of
 from qurating.sharding import Share
@@ -98,6 +98,7 @@ def measure_perplexity(
             model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, trust_remote_code=False)
             model = model.to(device).eval()
             check_output_layer(model)
+            check_causal(model)
         except Exception as error:  # whatever three libraries raise for files that are not what they should be
             raise StageError(f"{folder} gives no perplexity: {type(error).__name__}: {error}") from error
         return Engine(
