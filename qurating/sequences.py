@@ -1,6 +1,6 @@
 """Sequences of a corpus that an index names: one shard at a time, so that the corpus may be larger than the memory."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +9,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from qurating.artifacts import StageError, row_files
+
+_ROWS_AT_ONCE = 1024
 
 
 def read_sequences(corpus: Path, index: pa.Table, columns: Sequence[str]) -> pa.Table:
@@ -56,6 +58,29 @@ def read_sequences(corpus: Path, index: pa.Table, columns: Sequence[str]) -> pa.
     back = np.empty(len(ids), np.int64)
     back[by_shard] = np.arange(len(ids))
     return pa.concat_tables(parts).take(pa.array(back)).select(list(columns)).combine_chunks()
+
+
+def texts_of_subset(corpus: Path, index: pa.Table) -> Iterator[list[str]]:
+    """The texts of a subset in its order, some at a time, from an index in corpus order (`id`, `shard`, `row`).
+
+    Raises StageError if the index is of another corpus.
+    """
+    shard, row, ids = (index[name].to_numpy() for name in ("shard", "row", "id"))
+    num_read = 0
+    for number, file in enumerate(row_files(corpus / "train")):
+        rows, own = row[shard == number], ids[shard == number]
+        before = 0
+        with pq.ParquetFile(file, pre_buffer=False, buffer_size=2**18) as parquet:
+            for batch in parquet.iter_batches(_ROWS_AT_ONCE, columns=["id", "text"], use_threads=False):
+                here = slice(*np.searchsorted(rows, (before, before + len(batch))).tolist())
+                chosen = batch.take(pa.array(rows[here] - before))
+                if not np.array_equal(chosen.column("id").to_numpy(), own[here]):
+                    raise StageError(f"the subset was selected from another corpus: other ids in {file}")
+                yield chosen.column("text").to_pylist()
+                num_read += len(chosen)
+                before += len(batch)
+    if num_read < len(index):
+        raise StageError(f"the subset was selected from another corpus: it names sequences that {corpus} has not")
 
 
 def one_row(file: Path, row: int, columns: list[str]) -> dict[str, Any]:

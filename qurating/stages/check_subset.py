@@ -15,7 +15,7 @@ from qurating.artifacts import StageError, read_json, row_files, write_json, wri
 from qurating.contamination import Runs, in_parts
 from qurating.near_duplicates import find_near_duplicates
 from qurating.readers import Document, Jsonl
-from qurating.sequences import one_row
+from qurating.sequences import one_row, texts_of_subset
 
 NEAR, CONTAMINATED = "near_duplicates", "contamination"
 _ROWS_AT_ONCE = 1024
@@ -81,7 +81,7 @@ def check_subset(
     def texts() -> Iterator[str]:
         before = 0
         with tqdm(total=len(index), desc="checking", unit="sequence", unit_scale=True, mininterval=0.5) as progress:
-            for some in _texts(corpus, index):
+            for some in texts_of_subset(corpus, index):
                 sizes, shared, whose = runs.found_in(some)
                 for place in np.flatnonzero(shared).tolist():
                     found.append((before + place, int(sizes[place]), int(shared[place]), int(whose[place])))
@@ -160,26 +160,6 @@ class _Evaluation:
     def documents(self, places: set[int]) -> dict[int, Document]:
         """The documents at these places."""
         return {place: document for place, document in enumerate(self) if place in places} if places else {}
-
-
-def _texts(corpus: Path, index: pa.Table) -> Iterator[list[str]]:
-    """The texts of a subset in its order, some at a time."""
-    shard, row, ids = (index[name].to_numpy() for name in ("shard", "row", "id"))
-    num_read = 0
-    for number, file in enumerate(row_files(corpus / "train")):
-        rows, own = row[shard == number], ids[shard == number]
-        before = 0
-        with pq.ParquetFile(file, pre_buffer=False, buffer_size=2**18) as parquet:
-            for batch in parquet.iter_batches(_ROWS_AT_ONCE, columns=["id", "text"], use_threads=False):
-                here = slice(*np.searchsorted(rows, (before, before + len(batch))).tolist())
-                chosen = batch.take(pa.array(rows[here] - before))
-                if not np.array_equal(chosen.column("id").to_numpy(), own[here]):
-                    raise StageError(f"the subset was selected from another corpus: other ids in {file}")
-                yield chosen.column("text").to_pylist()
-                num_read += len(chosen)
-                before += len(batch)
-    if num_read < len(index):
-        raise StageError(f"the subset was selected from another corpus: it names sequences that {corpus} has not")
 
 
 def _summary(

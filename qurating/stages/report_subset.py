@@ -13,7 +13,7 @@ from qurating import report
 from qurating.artifacts import StageError, read_json, row_files, seed_for, write_json
 from qurating.corpus_rows import CorpusRows
 from qurating.rated_rows import RatedRows, read_rated_rows
-from qurating.sequences import one_row
+from qurating.sequences import one_row, texts_of_subset
 from qurating.subset_measures import Deciles, Group, Members, jaccard, read_members
 
 
@@ -76,7 +76,7 @@ def report_subset(
         "corpus": _name(corpus),
         "whole": {side: _totals(summary, prefix) for side, prefix in (("corpus", "corpus_"), ("subset", ""))},
         "domains": summary,
-        "duplicates": _duplicates(corpus, members, rows.file_sizes) if duplicates else None,
+        "duplicates": _duplicates(corpus, subset) if duplicates else None,
         "scores": {name: tenths.found() for name, tenths in deciles.items()},
         "num_sampled": 0 if sample is None else len(sample.ids),
         "compared": [
@@ -135,28 +135,19 @@ def _totals(domains: dict[str, dict[str, int]], prefix: str) -> dict[str, Any]:
     return {"sequences": sequences, "tokens": tokens, "mean_length": tokens / sequences if sequences else None}
 
 
-def _duplicates(corpus: Path, members: Members, file_sizes: Sequence[int]) -> dict[str, int]:
+def _duplicates(corpus: Path, subset: Path) -> dict[str, int]:
     """Sequences whose very text an earlier one has, and their tokens."""
-    hashes = np.empty(len(members.positions), np.uint64)
-    start = done = 0
-    with tqdm(total=len(hashes), desc="duplicates", unit="sequence", unit_scale=True, mininterval=0.5) as progress:
-        for file, size in zip(row_files(corpus / "train"), file_sizes, strict=True):
-            end = start + size
-            with pq.ParquetFile(file, pre_buffer=False, buffer_size=2**18) as parquet:
-                for batch in parquet.iter_batches(1024, columns=["text"], use_threads=False):
-                    there = batch.column("text").filter(members.among(start, len(batch))).to_pylist()
-                    start += len(batch)
-                    for text in there:
-                        digest = hashlib.blake2b((text or "").encode(), digest_size=8).digest()
-                        hashes[done] = int.from_bytes(digest)
-                        done += 1
-                    progress.update(len(there))
-            if start != end:
-                raise StageError(f"{file} was changed while it was read")
-    _, first = np.unique(hashes, return_index=True)
+    index = pq.read_table(subset / "subset.parquet", columns=["id", "shard", "row", "length"])
+    hashes, done = np.empty(len(index), np.uint64), 0
+    with tqdm(total=len(index), desc="duplicates", unit="sequence", unit_scale=True, mininterval=0.5) as progress:
+        for texts in texts_of_subset(corpus, index):
+            digests = b"".join(hashlib.blake2b((text or "").encode(), digest_size=8).digest() for text in texts)
+            hashes[done : done + len(texts)] = np.frombuffer(digests, np.uint64)
+            done += len(texts)
+            progress.update(len(texts))
     again = np.ones(len(hashes), bool)
-    again[first] = False
-    return {"sequences": int(again.sum()), "tokens": int(members.lengths[again].sum())}
+    again[np.unique(hashes, return_index=True)[1]] = False
+    return {"sequences": int(again.sum()), "tokens": int(index["length"].to_numpy()[again].sum())}
 
 
 def _examples(
