@@ -35,14 +35,18 @@ def batches(lengths: npt.NDArray[np.int64], max_tokens: int, tokens_per_batch: i
     """Every window once, the longest first, in batches of windows of like length.
 
     A batch holds ⌊tokens_per_batch / width⌋ windows, and one at least; its width is the longest window's length rounded
-    up to a multiple of WIDTH_STEP, and at most `max_tokens`. So each width has one shape, but for the last batch.
+    up to a multiple of WIDTH_STEP, and at most `max_tokens`. So each width has one shape, but for the last two batches:
+    the last is not left with one window, which would be compiled anew, where the one before has three to share.
     """
     order = np.argsort(-lengths, kind="stable")
     found = []
     start = 0
     while start < len(order):
         width = min(-(-int(lengths[order[start]]) // WIDTH_STEP) * WIDTH_STEP, max_tokens)
-        found.append(Batch(order[start : start + max(1, tokens_per_batch // width)], width))
+        size = max(1, tokens_per_batch // width)
+        if size > 2 and len(order) - start == size + 1:
+            size -= 1
+        found.append(Batch(order[start : start + size], width))
         start += len(found[-1].windows)
     return found
 
