@@ -185,6 +185,8 @@ class Engine:
 
     def _compile(self) -> None:
         """Compile layer by layer: layers alike share one compilation, so that 24 take no longer than two."""
+        # a network's numbers (epsilons, scales) stay as they are: taken for variables, all is traced and compiled twice
+        torch._dynamo.config.specialize_float = True
         self._compiled = repeated_layers(self.network)
         for layer in self._compiled:
             layer.forward = torch.compile(layer.forward, dynamic=True)
