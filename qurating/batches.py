@@ -19,13 +19,13 @@ import openai
 from qurating import judging
 from qurating.clients import Asking, CapReachedError
 from qurating.connections import PATH, Reply
-from qurating.costs import completion_limit, prompt_limit
 from qurating.journal import Answer, Request
 from qurating.judging import AnswerError
 
 URL = f"/v1{PATH}"
 MARK = "qurating"  # the metadata's key
 UNDER_WAY = ("validating", "in_progress", "finalizing", "cancelling")
+LEAST_ROUND = 0.05  # of the cap, at its requests' dearest: a cut round that is smaller is not waited for
 MAX_ROUNDS = 4  # in how many batches a request may fail without an answer before it is given up
 
 
@@ -42,7 +42,6 @@ class Batches:
 
     def __init__(self, asking: Asking, log: Path, limits: Limits, say: Callable[[str], None]) -> None:
         self._asking, self._log, self._limits, self._say = asking, log, limits, say
-        self._sizes: dict[str, int] = {}  # bytes of the prompts that this run has sent
         self._too_large = ""  # why a batch was refused, where the account's queue is full
         self._known: dict[str, dict[str, Any]] = {}  # by digest: {"digest", "id", "round", "done"}
         with contextlib.suppress(FileNotFoundError):
@@ -96,7 +95,10 @@ class Batches:
     async def _submit(self, requests: Iterator[Request], number: int) -> bool:
         """Make batches of these until they are all out or the cap allows no more; returns whether all are out.
 
-        Raises CapReachedError if the cap allows not even the first.
+        A request is let out only if the cap has room for it at its dearest, a token a byte. Text takes about a quarter
+        of that, so that a round leaves money over, and the next goes on with it.
+
+        Raises CapReachedError if the cap has no room for a round that is worth its hours.
         """
         made, waiting = 0, next(requests, None)
         spending = self._asking.spending
@@ -106,50 +108,34 @@ class Batches:
                 lines: list[str] = []
                 size, stopped = 0, False
                 while waiting is not None and len(lines) < self._limits.max_requests:
-                    key = waiting.key()
-                    line = json.dumps({"custom_id": key, "method": "POST", "url": URL, "body": waiting.body})
+                    line = json.dumps({"custom_id": waiting.key(), "method": "POST", "url": URL, "body": waiting.body})
                     if lines and size + len(line) + 1 > self._limits.max_bytes:
                         break
-                    most = self._most(waiting)
+                    most = spending.most(waiting.body)
                     if not spending.reserve(most):
                         stopped = True
                         break
                     reserved.append(most)
-                    self._sizes[key] = prompt_limit(waiting.body)
                     lines.append(line)
                     size += len(line) + 1
                     waiting = next(requests, None)
+                worth_it = lines and sum(reserved) >= LEAST_ROUND * (spending.max_cost_usd or 0.0)
+                if stopped and not made and not worth_it:
+                    raise CapReachedError(
+                        f"judge.max_cost_usd={spending.max_cost_usd:g} has no room for another batch: "
+                        f"${spending.usd:,.4f} is spent.\n  What is answered is kept: "
+                        "the same command with a higher judge.max_cost_usd goes on from there"
+                    )
                 if lines:
                     await self._create(lines, number)
                     made += 1
                 if stopped:
-                    if not made:
-                        raise CapReachedError(
-                            f"judge.max_cost_usd={spending.max_cost_usd:g} is reached: ${spending.usd:,.4f} is spent.\n"
-                            "  What is answered is kept: the same command with a higher judge.max_cost_usd goes on "
-                            "from there"
-                        )
                     return False
         finally:
             # what is out is fetched, and its true cost known, before the next of them is made
             for most in reserved:
                 spending.release(most)
         return True
-
-    def _most(self, request: Request) -> float:
-        """What a request can cost: by its bytes, or by a quarter more tokens a byte than the batches so far have had.
-
-        The first is a bound, but four times what text comes to; of thousands of requests, the second is one as well.
-        """
-        spending = self._asking.spending
-        if spending.price is None or spending.max_cost_usd is None:
-            return 0.0
-        tokens = float(prompt_limit(request.body))
-        fetched = [entry for entry in self._known.values() if entry.get("prompt_tokens")]
-        if fetched:
-            sums = [sum(entry[name] for entry in fetched) for name in ("prompt_tokens", "prompt_bytes")]
-            tokens *= min(1.0, 1.25 * sums[0] / sums[1])
-        return spending.price.usd(tokens, completion_limit(request.body) or 0)
 
     async def _create(self, lines: list[str], number: int) -> None:
         content = "".join(f"{line}\n" for line in lines).encode()
@@ -193,14 +179,11 @@ class Batches:
                 batch = await self._asking.client.batches.retrieve(entry["id"])
                 if batch.status in UNDER_WAY:
                     continue
-                used = [0, 0]
                 for file in filter(None, (batch.output_file_id, batch.error_file_id)):
-                    used = [a + b for a, b in zip(used, await self._fetch(file, parse), strict=True)]
+                    await self._fetch(file, parse)
                 if batch.status == "failed" and not (batch.output_file_id or batch.error_file_id):
                     self._failed(batch)
-                self._note(
-                    {"digest": entry["digest"], "done": batch.status, "prompt_tokens": used[0], "prompt_bytes": used[1]}
-                )
+                self._note({"digest": entry["digest"], "done": batch.status})
                 waiting.remove(entry)
             if waiting:
                 await asyncio.sleep(self._limits.poll_seconds)
@@ -215,13 +198,9 @@ class Batches:
         self._too_large = said[:160]
         self._say(f"batch {batch.id} was refused ({said[:160]}): its requests are sent again")
 
-    async def _fetch(self, file_id: str, parse: Callable[[Any], list[float]]) -> tuple[int, int]:
-        """Journal the answers of an output or error file: an answer, or a failure that another try would not mend.
-
-        Returns the prompts' tokens, and the bytes that they had.
-        """
+    async def _fetch(self, file_id: str, parse: Callable[[Any], list[float]]) -> None:
+        """Journal the answers of an output or error file: an answer, or a failure that another try would not mend."""
         content = (await self._asking.client.files.content(file_id)).content
-        tokens = size = 0
         for line in content.splitlines():
             try:
                 entry = json.loads(line)
@@ -239,8 +218,6 @@ class Batches:
                 except AnswerError as error:
                     answer = Answer(None, error.reason, error.detail, *used, batch=True)
                 self._asking.spending.add(used[0] or 0, used[1] or 0)
-                if used[0]:
-                    tokens, size = tokens + used[0], size + self._sizes.pop(key, 0)
             elif isinstance(status, int) and 400 <= status < 500 and status not in (408, 409, 429):
                 refused = self._asking.endpoint.refused(Reply(status, {}, json.dumps(body).encode()))
                 if not isinstance(refused, AnswerError):
@@ -249,4 +226,3 @@ class Batches:
             else:
                 continue
             self._asking.journal.add(key, answer)
-        return (tokens, size) if size else (0, 0)

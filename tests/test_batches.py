@@ -174,6 +174,24 @@ def test_the_cap_holds_and_a_higher_one_goes_on(tmp_path: Path) -> None:
     assert sum(server.sizes()) == 25
 
 
+@pytest.mark.parametrize("tokens_a_byte", [0.01, 0.3, 1.0])
+def test_the_cap_holds_when_later_texts_take_more_tokens(tmp_path: Path, tokens_a_byte: float) -> None:
+    """The first batch is cheap, those after it at the bound: what was seen so far says nothing about them."""
+    price = Price(1000.0, 0.0, "test")
+    sizes = [prompt_limit(request.body) for request in requests()]
+    paid: dict[int, int] = {}
+
+    def dearer(body: dict[str, Any]) -> tuple[int, Any]:
+        number = number_of(body)
+        paid[number] = int(prompt_limit(body) * (tokens_a_byte if number < 5 else 1.0))
+        return 200, {"value": number, "usage": {"prompt_tokens": paid[number], "completion_tokens": 0}}
+
+    cap = price.usd(sum(sizes) / 2, 0)
+    with BatchServer(dearer).serving() as url, pytest.raises(CapReachedError, match=r"no room for another batch"):
+        ask(url, tmp_path, price=price, cap=cap)
+    assert 0.95 * cap - price.usd(max(sizes), 0) < price.usd(sum(paid.values()), 0) <= cap
+
+
 def test_a_full_queue_is_waited_for_and_one_too_small_is_said(tmp_path: Path) -> None:
     server = BatchServer(value)
     error = {"code": "token_limit_exceeded", "message": "Enqueued token limit reached"}
