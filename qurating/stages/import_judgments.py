@@ -2,16 +2,20 @@
 
 import itertools
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 from tqdm import tqdm
 
-from qurating.artifacts import StageError, write_json, write_table
+from qurating.artifacts import StageError, parquet_format, replacing, write_json
+from qurating.judging import ABSENT, CONFIDENT
 from qurating.readers import Hub
 from qurating.released_judgments import KINDS, checked, rows_of_files
+
+ROWS_AT_A_TIME = 10_000
 
 
 def import_judgments(*, output: Path, source: Mapping[str, Any], criteria: Sequence[str]) -> dict[str, Any]:
@@ -39,41 +43,61 @@ def import_judgments(*, output: Path, source: Mapping[str, Any], criteria: Seque
     progress = tqdm(
         itertools.islice(rows, source.get("num_pairs")), desc="check judgments", unit="pair", mininterval=0.5
     )
-    found = [checked(where, row, criteria) for where, row in progress]
-    if not found:
-        raise StageError(f"{source.get('paths') or source['dataset']} holds no judgments")
-    for number, row in enumerate(found):
-        row["indices"] = row["indices"] or [2 * number, 2 * number + 1]
-    matrix = pa.list_(pa.list_(pa.float64()))
-    columns: dict[str, Any] = {
-        "texts": pa.array([row["texts"] for row in found], pa.list_(pa.string())),
-        "indices": pa.array([row["indices"] for row in found], pa.list_(pa.int64())),
-        "domains": pa.array([[source["name"]] * 2] * len(found), pa.list_(pa.string())),
-        "method": pa.array(["imported"] * len(found)),
-    }
-    for name in criteria:
-        for kind in KINDS:
-            columns[f"{name}_{kind}"] = pa.array([row[f"{name}_{kind}"] for row in found], matrix)
-    write_table(output / "judgments.parquet", pa.table(columns))
-    judged = {name: sum(row[f"{name}_average"][0][1] >= 0 for row in found) for name in criteria}
+    schema = _schema(criteria)
+    tallies = {name: _Tally() for name in criteria}
+    num_pairs = 0
+    file = output / "judgments.parquet"
+    with replacing(file) as temporary, pq.ParquetWriter(temporary, schema, **parquet_format(schema)) as writer:
+        checked_rows = (checked(where, row, criteria) for where, row in progress)
+        while part := list(itertools.islice(checked_rows, ROWS_AT_A_TIME)):
+            for row in part:
+                row["indices"] = row["indices"] or [2 * num_pairs, 2 * num_pairs + 1]
+                row |= {"domains": [source["name"]] * 2, "method": "imported"}
+                num_pairs += 1
+                for name in criteria:
+                    tallies[name].add(row[f"{name}_average"][0][1])
+            writer.write_table(pa.Table.from_pylist(part, schema))
+        if not num_pairs:
+            raise StageError(f"{source.get('paths') or source['dataset']} holds no judgments")
     given = source.get("paths") or source["dataset"]
     summary = {
         "judge": source["name"],
         "simulated": bool(source.get("simulated")),
         "method": "imported",
         "source": given if isinstance(given, str) and not source.get("paths") else source.get("files"),
-        "num_pairs": len(found),
-        "criteria": {
-            name: {"num_pairs": judged[name], "confident": _confident([row[f"{name}_average"][0][1] for row in found])}
-            for name in criteria
-        },
+        "num_pairs": num_pairs,
+        "criteria": {name: tallies[name].figures() for name in criteria},
     }
     write_json(output / "summary.json", summary)
-    return {"pairs": len(found), "judged": judged, "labels": ["simulated judge"] if source.get("simulated") else []}
+    judged = {name: tallies[name].num_pairs for name in criteria}
+    return {"pairs": num_pairs, "judged": judged, "labels": ["simulated judge"] if source.get("simulated") else []}
 
 
-def _confident(preferences: Sequence[float]) -> float | None:
-    """The share with |2p − 1| ≥ ½ of those that are there."""
-    p = np.array(preferences)
-    p = p[p >= 0]
-    return float((np.abs(2 * p - 1) >= 0.5).mean()) if len(p) else None
+def _schema(criteria: Sequence[str]) -> pa.Schema:
+    matrix = pa.list_(pa.list_(pa.float64()))
+    columns = {
+        "texts": pa.list_(pa.string()),
+        "indices": pa.list_(pa.int64()),
+        "domains": pa.list_(pa.string()),
+        "method": pa.string(),
+    }
+    return pa.schema([*columns.items(), *((f"{name}_{kind}", matrix) for name in criteria for kind in KINDS)])
+
+
+@dataclass
+class _Tally:
+    """Of the pairs that are judged by a criterion, how many have |2p − 1| ≥ ½."""
+
+    num_pairs: int = 0
+    num_confident: int = 0
+
+    def add(self, preference: float) -> None:
+        if preference != ABSENT:
+            self.num_pairs += 1
+            self.num_confident += abs(2 * preference - 1) >= CONFIDENT
+
+    def figures(self) -> dict[str, Any]:
+        return {
+            "num_pairs": self.num_pairs,
+            "confident": self.num_confident / self.num_pairs if self.num_pairs else None,
+        }
