@@ -7,6 +7,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 
 from qurating.artifacts import StageError
+from qurating.models.networks import num_positions
 from qurating.per_sample_gradients import UnsupportedLayerError, norms_and_dots
 from qurating.samples import Samples
 
@@ -46,7 +47,7 @@ def load(proxy_lm: Path | None, model: str | None, corpus: Path) -> PreTrainedMo
 
 def check_lengths(network: PreTrainedModel, samples: Samples, targets: Samples) -> None:
     """Raise StageError for a set that is empty, or a sequence longer than the network's context."""
-    context = getattr(network.config, "max_position_embeddings", None)
+    context = num_positions(network.config)
     for group, way_out in ((samples, "lower corpus.sequence_length"), (targets, "shorten or split its texts")):
         if not len(group):
             raise StageError(f"there is no {group.kind}: the set is empty")

@@ -43,6 +43,7 @@ NETWORKS = {
     "gpt2": ({"n_embd": 32, "n_layer": 2, "n_head": 4, "vocab_size": 1500}, LastTokenRater),
     "bert": (SMALL | {"intermediate_size": 48}, MaskedRater),
 }
+XLNET = {"d_model": 32, "n_layer": 2, "n_head": 4, "d_inner": 48, "vocab_size": 1500}  # reads what is on the far right
 
 
 def classifier(name: str = "llama", num_labels: int = 3) -> Any:
@@ -147,6 +148,13 @@ def test_a_batch_rates_as_one_window_at_a_time(name: str, tokens_per_batch: int)
 def test_a_wrong_short_cut_is_not_taken(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rating_networks, "_rotated", lambda x, cos, sin: x)
     assert type(rating_network(classifier(), 40)) is LastTokenRater
+
+
+def test_a_network_that_padding_changes_is_refused() -> None:
+    config = AutoConfig.for_model("xlnet", **XLNET, num_labels=3, pad_token_id=0)
+    torch.manual_seed(1)
+    with pytest.raises(StageError, match="xlnet reads a text otherwise when padding follows"):
+        rating_network(AutoModelForSequenceClassification.from_config(config), 40)
 
 
 def test_bfloat16_is_near(corpus: Path, rater: Path, tmp_path: Path) -> None:

@@ -319,12 +319,22 @@ def test_annotations_that_cannot_be_learned_are_refused(corpus: Path, annotation
         train(corpus, annotation, tmp_path / "s", validation_fraction=0.001)
 
 
+CONVOLUTIONS: dict[str, Any] = {
+    "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4,
+    "embedding_size": 32, "max_position_embeddings": 64, "initializer_range": 0.5,
+}  # fmt: skip
+
+
 def test_encoders_that_cannot_be_used_are_refused(corpus: Path, annotation: Path, tmp_path: Path) -> None:
     both = T5Model(T5Config(vocab_size=2000, d_model=8, d_kv=4, d_ff=8, num_layers=1, num_heads=2))
     for made, message in (
         (functools.partial(networks.pretrained_encoder, str(tmp_path / "none")), "encoder cannot be made"),
         (functools.partial(networks.encoder, "llama", hiden_size=3), "has no hiden_size"),
         (lambda tokenizer: (both, tokenizer), "t5 is both"),
+        (
+            functools.partial(networks.encoder, "convbert", **CONVOLUTIONS),
+            "convbert reads a text otherwise when padding",
+        ),
     ):
         with pytest.raises(StageError, match=message):
             train(corpus, annotation, tmp_path / "s", network=made)

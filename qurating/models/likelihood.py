@@ -79,4 +79,4 @@ def check_causal(model: PreTrainedModel) -> None:
         model.base_model(input_ids=ids, use_cache=False).last_hidden_state[:, :half].float() for ids in (probe, changed)
     )
     if not torch.allclose(before, after, rtol=1e-3, atol=1e-3):
-        raise ValueError(f"a {model.config.model_type} sees the tokens that it is to predict: it is no causal model")
+        raise ValueError(f"{model.config.model_type} sees the tokens that it is to predict: it is no causal model")

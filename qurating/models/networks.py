@@ -9,6 +9,7 @@ from transformers import (
     AutoModelForCausalLM,
     AutoModelForSequenceClassification,
     AutoTokenizer,
+    PreTrainedConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
@@ -33,9 +34,15 @@ def language_model(model_type: str, *, vocabulary_size: int, eos_token_id: int, 
     return AutoModelForCausalLM.from_config(config, dtype=torch.float32)
 
 
+def num_positions(config: PreTrainedConfig) -> int | None:
+    """How many positions a configuration says its network has; None if it does not say, or has no limit (XLNet: -1)."""
+    number: int | None = getattr(config, "max_position_embeddings", None)
+    return number if number is not None and number > 0 else None
+
+
 def max_tokens(network: PreTrainedModel) -> int | None:
     """The longest text that a network has positions for; None if it does not say."""
-    limit: int | None = getattr(network.config, "max_position_embeddings", None)
+    limit = num_positions(network.config)
     for module in network.modules():
         # RoBERTa and its like count positions from the padding token's index
         if isinstance(module, torch.nn.Embedding) and module.num_embeddings == limit and module.padding_idx is not None:

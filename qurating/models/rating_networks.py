@@ -21,6 +21,7 @@ from transformers import (
 )
 
 from qurating.artifacts import StageError, read_json
+from qurating.models.networks import num_positions
 
 Network = Callable[[Tensor, Tensor], Tensor]
 
@@ -126,6 +127,9 @@ def rating_network(model: PreTrainedModel, max_tokens: int) -> nn.Module:
     Args:
         model: for evaluation, in float32.
         max_tokens: of a window.
+
+    Raises:
+        StageError: what follows a text on the right changes its rating.
     """
     model.eval()
     own = MaskedRater(model)
@@ -134,7 +138,17 @@ def rating_network(model: PreTrainedModel, max_tokens: int) -> nn.Module:
             return short
         if gives_the_same(causal := LastTokenRater(model), own, model):
             return causal
+    check_padding(own, model)
     return own
+
+
+def check_padding(own: Network, model: PreTrainedModel) -> None:
+    """Raise StageError for a network, for evaluation, that gives a text something else where padding follows it."""
+    if not gives_the_same(own, own, model):
+        raise StageError(
+            f"{model.config.model_type} reads a text otherwise when padding follows it, so that texts of several "
+            "lengths cannot be read together: use another architecture"
+        )
 
 
 @torch.no_grad()
@@ -149,7 +163,7 @@ def gives_the_same(network: Network, own: Network, model: PreTrainedModel) -> bo
         ids[row, :length] = torch.tensor([known[(5 * row + 3 * i) % len(known)] for i in range(length)])
     alone = [own(ids[row : row + 1, :length], lengths[row : row + 1]) for row, length in enumerate(_PROBE_LENGTHS)]
     expected = torch.cat(alone)
-    return torch.allclose(network(ids, lengths), expected, rtol=_PROBE_TOLERANCE, atol=_PROBE_TOLERANCE)
+    return torch.allclose(network(ids, lengths), expected, rtol=_PROBE_TOLERANCE, atol=_PROBE_TOLERANCE, equal_nan=True)
 
 
 def repeated_layers(network: nn.Module) -> list[nn.Module]:
@@ -218,7 +232,7 @@ def load_rater(folder: Path, criteria: Sequence[str], max_tokens: int) -> Traine
             "set `criteria` to what its outputs stand for, in their order "
             "(one off: ~criterion@criteria.NAME; one more: +criterion@criteria.NAME=NAME)"
         )
-    limit = getattr(config, "max_position_embeddings", None)
+    limit = num_positions(config)
     if max_tokens < 1 or (limit is not None and max_tokens > limit):
         raise StageError(f"windows of {max_tokens} tokens: the rater in {folder} reads 1 to {limit or 'any number of'}")
 

@@ -11,7 +11,7 @@ from transformers import AutoModel, AutoTokenizer, PreTrainedModel, PreTrainedTo
 from qurating import hub_access
 from qurating.artifacts import StageError, read_json, write_json
 from qurating.models.networks import max_tokens
-from qurating.models.rating_networks import gives_the_same, mask_of
+from qurating.models.rating_networks import check_padding, gives_the_same, mask_of
 
 HEAD, SETTINGS = "head.safetensors", "scorer.json"
 
@@ -55,14 +55,20 @@ class ScorerNetwork(nn.Module):
 
 
 class WindowScorer(nn.Module):
-    """A scorer as the rating engine runs it, see `qurating.models.rating_networks`; without a mask if it is causal."""
+    """A scorer as the rating engine runs it, see `qurating.models.rating_networks`; without a mask if it is causal.
+
+    Raises:
+        StageError: padding changes what the encoder gives.
+    """
 
     def __init__(self, network: ScorerNetwork) -> None:
         super().__init__()
         self.network = network.eval()
         self.head = network.head
         self.masked_attention = False  # tried without
-        self.masked_attention = not gives_the_same(self, self._masked, network.encoder)
+        if not gives_the_same(self, self._masked, network.encoder):
+            self.masked_attention = True
+            check_padding(self, network.encoder)
 
     def _masked(self, input_ids: Tensor, lengths: Tensor) -> Tensor:
         return self.network(input_ids, mask_of(input_ids, lengths))

@@ -15,6 +15,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 from qurating import perplexity
 from qurating.artifacts import StageError, row_files, write_json, write_table
 from qurating.models.likelihood import check_output_layer, cross_entropies, output_layer
+from qurating.models.networks import num_positions
 
 PRECISIONS = ("32-true", "bf16-mixed")
 
@@ -170,7 +171,7 @@ def _read(
 
 def _fits(network: PreTrainedModel, rows: pa.Table, lengths: npt.NDArray[np.int64], corpus: Path) -> None:
     """Raises StageError if a sequence is too long for the network, or its logits are not one linear layer's."""
-    context = getattr(network.config, "max_position_embeddings", None)
+    context = num_positions(network.config)
     longest = int(lengths.argmax())
     if context is not None and lengths[longest] > context:
         document = rows["document_id"][longest].as_py()

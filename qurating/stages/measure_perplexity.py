@@ -10,6 +10,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTra
 from qurating import hub_access, kenlm_scores, rating_shards
 from qurating.artifacts import StageError, sha256
 from qurating.models.likelihood import WindowPerplexity, check_causal, check_output_layer
+from qurating.models.networks import num_positions
 from qurating.rating import rate_corpus
 from qurating.rating_engine import Engine, device_of
 from qurating.sharding import Share
@@ -87,7 +88,7 @@ def measure_perplexity(
     begin = tokenizer.eos_token_id if tokenizer.bos_token_id is None else tokenizer.bos_token_id
     if begin is None:
         raise StageError(f"{folder}: its tokenizer has no token that begins or ends texts, to read windows after")
-    limit = getattr(config, "max_position_embeddings", None)
+    limit = num_positions(config)
     window = min(1024, limit or 1024) if max_tokens is None else max_tokens
     if window < 1 or (limit is not None and window > limit):
         raise StageError(f"windows of {window} tokens: the model in {folder} reads 1 to {limit or 'any number of'}")

@@ -18,6 +18,7 @@ from qurating.datamodules.judgments import Judgments
 from qurating.models import lora as adapters
 from qurating.models.networks import max_tokens as readable_tokens
 from qurating.models.rater import Rater
+from qurating.models.rating_networks import MaskedRater, check_padding
 from qurating.rater_report import report
 from qurating.training import fit
 
@@ -171,6 +172,8 @@ def _network(
             raise ValueError(
                 f"it reads 1 to {limit} tokens, and a text may have {num_tokens} (rater.max_tokens, or a judged text)"
             )
+        check_padding(MaskedRater(made.eval()), made)
+        made.train()
         return made if lora is None else lora(made)
     except (ValueError, OSError, KeyError, ImportError) as error:  # by which transformers says what it cannot load
         raise StageError(f"the rater's network cannot be made: {str(error).strip()}") from error

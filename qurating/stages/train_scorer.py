@@ -15,6 +15,7 @@ from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 from qurating import plots
 from qurating.artifacts import StageError, seed_for, write_json
 from qurating.datamodules.scores import Scores
+from qurating.models.rating_networks import check_padding, mask_of
 from qurating.models.scorer import Scorer
 from qurating.models.scorer_networks import ScorerNetwork, save_scorer
 from qurating.scorer_report import report
@@ -126,7 +127,9 @@ def _made(
 ) -> tuple[ScorerNetwork, PreTrainedTokenizerBase]:
     try:
         encoder, own = network(tokenizer=tokenizer)
-        return ScorerNetwork(encoder), own
+        made = ScorerNetwork(encoder).eval()
+        check_padding(lambda ids, lengths: made(ids, mask_of(ids, lengths)), encoder)
+        return made.train(), own
     except (ValueError, OSError, KeyError, ImportError) as error:  # by which transformers says what it cannot load
         raise StageError(f"the scorer's encoder cannot be made: {str(error).strip()}") from error
 
