@@ -16,6 +16,7 @@ from tqdm import tqdm
 from qurating import rating_shards
 from qurating.artifacts import StageError, write_table
 from qurating.chunking import weighted_means, window_lengths
+from qurating.heap import kept_heap
 from qurating.rating_engine import Engine
 from qurating.sharding import Share
 from qurating.token_reader import TokenReader
@@ -55,7 +56,9 @@ def rate_corpus(
     """
 
     def rate(files: Sequence[Path], progress: tqdm) -> None:
-        _rate(files, output / "train", reader, engine(), network, criteria, max_tokens, num_workers, progress)
+        made = engine()
+        with kept_heap(made.device):
+            _rate(files, output / "train", reader, made, network, criteria, max_tokens, num_workers, progress)
 
     return rating_shards.by_shards(
         output=output, corpus=corpus, rate=rate, network=network, share=share, doing=doing, criteria=criteria

@@ -14,6 +14,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 
 from qurating import perplexity
 from qurating.artifacts import StageError, row_files, write_json, write_table
+from qurating.heap import kept_heap
 from qurating.models.likelihood import check_output_layer, cross_entropies, output_layer
 from qurating.models.networks import num_positions
 
@@ -61,7 +62,8 @@ def evaluate(
     rows, input_ids, starts, num_excluded = _read(corpus / "heldout", left_out)
     network = AutoModelForCausalLM.from_pretrained(language_model, dtype=torch.float32).to(device).eval()
     _fits(network, rows, np.diff(starts), corpus)
-    nll = sequence_nll(network, input_ids, starts, tokenizer.eos_token_id, batch_size_sequences, precision)
+    with kept_heap(device):
+        nll = sequence_nll(network, input_ids, starts, tokenizer.eos_token_id, batch_size_sequences, precision)
     bad = np.flatnonzero(~np.isfinite(nll))
     if len(bad):
         named = rows["document_id"][int(bad[0])].as_py()
