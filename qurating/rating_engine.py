@@ -187,6 +187,8 @@ class Engine:
         """Compile layer by layer: layers alike share one compilation, so that 24 take no longer than two."""
         # a network's numbers (epsilons, scales) stay as they are: taken for variables, all is traced and compiled twice
         torch._dynamo.config.specialize_float = True
+        # or a process of its own imports torch to see whether what is compiled can be loaded; `_forward` sees it anyway
+        torch._inductor.config.cpp.vec_isa_ok = True
         self._compiled = repeated_layers(self.network)
         for layer in self._compiled:
             layer.forward = torch.compile(layer.forward, dynamic=True)
