@@ -14,6 +14,7 @@ from qurating.survey import Chunk
 from qurating.workers import ahead
 
 _ROWS_AT_ONCE = 2**16
+_BYTES_AT_ONCE = 2**18
 _CHUNKS_AHEAD = 4
 NO_DOMAIN = "all"
 
@@ -138,7 +139,10 @@ class CorpusRows:
 
 
 def _batches(file: Path, columns: Sequence[str], dictionary: str | None = None) -> Iterator[pa.RecordBatch]:
-    with pq.ParquetFile(file, read_dictionary=[dictionary] if dictionary else None) as parquet:
+    # pre-buffered, a row group's columns would be held whole
+    with pq.ParquetFile(
+        file, read_dictionary=[dictionary] if dictionary else None, pre_buffer=False, buffer_size=_BYTES_AT_ONCE
+    ) as parquet:
         # a thread: several would only fight with the one that reads ahead
         yield from parquet.iter_batches(_ROWS_AT_ONCE, columns=list(columns), use_threads=False)
 

@@ -8,11 +8,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from qurating import survey
 from qurating.artifacts import StageError, parquet_format, replacing, seed_for, write_json
 from qurating.corpus_rows import CorpusRows
 from qurating.cutoff import Selected
 from qurating.rating_shards import check_fresh
-from qurating.survey import refuse_repeated
 
 SCHEMA = pa.schema(
     [
@@ -24,7 +24,7 @@ SCHEMA = pa.schema(
         ("score", pa.float64()),
     ]
 )
-_ROWS_A_GROUP = 2**20
+_ROWS_A_GROUP = 2**18
 
 
 def select(
@@ -41,8 +41,7 @@ def select(
 ) -> dict[str, Any]:
     """Write `subset.parquet` (columns: SCHEMA): what is chosen, in corpus order; and `summary.json`.
 
-    Memory does not grow with the corpus, but for a bit a sequence, eight bytes for each one chosen, and what
-    `cutoff.take_top` sorts.
+    Memory does not grow with the corpus, but for a bit a sequence and what `cutoff.take_top` sorts.
 
     Args:
         corpus: whose training shards are chosen from; only `id`, `length` and the domain's column are read.
@@ -82,20 +81,27 @@ def select(
 def _write_index(path: Path, rows: CorpusRows, chosen: Selected) -> dict[str, Any]:
     """Stream the rows chosen to a Parquet file; returns what the domains have and gave."""
     totals: dict[str, dict[str, int]] = {}
-    ids = np.empty(chosen.count(), np.uint64)
     with replacing(path) as temporary, pq.ParquetWriter(temporary, SCHEMA, **parquet_format(SCHEMA)) as writer:
-        for table in _groups(rows, chosen, ids, totals):
+        for table in _groups(rows, chosen, totals):
             writer.write_table(table)
-    refuse_repeated(ids)
+    _check_ids(path)
     return {"domains": dict(sorted(totals.items()))}
 
 
-def _groups(
-    rows: CorpusRows, chosen: Selected, ids: np.ndarray, totals: dict[str, dict[str, int]]
-) -> Iterator[pa.Table]:
-    """Tables of about `_ROWS_A_GROUP` rows chosen; `ids` and `totals` are filled by the way."""
+def _check_ids(path: Path) -> None:
+    """Refuse an id that occurs twice in an index: those that end in the same bits are compared, some bits at a time."""
+    with pq.ParquetFile(path, pre_buffer=False) as index:
+        num_parts = 1 << max(0, (index.metadata.num_rows - 1) // survey.MAX_CHECKED_IDS).bit_length()
+        for part in range(num_parts):
+            batches = index.iter_batches(_ROWS_A_GROUP, columns=["id"], use_threads=False)
+            ids = (batch.column("id").to_numpy().view(np.uint64) for batch in batches)
+            survey.refuse_repeated(np.concatenate([some[some & np.uint64(num_parts - 1) == part] for some in ids]))
+
+
+def _groups(rows: CorpusRows, chosen: Selected, totals: dict[str, dict[str, int]]) -> Iterator[pa.Table]:
+    """Tables of about `_ROWS_A_GROUP` rows chosen; `totals` are filled by the way."""
     waiting: list[pa.Table] = []
-    num_waiting = num_chosen = first_of_shard = position = shard = 0
+    num_waiting = first_of_shard = position = shard = 0
     for place, chunk in enumerate(rows.chunks()):
         while position >= first_of_shard + rows.file_sizes[shard]:
             first_of_shard += rows.file_sizes[shard]
@@ -112,8 +118,6 @@ def _groups(
             names.cast(pa.string()),
             pa.nulls(len(there), pa.float64()) if score is None else score,
         ]
-        ids[num_chosen : num_chosen + len(there)] = chunk.ids[there]
-        num_chosen += len(there)
         waiting.append(pa.table(columns, schema=SCHEMA))
         num_waiting += len(there)
         position += len(chunk.ids)
