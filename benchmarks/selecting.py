@@ -43,11 +43,13 @@ def main() -> None:
     parser.add_argument("--one", nargs=2, metavar=("WAY", "FOLDER"), help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.one:
-        way, folder = options.one
-        print(json.dumps(globals()[way](Path(folder))))
+        way, place = options.one
+        print(json.dumps(globals()[way](Path(place))))
         return
     with tempfile.TemporaryDirectory() as temporary:
-        globals()[f"measure_{options.what}"](options, options.folder or Path(temporary))
+        folder = options.folder or Path(temporary)
+        folder.mkdir(parents=True, exist_ok=True)
+        globals()[f"measure_{options.what}"](options, folder)
 
 
 def measure_rows(options: argparse.Namespace, folder: Path) -> None:
