@@ -81,6 +81,8 @@ def fit(
         # of no concern here: workers for loaders that read a memory map, and the like
         warnings.filterwarnings("ignore", message=".*does not have many workers.*")
         warnings.filterwarnings("ignore", message=".*LeafSpec.*")
+        # nor to average over devices what each has found on the whole validation set
+        warnings.filterwarnings("ignore", message=".*sync_dist=True.*")
         warnings.filterwarnings("ignore", message=".*`srun` command is available.*")
         ours = {
             "max_epochs": 1,

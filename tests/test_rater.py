@@ -1,5 +1,6 @@
 """The rater: what it learns, that an interruption leaves no trace, and ratings against a plain loop."""
 
+import csv
 import functools
 import json
 import sys
@@ -94,12 +95,16 @@ def test_killed_after_the_last_validation_the_best_is_still_known(
 
 
 def test_the_split_of_a_step_changes_nothing(corpus: Path, judgments: Path, tmp_path: Path) -> None:
-    results = []
+    results, losses = [], []
     for size in (300, 100_000):
         train(corpus, judgments, tmp_path / str(size), tokens_per_micro_batch=size, num_epochs=1, network=network(0.0))
         model = AutoModelForSequenceClassification.from_pretrained(tmp_path / str(size))
         results.append(torch.cat([p.detach().flatten() for p in model.parameters()]))
+        with open(tmp_path / str(size) / "metrics.csv", newline="", encoding="utf-8") as stream:
+            losses.append([float(row["train/loss"]) for row in csv.DictReader(stream) if row["train/loss"]])
     assert (results[0] - results[1]).abs().mean() < 1e-5
+    assert len(losses[0]) == 6
+    assert losses[0] == pytest.approx(losses[1], rel=1e-3)
 
 
 def test_judgments_that_cannot_be_used_are_refused(corpus: Path, judgments: Path, tmp_path: Path) -> None:

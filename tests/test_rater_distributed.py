@@ -1,5 +1,6 @@
 """The rater trained by two processes, with its weights shared out (FSDP2) or copied, against one."""
 
+import csv
 import functools
 import multiprocessing
 import os
@@ -77,6 +78,14 @@ def weights(folder: Path) -> torch.Tensor:
     return torch.cat([weight.flatten() for _, weight in sorted(load_file(folder / "model.safetensors").items())])
 
 
+def losses(folder: Path) -> list[float]:
+    """Of each step."""
+    with open(folder / "metrics.csv", newline="", encoding="utf-8") as stream:
+        found = [float(row["train/loss"]) for row in csv.DictReader(stream) if row["train/loss"]]
+    assert len(found) == 12
+    return found
+
+
 @pytest.fixture(scope="module")
 def inputs(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     return judged_pairs(tmp_path_factory.mktemp("inputs"))
@@ -100,4 +109,5 @@ def test_two_processes_train_the_rater_that_one_does(
     difference = (weights(alone) - weights(tmp_path / "two")).abs()
     assert difference.mean() < 1e-5
     assert difference.max() < 2e-3  # Adam turns the rounding of a gradient near zero into a step
+    assert losses(tmp_path / "two") == pytest.approx(losses(alone), rel=1e-3)
     assert (tmp_path / "two/README.md").is_file()

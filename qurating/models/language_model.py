@@ -8,6 +8,8 @@ from torch import Tensor
 from torch.optim import Optimizer
 from transformers import PreTrainedModel
 
+from qurating.models.step_loss import StepLoss
+
 
 class LanguageModel(pl.LightningModule):
     """Next-token prediction on blocks of tokens.
@@ -31,6 +33,7 @@ class LanguageModel(pl.LightningModule):
         self.optimizer = optimizer
         self.schedule = schedule
         self.warmup_fraction = warmup_fraction
+        self._step_loss = StepLoss()
 
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
         """Cross-entropy in nats per token; the batch holds `input_ids` and `labels` (−100: no target), both (B, T).
@@ -42,9 +45,12 @@ class LanguageModel(pl.LightningModule):
         full = labels.shape[0] * (labels.shape[1] - 1)
         loss = self.network(input_ids=batch["input_ids"], labels=labels, use_cache=False, num_items_in_batch=full).loss
         num_targets = (labels[:, 1:] != -100).sum()
-        self.log("train/loss", loss.detach() * full / num_targets.clamp(min=1), on_step=True, prog_bar=True)
+        self._step_loss.add(loss * full / num_targets.clamp(min=1), num_targets)
         self.log("train/tokens", float(batch["tokens_seen"]), on_step=True)
         return loss
+
+    def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
+        self._step_loss.log(self)
 
     def configure_optimizers(self) -> dict[str, Any]:
         # no weight decay on norms and biases, as is usual

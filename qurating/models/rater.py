@@ -12,6 +12,7 @@ from torch.optim import Optimizer
 
 from qurating import bradley_terry
 from qurating.artifacts import StageError
+from qurating.models.step_loss import StepLoss
 
 
 class Rater(pl.LightningModule):
@@ -43,6 +44,7 @@ class Rater(pl.LightningModule):
         self.schedule = schedule
         self.warmup_fraction = warmup_fraction
         self.seed = seed
+        self._step_loss = StepLoss()
         self._validated: list[tuple[Tensor, Tensor, Tensor]] = []
 
     def configure_model(self) -> None:
@@ -74,8 +76,11 @@ class Rater(pl.LightningModule):
         # one stream of random numbers a step: an interrupted run goes on with the very same
         torch.manual_seed(self.seed + batch_idx)
         loss = bradley_terry.loss(*self.scores(batch), batch["preference"])
-        self.log("train/loss", loss, on_step=True, batch_size=len(batch["preference"]))
+        self._step_loss.add(loss, batch["weight"])
         return batch["weight"] * loss
+
+    def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
+        self._step_loss.log(self)
 
     def validation_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
         self._validated.append((*self.scores(batch), batch["preference"]))

@@ -11,6 +11,7 @@ from torch.optim import Optimizer
 
 from qurating.artifacts import StageError
 from qurating.models.scorer_networks import ScorerNetwork
+from qurating.models.step_loss import StepLoss
 from qurating.scorer_report import spearman
 
 
@@ -49,6 +50,7 @@ class Scorer(pl.LightningModule):
         self.schedule = schedule
         self.warmup_fraction = warmup_fraction
         self.seed = seed
+        self._step_loss = StepLoss()
         self._validated: list[tuple[Tensor, Tensor]] = []
 
     def forward(self, batch: dict[str, Tensor]) -> Tensor:
@@ -67,8 +69,11 @@ class Scorer(pl.LightningModule):
         # one stream of random numbers a step: an interrupted run goes on with the very same
         torch.manual_seed(self.seed + batch_idx)
         loss = self.loss(self(batch), batch["label"])
-        self.log("train/loss", loss, on_step=True, batch_size=len(batch["label"]))
+        self._step_loss.add(loss, batch["weight"])
         return batch["weight"] * loss
+
+    def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
+        self._step_loss.log(self)
 
     def validation_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
         self._validated.append((self(batch), batch["label"]))

@@ -1,0 +1,22 @@
+"""The training loss of a whole optimizer step."""
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor
+
+
+class StepLoss:
+    """The mean loss over all forward passes of a step, on all devices: of the last alone, a log shows mostly noise."""
+
+    def __init__(self) -> None:
+        self._parts: list[Tensor] = []
+
+    def add(self, loss: Tensor, weight: Tensor) -> None:
+        """A forward pass' mean loss and what it weighs, scalars; a weight of 0 counts for nothing."""
+        self._parts.append(torch.stack([loss.detach() * weight, weight.to(loss.dtype)]))
+
+    def log(self, module: pl.LightningModule) -> None:
+        """Log the mean of what was added since, as `train/loss`; to be called once a step, on every device."""
+        total, weight = module.trainer.strategy.reduce(torch.stack(self._parts).sum(dim=0), reduce_op="sum")
+        self._parts.clear()
+        module.log("train/loss", total / weight, on_step=True, prog_bar=True)
