@@ -1,7 +1,7 @@
 """Tokens a second and memory of rating a corpus, beside the released loop's way.
 
 python benchmarks/rating.py                        fp32, 200K tokens, one thread: some minutes
-python benchmarks/rating.py --num-tokens 2_000_000 --ways released ours "ours compiled" --precisions 32-true bf16-true
+taskset -c 0 python benchmarks/rating.py --num-tokens 2_000_000 --rounds 2 --precisions bf16-true    on one core
 python benchmarks/rating.py --device cuda --size 1.3b --num-tokens 5_000_000 --precisions bf16-true
 
 A Llama classifier with four outputs and random weights reads the text of this Python installation in windows of 512
