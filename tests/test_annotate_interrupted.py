@@ -6,7 +6,6 @@ import json
 import multiprocessing
 import os
 import shutil
-import socket
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -18,6 +17,7 @@ import pytest
 import pytorch_lightning as pl
 import torch
 from annotation_example import annotate, make_inputs
+from ports import free_port
 
 from qurating import annotation, gradient_passes, proxy_training
 
@@ -153,9 +153,7 @@ def _of_two(rank: int, port: int, output: Path, inputs: dict[str, Path], report:
 
 
 def _two_processes(output: Path, inputs: dict[str, Path], folder: Path) -> list[dict[str, Any]]:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     reports = [folder / f"{rank}.json" for rank in range(2)]
     children = [
         FORKS.Process(target=_of_two, args=(rank, port, output, inputs, report)) for rank, report in enumerate(reports)

@@ -1,7 +1,6 @@
 """Access to the Hub: the real client over real HTTP, against a local server that answers as the Hub does."""
 
 import re
-import socket
 import threading
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -10,6 +9,7 @@ from pathlib import Path
 import huggingface_hub.utils
 import pytest
 from huggingface_hub import constants
+from ports import NOBODY_LISTENS
 
 from qurating import hub_access
 from qurating.artifacts import StageError
@@ -177,10 +177,7 @@ def test_what_is_here_or_in_the_cache_is_not_asked_for(
 
 
 def nobody_listens(_: Hub, monkeypatch: pytest.MonkeyPatch) -> str:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        url = f"http://127.0.0.1:{free.getsockname()[1]}"
-    point_to(url, monkeypatch)
+    point_to(NOBODY_LISTENS, monkeypatch)
     return "ConnectError"
 
 

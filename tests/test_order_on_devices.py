@@ -5,7 +5,6 @@ import json
 import multiprocessing
 import os
 import shutil
-import socket
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 import pytorch_lightning as pl
 import torch
+from ports import free_port
 from test_training import TRAINER, a_model
 from tokenizers import Tokenizer, models
 
@@ -85,9 +85,7 @@ def run(order: Path, output: Path, num_devices: int, fails_at: int = -1) -> dict
     """Train by as many processes; the ids of each step, those of the first device first."""
     log = output / f"seen_from_{fails_at}_on_{num_devices}"
     output.mkdir(exist_ok=True)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     given = (order, output, num_devices)
     children = [FORKS.Process(target=train, args=(*given, rank, port, fails_at, log)) for rank in range(num_devices)]
     for child in children:

@@ -4,7 +4,6 @@ import csv
 import functools
 import multiprocessing
 import os
-import socket
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ import pytorch_lightning as pl
 import torch
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
+from ports import free_port
 from rater_fixtures import judged_pairs, network, train
 from safetensors.torch import load_file
 
@@ -61,9 +61,7 @@ def one_of_two(rank: int, port: int, inputs: tuple[Path, Path], output: Path, st
 
 def two_processes(inputs: tuple[Path, Path], output: Path, strategy: str, fails_at: int = -1) -> None:
     output.mkdir(exist_ok=True)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     children = [
         FORKS.Process(target=one_of_two, args=(rank, port, inputs, output, strategy, fails_at)) for rank in range(2)
     ]
