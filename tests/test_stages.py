@@ -3,6 +3,7 @@
 import functools
 import math
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -207,6 +208,31 @@ def test_the_corpus_as_a_whole_still_tells_its_domains(corpus: Path, tmp_path: P
     subset = chosen(corpus, tmp_path / "s", ratings, by_domain=False)
     domain_of = dict(zip(table["id"].to_pylist(), table["domain"].to_pylist(), strict=True))
     assert subset["domain"].to_pylist() == [domain_of[id_] for id_ in subset["id"].to_pylist()]
+
+
+def test_a_domain_that_the_reading_thread_finds_meanwhile_is_no_matter(
+    corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rule = functools.partial(selection.select, num_tokens=800, temperature=math.inf)
+    settings: dict[str, Any] = {"rule": rule, "criterion": None, "by_domain": False}
+    expected = chosen(corpus, tmp_path / "a", None, **settings)
+
+    class Growing(list[str]):
+        """As seen by one thread while another adds to it: longer whenever it is gone through."""
+
+        def __iter__(self) -> Iterator[str]:
+            self.append(f"found meanwhile {len(self)}")
+            return super().__iter__()
+
+    original = corpus_rows.CorpusRows.__init__
+
+    def patched(self: corpus_rows.CorpusRows, *arguments: Any) -> None:
+        original(self, *arguments)
+        if arguments[-1]:  # a column of domains
+            self.domain_names = Growing(self.domain_names)
+
+    monkeypatch.setattr(corpus_rows.CorpusRows, "__init__", patched)
+    assert chosen(corpus, tmp_path / "b", None, **settings).equals(expected)
 
 
 def test_a_corpus_that_is_not_sound_is_refused(corpus: Path, tmp_path: Path) -> None:

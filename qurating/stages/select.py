@@ -107,15 +107,16 @@ def _groups(rows: CorpusRows, chosen: Selected, totals: dict[str, dict[str, int]
             first_of_shard += rows.file_sizes[shard]
             shard += 1
         there = np.flatnonzero(chosen[place])
-        _count(totals, rows.domain_names, chunk.domains, chunk.lengths, there)
+        names = list(rows.domain_names)  # a copy: the thread that reads ahead adds to them
+        _count(totals, names, chunk.domains, chunk.lengths, there)
         score = next(iter(chunk.scores.values()))[there] if len(chunk.scores) == 1 else None
-        names = pa.DictionaryArray.from_arrays(pa.array(chunk.domains[there]), pa.array(rows.domain_names))
+        domains = pa.DictionaryArray.from_arrays(pa.array(chunk.domains[there]), pa.array(names))
         columns = [
             chunk.ids[there].view(np.int64),
             np.full(len(there), shard, np.int32),
             (there + (position - first_of_shard)).astype(np.int32),
             chunk.lengths[there].astype(np.int32),
-            names.cast(pa.string()),
+            domains.cast(pa.string()),
             pa.nulls(len(there), pa.float64()) if score is None else score,
         ]
         waiting.append(pa.table(columns, schema=SCHEMA))
