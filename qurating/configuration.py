@@ -23,6 +23,7 @@ from omegaconf.errors import OmegaConfBaseException
 from qurating.artifacts import StageError, leaves
 
 ROOT = Path(__file__).parent.parent  # of the repository; relative paths to files of conf/ start here
+_MAX_READ_BYTES = 64 * 2**20  # of files that a configuration names, to tell others from them
 
 
 def register_resolvers() -> None:
@@ -54,13 +55,28 @@ def _count(number: float | str) -> str:
 
 
 def _listing(paths: str | Sequence[str] | None) -> str | None:
-    """A hash of the names and sizes of the files that patterns name, null of null: other files are another corpus."""
+    """A hash of the files that patterns name, null of null: other files are another corpus.
+
+    Of their names and contents; where they are large together, of their names and sizes.
+    """
     if paths is None:
         return None
     patterns = [paths] if isinstance(paths, str) else [str(path) for path in paths]
     files = sorted({file for pattern in patterns for file in glob.glob(pattern, recursive=True)})
-    listed = "\n".join(f"{Path(file).name} {os.stat(file).st_size}" for file in files)
+    stats = [os.stat(file) for file in files]
+    is_small = sum(stat.st_size for stat in stats) <= _MAX_READ_BYTES
+    listed = "\n".join(
+        f"{Path(file).name} {_digest(file, stat.st_mtime_ns) if is_small and Path(file).is_file() else stat.st_size}"
+        for file, stat in zip(files, stats, strict=True)
+    )
     return f"{len(files)} files, {hashlib.sha256(listed.encode()).hexdigest()[:16]}"
+
+
+@functools.lru_cache
+def _digest(file: str, _: int) -> str:
+    """Of a file's content, as of a time: a configuration is resolved many times."""
+    with open(file, "rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def _sha256(path: str | None) -> str | None:

@@ -25,9 +25,10 @@ class Runs:
     def __init__(self, texts: Iterable[Sequence[str]], num_words: int) -> None:
         self._words, self._num_words = WordHashes(), num_words
         hashes, owners = [np.empty(0, np.uint64)], [np.empty(0, np.int64)]
-        count = 0
+        count = self.num_too_short = 0
         for some in texts:
             found, sizes = self._runs(some)
+            self.num_too_short += int(np.count_nonzero(sizes == 0))
             hashes.append(found)
             owners.append(count + np.repeat(np.arange(len(some)), sizes))
             count += len(some)

@@ -4,6 +4,7 @@ Lines are not held: of each, where it lies and its score, 28 bytes.
 """
 
 import os
+import re
 from array import array
 from collections.abc import Iterator, Sequence
 from itertools import islice
@@ -122,12 +123,14 @@ def _score(line: bytes, keys: Sequence[str], path: Path, number: int) -> float:
     try:
         value: Any = orjson.loads(line)
     except ValueError as error:
-        raise StageError(f"{path}, line {number}: no JSON ({error})") from None
+        numbers = re.search(rb"[:\[,]\s*(NaN|-?Infinity)\b", line)
+        why = f"JSON has no {numbers[1].decode()}" if numbers else str(error)
+        raise StageError(f"{path}, line {number}: no JSON ({why})") from None
     for key in keys:
         if not isinstance(value, dict) or key not in value:
             there = ", ".join(value) if isinstance(value, dict) else "none"
             raise StageError(f"{path}, line {number}: there is no field {'.'.join(keys)}; there are {there}")
         value = value[key]
     if isinstance(value, bool) or not isinstance(value, int | float):  # JSON has no NaN, and orjson takes none
-        raise StageError(f"{path}, line {number}: {'.'.join(keys)} is no number: {str(value)[:80]!r}")
+        raise StageError(f"{path}, line {number}: {'.'.join(keys)} is no number: {orjson.dumps(value).decode()[:80]}")
     return float(value)

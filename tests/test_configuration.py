@@ -3,6 +3,7 @@
 import dataclasses
 import importlib
 import inspect
+import os
 import subprocess
 import sys
 import time
@@ -277,13 +278,20 @@ def test_names_by_hand_stay_under_the_artifacts(name: str) -> None:
         configuration.check(compose("config"), dict.fromkeys(STAGES, "") | {"select": name})
 
 
-def test_other_files_are_another_corpus(tmp_path: Path) -> None:
+def test_other_files_are_another_corpus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = tmp_path / "a.jsonl"
     file.write_text("{}\n", encoding="utf-8")
     before = configuration._listing(str(tmp_path / "*.jsonl"))
     assert before == configuration._listing([str(file)])
     file.write_text("{}\n{}\n", encoding="utf-8")
     assert configuration._listing(str(file)) != before
+    file.write_text("tox")
+    edited = configuration._listing(str(file))
+    file.write_text("fox")
+    os.utime(file, ns=(1, 1))
+    assert configuration._listing(str(file)) != edited  # of the same size
+    monkeypatch.setattr(configuration, "_MAX_READ_BYTES", 2)
+    assert configuration._listing(str(file)) not in (before, edited)
 
 
 def test_counts_read_as_people_write_them() -> None:

@@ -89,12 +89,13 @@ def test_a_score_within_another_field(tmp_path: Path) -> None:
     ("line", "message"),
     [
         ('{"score": 1', "line 3: no JSON"),
-        ('{"score": NaN}', "line 3: no JSON"),
+        ('{"score": NaN}', r"line 3: no JSON \(JSON has no NaN\)"),
+        ('{"score": -Infinity}', r"line 3: no JSON \(JSON has no -Infinity\)"),
         ("[1, 2]", "line 3: there is no field score; there are none"),
         ('{"text": "", "lqs": 1}', "line 3: there is no field score; there are text, lqs"),
-        ('{"score": "1.0"}', "line 3: score is no number: '1.0'"),
-        ('{"score": null}', "line 3: score is no number: 'None'"),
-        ('{"score": true}', "line 3: score is no number: 'True'"),
+        ('{"score": "1.0"}', 'line 3: score is no number: "1.0"'),
+        ('{"score": null}', "line 3: score is no number: null"),
+        ('{"score": true}', "line 3: score is no number: true"),
     ],
 )
 def test_a_line_without_a_score_is_named(tmp_path: Path, line: str, message: str) -> None:

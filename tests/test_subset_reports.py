@@ -74,6 +74,7 @@ def ratings(corpus: Path, scores: np.ndarray, tmp_path: Path) -> Path:
     for file, part in zip(sorted((corpus / "train").iterdir()), np.array_split(scores, 3), strict=True):
         table = pq.read_table(file, columns=["id", "length"]).append_column("c_average", pa.array(part))
         pq.write_table(table, tmp_path / "ratings/train" / file.name)
+    write_json(tmp_path / "ratings/manifest.json", {"labels": ["simulated judge"]})
     return tmp_path / "ratings"
 
 
@@ -86,7 +87,10 @@ def chosen(corpus: Path, ratings: Path | None, folder: Path, num_tokens: int = 1
         domain_column="domain", label=folder.name, seed=0,
     )  # fmt: skip
     inputs = {"corpus": f"corpora/{corpus.name} (0123)"}
-    write_json(folder / "manifest.json", {"config": {"label": folder.name}, "inputs": inputs})
+    write_json(
+        folder / "manifest.json",
+        {"config": {"label": folder.name}, "inputs": inputs, "labels": ["simulated judge"] if ratings else []},
+    )
     return folder
 
 
@@ -272,6 +276,39 @@ def test_what_is_found_is_left_out_if_asked_for(corpus: Path, texts: list[str], 
     page = (tmp_path / "left/report.html").read_text()
     assert "&lt;script&gt;" in page
     assert "<script>" not in page
+
+
+def test_pages_say_what_a_reader_would_miss(corpus: Path, ratings: Path, texts: list[str], tmp_path: Path) -> None:
+    rated, drawn = (
+        chosen(corpus, ratings, tmp_path / "rated"),
+        chosen(corpus, None, tmp_path / "drawn", temperature=np.inf),
+    )
+    settings: dict[str, Any] = {
+        "criterion": None,
+        "duplicates": False,
+        "max_rated_rows": 9,
+        "num_examples": 1,
+        "seed": 0,
+    }
+    for name, compared_with in (("one", drawn), ("other", rated)):
+        (tmp_path / name).mkdir()
+        report_subset(
+            output=tmp_path / name, corpus=corpus, subset=drawn, ratings=None, compared_with=compared_with,
+            excerpt_characters=50, **settings,
+        )  # fmt: skip
+    assert "Simulated judge" not in (tmp_path / "one/report.html").read_text()
+    assert "Simulated judge" in (tmp_path / "other/report.html").read_text()
+    (tmp_path / "short.jsonl").write_text('{"text": "What is two and two?"}\n{"text": ""}\n')
+    total = sum(len(text.split()) for text in texts)
+    everything = chosen(corpus, ratings, tmp_path / "everything", num_tokens=total)
+    more = {"evaluation_paths": str(tmp_path / "short.jsonl"), "num_examples": 1, "similarity": 0.5}
+    assert checked(tmp_path / "checked", corpus, everything, **more)["evaluation_texts_too_short"] == 2
+    page = (tmp_path / "checked/report.html").read_text()
+    assert "Simulated judge" in page
+    assert "2 of them have fewer words than that" in page
+    flagged = json.loads((tmp_path / "checked/report.json").read_text())["flagged"]["near_duplicates"]["sequences"]
+    assert flagged > 1
+    assert f"1 of {flagged}, evenly spread from the most alike to the least" in page
 
 
 def test_bad_settings_and_files_are_refused(corpus: Path, tmp_path: Path) -> None:

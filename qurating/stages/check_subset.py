@@ -12,6 +12,7 @@ from tqdm import tqdm
 
 from qurating import report
 from qurating.artifacts import StageError, read_json, row_files, write_json, write_table
+from qurating.comparison import labels_of
 from qurating.contamination import Runs, in_parts
 from qurating.near_duplicates import find_near_duplicates
 from qurating.readers import Document, Jsonl
@@ -104,7 +105,12 @@ def check_subset(
     ]
     flags.sort()
     summary = _summary(index, flags, remove, read_json(subset / "summary.json"))
-    summary |= {"evaluation_texts": runs.num_texts, "evaluation_runs": len(runs), "removed": list(remove)}
+    summary |= {
+        "evaluation_texts": runs.num_texts,
+        "evaluation_texts_too_short": runs.num_too_short,
+        "evaluation_runs": len(runs),
+        "removed": list(remove),
+    }
     _write_flags(output / "flagged.parquet", index, flags)
     gone = np.zeros(len(index), bool)
     gone[[flag.place for flag in flags if flag.reason in remove]] = True
@@ -119,6 +125,7 @@ def check_subset(
         if (some := _spread([flag for flag in flags if flag.reason == reason], num_examples))
     }
     content = {"found": summary, "examples": examples, "label": label, "subset": f"{subset.parent.name}/{subset.name}"}
+    content["labels"] = labels_of([read_json(subset / "manifest.json")])
     content["settings"] = {
         "similarity": similarity,
         "words_of_duplicates": words_of_duplicates,
@@ -134,6 +141,7 @@ def check_subset(
         "sequences": left,
         "tokens": tokens,
         "tokens_short_of_budget": missing,
+        "evaluation_texts_too_short": runs.num_too_short,
         "method": label,
     }
 

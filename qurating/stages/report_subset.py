@@ -11,6 +11,7 @@ from tqdm import tqdm
 
 from qurating import report
 from qurating.artifacts import StageError, read_json, row_files, seed_for, write_json
+from qurating.comparison import labels_of
 from qurating.corpus_rows import CorpusRows
 from qurating.rated_rows import RatedRows, read_rated_rows
 from qurating.sequences import one_row, texts_of_subset
@@ -23,7 +24,7 @@ def report_subset(
     corpus: Path,
     subset: Path,
     ratings: Path | None,
-    compared_with: Sequence[Path],
+    compared_with: Path | Sequence[Path],
     criterion: str | Sequence[str] | None,
     duplicates: bool,
     max_rated_rows: int,
@@ -36,7 +37,7 @@ def report_subset(
     Args:
         corpus: that the subset was selected from.
         ratings: that it was selected by; None: no scores are told of.
-        compared_with: other subsets of the corpus: the overlap with each, and what is here and not there.
+        compared_with: another subset of the corpus, or several: the overlap with each, and what is here and not there.
         criterion: whose ratings are told of, one or several.
         duplicates: count sequences with the very text of another of the subset, which reads all its texts.
         max_rated_rows: of the corpus, evenly spaced, that the edges of the tenths and the distributions are made from.
@@ -50,6 +51,7 @@ def report_subset(
     criteria = named if ratings is not None else []
     rows = CorpusRows(corpus, ratings, criteria, doing="reading scores")
     members = read_members(subset, rows.file_sizes)
+    compared_with = [compared_with] if isinstance(compared_with, Path) else compared_with
     others = [read_members(other, rows.file_sizes) for other in compared_with]
     _check_corpus(subset, compared_with)
     sample = read_rated_rows(corpus, ratings, max_rated_rows) if ratings is not None and criteria else None
@@ -105,7 +107,10 @@ def report_subset(
         for place, pair in enumerate(groups)
     ]
     figures = _figures(output, found, sample, members, rows.file_sizes, [*zip(compared_with, others, strict=True)])
-    page = report.render({"found": found, "examples": examples, "figures": figures}, "subset_report.html.jinja")
+    read = [folder for folder in (subset, ratings, *compared_with) if folder is not None]
+    labels = labels_of(read_json(folder / "manifest.json") for folder in read)
+    content = {"found": found, "examples": examples, "figures": figures, "labels": labels}
+    page = report.render(content, "subset_report.html.jinja")
     (output / "report.html").write_text(page, encoding="utf-8")
     counts = {"sequences": len(members.positions), "tokens": members.num_tokens(), "compared": len(others)}
     if found["duplicates"]:
