@@ -37,8 +37,8 @@ def in_workers(
                 "a worker process was killed, most likely for want of memory: run again (it goes on from here) with "
                 "fewer num_workers, or smaller shards"
             ) from None
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
+        except BaseException:  # work that has begun is waited for: it would else write on beside the next attempt
+            pool.shutdown(cancel_futures=True)
             raise
 
 
