@@ -18,9 +18,9 @@ def kept_heap(device: torch.device) -> Iterator[None]:
     """While a network runs on a CPU, keep freed memory for the next allocation instead of giving it to the system.
 
     glibc gives it back as soon as some megabytes are free, so that a pass over a network asks the system for all its
-    pages again, and the system clears each: 7 % of the time of rating, in full batches up to a quarter. It holds for
-    the whole process, and ends with the context; contexts do not nest. Nothing is done on another device, with another
-    C library, or where the user has set glibc's own variables (MALLOC_..., GLIBC_TUNABLES).
+    pages again, and the system clears each (benchmarks/README.md has what that costs). It holds for the whole process,
+    and ends with the context; contexts do not nest. Nothing is done on another device, with another C library, or where
+    the user has set glibc's own variables (MALLOC_..., GLIBC_TUNABLES).
     """
     libc = ctypes.CDLL(None)
     set_by_user = any(name.startswith("MALLOC_") or name == "GLIBC_TUNABLES" for name in os.environ)
