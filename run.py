@@ -62,6 +62,8 @@ def _command_line() -> int:
         # not Hydra's: that takes seconds to list the groups
         print(__doc__, *configuration.groups(), sep="\n")
         return 0
+    # argparse refuses a flag that stands among the overrides
+    sys.argv[1:] = sorted(sys.argv[1:], key=lambda word: word not in {"-m", "--multirun"})
     try:
         main()
     except KeyboardInterrupt:

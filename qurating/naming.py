@@ -190,7 +190,10 @@ def _can_change_a_name(key: str) -> bool:
 
 
 def _in_order(overrides: list[Override], fixed: list[str]) -> list[Override]:
-    """Choices of groups first, then values that are not set otherwise (`???`), then the rest; each by key."""
+    """Choices of groups first, each with the values that it leaves unset (`???`), then the rest; by key.
+
+    Without those values a stage has no name yet, and what the next choice changes could not be held against it.
+    """
 
     def is_choice(override: Override) -> bool:
         return "." not in override.key_or_group and override.key_or_group not in _PLAIN_SETTINGS
@@ -201,7 +204,13 @@ def _in_order(overrides: list[Override], fixed: list[str]) -> list[Override]:
     except HydraException:
         settings = {}  # the same error comes again where it is told
     missing = {key for key, value in settings.items() if value == "???"}
-    return sorted(overrides, key=lambda o: (not is_choice(o), o.key_or_group not in missing, o.key_or_group))
+
+    def place(override: Override) -> tuple[bool, str, bool, str]:
+        key, choice = override.key_or_group, is_choice(override)
+        first = choice or key in missing
+        return not first, key.split(".")[0] if first else "", not choice, key
+
+    return sorted(overrides, key=place)
 
 
 _PLAIN_SETTINGS = {"seed", "num_tokens", "judgments", "ratings", "evaluation_without"}

@@ -254,6 +254,11 @@ def test_the_command_line_lists_what_exists(argument: str, message: str) -> None
     assert "Traceback" not in found.stderr
 
 
+def test_a_sweep_is_asked_for_anywhere_on_the_command_line() -> None:
+    found = run("seed=1", "-m", "selection.temprature=2")
+    assert "There is no 'temprature' in selection; there are" in found.stderr
+
+
 def test_help_and_config_answer_without_heavy_imports() -> None:
     """What makes `--help` quick: nothing heavy is imported. The seconds are measured in benchmarks/."""
     code = (
