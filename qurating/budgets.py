@@ -1,7 +1,9 @@
 """A budget of tokens shared out among domains, without a token of rounding loss."""
 
+import math
 from collections.abc import Mapping, Sequence
 from fractions import Fraction
+from typing import Any
 
 STOP, REDISTRIBUTE = "stop", "redistribute"
 
@@ -19,6 +21,18 @@ def shares(total: int, weights: Sequence[int | float]) -> list[int]:
     for place in by_remainder[: total - sum(found)]:
         found[place] += 1
     return found
+
+
+def check_weights(weights: Any, of: str, below_zero: bool = False) -> None:
+    """Raises ValueError unless `weights` are finite numbers by name, 0 or more (or `below_zero`), and not all 0."""
+    if not isinstance(weights, Mapping):
+        raise ValueError(f"weights of {of} are given by name, as in {{NAME: 1, OTHER: 2}}, not as {weights}")
+    for name, weight in weights.items():
+        if isinstance(weight, bool) or not isinstance(weight, int | float) or not math.isfinite(weight):
+            raise ValueError(f"the weight of {name} must be a number, not {weight!r}")
+    if not any(weights.values()) or (not below_zero and min(weights.values()) < 0):
+        allowed = "not all 0" if below_zero else "0 or more, and one of them above"
+        raise ValueError(f"weights of {of} are {allowed}: {dict(weights)}")
 
 
 def by_domain(
@@ -52,10 +66,9 @@ def by_domain(
     names = sorted(there)
     if weights is None:
         return dict(zip(names, shares(num_tokens, [there[name] for name in names]), strict=True))
+    check_weights(weights, "domains")
     if strange := sorted(set(weights) - set(names)):
         raise ValueError(f"there is no domain {', '.join(strange)}; there are {', '.join(names)}")
-    if min(weights.values(), default=0) < 0 or not any(weights.values()):
-        raise ValueError(f"weights of domains are 0 or more, and one of them above: {dict(weights)}")
     return dict.fromkeys(names, 0) | _weighted(num_tokens, there, weights, on_short_domain)
 
 

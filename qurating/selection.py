@@ -213,7 +213,7 @@ def _score(
         return _normalised(found, _the_criterion(rows))
     each = [_normalised(found, name) for name in rows.criteria]
     if combination == "sum":
-        parts = _weights_of(rows.criteria, weights)
+        parts = _weights_of(rows.criteria, weights, below_zero=True)
 
         def combined(chunk: Chunk) -> Floats:
             return np.sum([part * score(chunk) for part, score in zip(parts, each, strict=True)], axis=0)
@@ -244,10 +244,11 @@ def _the_criterion(rows: Rows) -> str:
     return rows.criteria[0]
 
 
-def _weights_of(criteria: list[str], weights: Mapping[str, float] | None) -> list[float]:
+def _weights_of(criteria: list[str], weights: Mapping[str, float] | None, below_zero: bool = False) -> list[float]:
     """One weight a criterion, in order."""
     if weights is None:
         return [1.0] * len(criteria)
+    budgets.check_weights(weights, "criteria", below_zero)
     if set(weights) != set(criteria):
         raise ValueError(f"weights are of {', '.join(weights)}; the criteria are {', '.join(criteria)}")
     return [float(weights[name]) for name in criteria]

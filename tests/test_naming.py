@@ -235,5 +235,5 @@ def test_a_name_that_is_too_long_is_cut_between_tags_and_keeps_what_tells_cells_
 def test_a_name_that_needs_a_value_is_no_reason_for_a_tag() -> None:
     names = name_artifacts(["ordering=column", "ordering.column=length", "scale=smoke", "selection=top_k"])
     assert names["order"] == "orders/select_30K_tokens_by-educational_value-top_k-sorting_by_column-length"
-    overrides = ["judge=endpoint", "judge.base_url=http://localhost:1/v1", "judge.model=m", "judge.name=m", "scale=smoke"]
-    assert name_artifacts(overrides)["train_rater"] == "models/rater-smoke-by-m"
+    judge = ["judge=endpoint", "judge.base_url=http://localhost:1/v1", "judge.model=m", "judge.name=m"]
+    assert name_artifacts([*judge, "scale=smoke"])["train_rater"] == "models/rater-smoke-by-m"

@@ -297,6 +297,8 @@ def test_refuses_bad_options() -> None:
         chosen(*several, combination="maximum")
     with pytest.raises(ValueError, match="weights are of a, c; the criteria are a, b"):
         chosen(*several, combination="sum", weights={"a": 1, "c": 1})
+    with pytest.raises(ValueError, match="weights of criteria are not all 0"):
+        chosen(*several, combination="sum", weights={"a": 0, "b": 0})
 
 
 def test_string_ids_are_hashed() -> None:
@@ -371,3 +373,6 @@ def test_mix_of_one_criterion_is_its_top_k_and_of_none_an_error() -> None:
     assert one.tolist() == chosen(scores, np.ones(100), 30)
     with pytest.raises(ValueError, match="at least one criterion"):
         mix(Arrays(None, np.ones(3)), num_tokens=3, seed=0)
+    two = Arrays({"a": scores, "b": scores}, np.ones(100))
+    with pytest.raises(ValueError, match="weights of criteria are 0 or more, and one of them above"):
+        mix(two, num_tokens=30, seed=0, weights={"a": 2, "b": -1})
