@@ -194,15 +194,15 @@ def manifest(path: Path) -> dict[str, Any]:
             f"{path} is not there yet: add the stage that makes it to `stage=[...]`, or name another artifact"
         )
     found: dict[str, Any] = read_json(file)
+    way_out = f"make it anew: its stage, {found['stage']}, in `stage=[...]`, with overwrite=true"
     for name, recorded in found["files"].items():
         try:
             num_bytes = (path / name).stat().st_size
         except FileNotFoundError:
-            raise StageError(f"{path} is damaged: {name} is missing; delete the folder and run again") from None
+            raise StageError(f"{path} is damaged: {name} is missing; {way_out}") from None
         if num_bytes != recorded["bytes"]:
             raise StageError(
-                f"{path} is damaged: {name} has {num_bytes} bytes, {recorded['bytes']} were written; "
-                "delete the folder and run again"
+                f"{path} is damaged: {name} has {num_bytes} bytes, {recorded['bytes']} were written; {way_out}"
             )
     return found
 
@@ -233,12 +233,18 @@ def versions() -> dict[str, str]:
 def up_to_date(path: Path, identity: Mapping[str, Any], overwrite: bool) -> bool:
     """Whether `path` is complete and was made of exactly this.
 
-    Raises StageError, with the settings that differ and the two ways out, if it was made of something else
-    (unless `overwrite`, which then answers False).
+    Raises StageError, with the settings that differ and the two ways out, if it was made of something else, or is
+    damaged (unless `overwrite`, which then answers False).
     """
     if not (path / "manifest.json").is_file():
         return False
-    changed = differences(manifest(path)["identity"], identity)
+    try:
+        made = manifest(path)
+    except StageError:
+        if overwrite:
+            return False
+        raise
+    changed = differences(made["identity"], identity)
     if changed and not overwrite:
         raise StageError(refusal(str(path), "was made otherwise", changed, str(identity["stage"])))
     return not changed

@@ -110,7 +110,10 @@ def run_stage(stage: str, config: DictConfig, counter: str, before: Callable[[],
         publishing.follow(target, identity, build if "trainer" in settings else None)
         return target
     name = None if share is None else f"{share.index}_of_{share.count}"
-    published = publishing.publish(target, identity, settings, sorted(labels), config.overwrite, build, name)
+    # a shard that an artifact is made of shard by shard says itself what it was made of
+    shards = artifacts.row_files(root / inputs["corpus"] / "train") if "shard" in settings else []
+    keep = [f"train/{file.name}" for file in shards]
+    published = publishing.publish(target, identity, settings, sorted(labels), config.overwrite, build, name, keep)
     if published is None and not artifacts.up_to_date(target, identity, overwrite=True):
         print("    this task's share is done; the artifact is complete once the others are", flush=True)
         if num_processes() > 1 and config.stages[stage].shard is None:

@@ -13,7 +13,7 @@ import os
 import platform
 import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +41,7 @@ def publish(
     overwrite: bool,
     build: Callable[[Path], dict[str, Any] | None],
     share: str | None = None,
+    keep: Sequence[str] = (),
 ) -> dict[str, Any] | None:
     """Build an artifact under its lock and publish it by a rename; None if another task had built it meanwhile.
 
@@ -51,13 +52,16 @@ def publish(
 
     Several tasks may fill one working folder side by side, each with a `share` of its own name. `build` then returns
     None, and so does this, while other shares are missing; the task that finds all of them there publishes.
+
+    `keep` names files (relative to the folder) by which `build` can tell whether they are still good: a working folder
+    begins with those that are whole in the artifact which is replaced, if that was made with the same settings.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     if share is not None:
         with _locked(path):
             if up_to_date(path, identity, overwrite):
                 return None
-            work, plan = _open_work(path, identity, overwrite)
+            work, plan = _open_work(path, identity, overwrite, keep)
         # without the lock of the artifact: the other shares are built at the same time
         with _locked(path.with_name(f"{path.name}.share-{share}")):
             try:
@@ -72,7 +76,7 @@ def publish(
     with _locked(path):
         if up_to_date(path, identity, overwrite):
             return None
-        work, plan = _open_work(path, identity, overwrite)
+        work, plan = _open_work(path, identity, overwrite, keep)
         if "counts" not in plan:
             started = time.monotonic()
             try:
@@ -136,7 +140,9 @@ def _plan(path: Path) -> Path:
     return path.with_name(f".{path.name}.plan.json")
 
 
-def _open_work(path: Path, identity: Mapping[str, Any], overwrite: bool) -> tuple[Path, dict[str, Any]]:
+def _open_work(
+    path: Path, identity: Mapping[str, Any], overwrite: bool, keep: Sequence[str]
+) -> tuple[Path, dict[str, Any]]:
     """The working folder and its plan: new, or as an attempt at the same thing left them."""
     work = _work(path)
     plan: dict[str, Any] = {}
@@ -148,7 +154,8 @@ def _open_work(path: Path, identity: Mapping[str, Any], overwrite: bool) -> tupl
             raise StageError(refusal(str(work), "was begun otherwise", changed, str(identity["stage"])))
         if changed:
             plan = {}
-    if not plan:
+    is_new = not plan
+    if is_new:
         shutil.rmtree(work, ignore_errors=True)
     done = {key: plan[key] for key in ("counts", "seconds") if key in plan}
     plan = {"identity": identity, "host": platform.node(), "process": os.getpid(), "run": run_token()} | done
@@ -156,7 +163,26 @@ def _open_work(path: Path, identity: Mapping[str, Any], overwrite: bool) -> tupl
     write_json(_plan(path), plan)
     work.mkdir(exist_ok=True)
     (work / "manifest.json").unlink(missing_ok=True)
+    if is_new and keep and (path / "manifest.json").is_file():
+        _take_over(path, work, identity, keep)
     return work, plan
+
+
+def _take_over(path: Path, work: Path, identity: Mapping[str, Any], keep: Sequence[str]) -> None:
+    """Files of a complete artifact, as they were written, into the working folder of the one that replaces it."""
+    old = read_json(path / "manifest.json")
+    if differences(old["identity"]["config"], identity["config"]):
+        return
+    for name in keep:
+        file, recorded = path / name, old["files"].get(name)
+        if recorded and file.is_file() and sha256(file) == recorded["sha256"]:
+            (work / name).parent.mkdir(parents=True, exist_ok=True)
+            try:
+                os.link(file, work / name)
+            except OSError:  # a file system without links
+                torn = (work / name).with_name(f".{file.name}.tmp")
+                shutil.copy2(file, torn)
+                os.replace(torn, work / name)
 
 
 def _manifest(

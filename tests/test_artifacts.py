@@ -178,8 +178,44 @@ def test_damage_is_noticed(tmp_path: Path, damage: str) -> None:
     made(path)
     file = path / "part" / "a.txt"
     file.unlink() if damage == "gone" else file.write_text("o")
-    with pytest.raises(StageError, match=r"damaged: part/a.txt"):
+    with pytest.raises(StageError, match=r"damaged: part/a.txt .*overwrite=true"):
         up_to_date(path, IDENTITY, overwrite=False)
+    made(path, overwrite=True)
+    assert up_to_date(path, IDENTITY, overwrite=False)
+
+
+@pytest.mark.parametrize("links", [True, False])
+def test_what_replaces_an_artifact_keeps_shards_that_are_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, links: bool
+) -> None:
+    path, names, written = tmp_path / "k" / "x", ["part/a", "part/b", "part/c"], list[str]()
+    if not links:
+        monkeypatch.setattr(os, "link", lambda *_: (_ for _ in ()).throw(OSError("no links here")))
+
+    def build(folder: Path) -> dict[str, Any]:
+        for name in names:
+            (folder / name).parent.mkdir(exist_ok=True)
+            if not (folder / name).exists():
+                written.append(name)
+                (folder / name).write_text(name)
+        return {"rows": 3}
+
+    def again(identity: Any) -> list[str]:
+        written.clear()
+        publish(path, identity, identity["config"], [], True, build, keep=names)
+        assert sorted(manifest(path)["files"]) == names
+        return list(written)
+
+    assert again(IDENTITY) == names
+    before = manifest(path)["fingerprint"]
+    (path / "part/a").unlink()
+    (path / "part/b").write_text("part/B")  # as long as it was
+    assert again(IDENTITY) == ["part/a", "part/b"]
+    assert manifest(path)["fingerprint"] == before
+    names.remove("part/c")  # of another input
+    other = {**IDENTITY, "inputs": {"corpus": "corpora/other"}}
+    assert again(other) == []
+    assert again({**other, "config": {"max_tokens": 7}}) == names
 
 
 def test_an_absent_input_says_what_to_do(tmp_path: Path) -> None:
