@@ -26,6 +26,13 @@ def gumbel(ids: Ids, seed: int) -> Floats:
     return noise
 
 
+def check_temperature(temperature: float) -> None:
+    """Raises ValueError unless it is a number of at least 0, infinity among them."""
+    is_number = isinstance(temperature, int | float) and not isinstance(temperature, bool)
+    if not is_number or not temperature >= 0:
+        raise ValueError(f"the temperature must be a number of 0 or more (0: top-k, inf: uniform), not {temperature}")
+
+
 def as_ids(ids: npt.ArrayLike) -> Ids:
     """Ids as 64 bits: integers as they are (two's complement), strings by their BLAKE2b hash."""
     array = np.asarray(ids)

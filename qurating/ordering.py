@@ -6,7 +6,7 @@ import hashlib
 import numpy as np
 import numpy.typing as npt
 
-from qurating.noise import as_ids, gumbel
+from qurating.noise import as_ids, check_temperature, gumbel
 from qurating.survey import normalise
 
 Indices = npt.NDArray[np.int64]
@@ -24,20 +24,21 @@ def sort(scores: npt.ArrayLike, ids: npt.ArrayLike, descending: bool = False) ->
     return np.lexsort((as_ids(ids), -scores_n if descending else scores_n)).astype(np.int64)
 
 
-def fold(scores: npt.ArrayLike, num_folds: int, ids: npt.ArrayLike | None = None) -> Indices:
+def fold(scores: npt.ArrayLike, num_folds: int, ids: npt.ArrayLike | None = None, descending: bool = False) -> Indices:
     """Folding (DELT eq. 10): sort ascending; layer l of L holds the ranks ≡ l (mod L); the layers follow one another.
 
     Args:
         scores: (N,) floats.
         num_folds: L, at least 1. L = 1 is sorting.
         ids: (N,) that equal scores go by; None: by their places.
+        descending: sort from the highest score down instead (not DELT's).
 
     Raises:
-        ValueError: NaN among the scores, or fewer than one fold.
+        ValueError: NaN among the scores; folds that are no whole number of at least one.
     """
-    if num_folds < 1:
-        raise ValueError(f"there must be at least one fold, not {num_folds}")
-    ranked = sort(scores, np.arange(len(np.asarray(scores))) if ids is None else ids)
+    if not isinstance(num_folds, int) or num_folds < 1:
+        raise ValueError(f"the folds must be a whole number, at least one, not {num_folds}")
+    ranked = sort(scores, np.arange(len(np.asarray(scores))) if ids is None else ids, descending)
     return np.concatenate([ranked[layer::num_folds] for layer in range(num_folds)])
 
 
@@ -48,8 +49,7 @@ def curriculum(
 
     Scores are normalised over the given sequences. τ = 0 is sorting. Raises ValueError for NaN or a negative τ.
     """
-    if not temperature >= 0:
-        raise ValueError(f"the temperature must be 0 or more, not {temperature}")
+    check_temperature(temperature)
     keys = normalise(_scores(scores))
     if temperature > 0:
         keys = keys / temperature + gumbel(as_ids(ids), seed)

@@ -112,8 +112,9 @@ def check_fresh(corpus: Path, ratings: Path) -> None:
     if problems:
         more = f" (and {len(problems) - 1:,} more)" if len(problems) > 1 else ""
         raise StageError(
-            f"these are not the ratings of the corpus as it is: {problems[0]}{more}. Restore the corpus' shard; or, if "
-            f"it is meant to be so, delete {ratings} and rate it again: stage=[rate] (or score)"
+            f"these are not the ratings of the corpus as it is: {problems[0]}{more}. Name the ratings "
+            f"of this corpus, or restore its shard; or, if it is meant to be so, delete {ratings} and rate it again: "
+            "stage=[rate] (or score)"
         )
 
 

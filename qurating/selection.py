@@ -13,7 +13,7 @@ import numpy as np
 
 from qurating import budgets, survey
 from qurating.cutoff import Keyed, Selected, take_top
-from qurating.noise import Floats, gumbel
+from qurating.noise import Floats, check_temperature, gumbel
 from qurating.survey import Chunk, Rows, Survey
 
 Keys = Callable[[Chunk], Floats]
@@ -52,7 +52,7 @@ def select(
         ValueError: a budget that is not to be had, scores that are NaN or infinite, lengths below zero, ids that occur
             twice, a negative temperature, or a setting that there is not.
     """
-    _check_temperature(temperature)
+    check_temperature(temperature)
     found = survey.survey(rows, normalisation)
     score = _score(rows, found, combination, weights, temperature)
     each = budgets.by_domain(num_tokens, found.tokens_by_domain(), domain_weights, on_short_domain)
@@ -84,7 +84,7 @@ def mix(
     Raises:
         ValueError: as `select`; no criterion, or weights of others.
     """
-    _check_temperature(temperature)
+    check_temperature(temperature)
     if not rows.criteria:
         raise ValueError("a mix needs at least one criterion")
     given = _weights_of(rows.criteria, weights)
@@ -257,8 +257,3 @@ def _weights_of(criteria: list[str], weights: Mapping[str, float] | None, below_
 def _seed_of(seed: int, criterion: str) -> int:
     digest = hashlib.blake2b(f"{seed}/{criterion}".encode(), digest_size=8).digest()
     return int.from_bytes(digest, "little") >> 1
-
-
-def _check_temperature(temperature: float) -> None:
-    if not temperature >= 0:
-        raise ValueError(f"the temperature must be 0 or more, not {temperature}")

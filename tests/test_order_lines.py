@@ -114,7 +114,7 @@ def test_what_cannot_be_ordered_is_refused(tmp_path: Path, files: list[Path]) ->
         ordered(tmp_path / "c", path, fraction=1.5)
     with pytest.raises(StageError, match="is none"):
         ordered(tmp_path / "d", path, fraction=0.001)
-    with pytest.raises(StageError, match="at least one fold, not 0"):
+    with pytest.raises(StageError, match="at least one, not 0"):
         ordered(tmp_path / "e", path, num_folds=0)
     (tmp_path / "x.jsonl.gz").write_bytes(b"")
     with pytest.raises(StageError, match=r"x\.jsonl\.gz is compressed"):

@@ -17,8 +17,11 @@ def test_fold_is_the_papers_definition() -> None:
         layers = [[index for rank, index in enumerate(ranked) if rank % folds == layer] for layer in range(folds)]
         assert fold(scores, folds).tolist() == [index for layer in layers for index in layer]
     assert fold([3.0, 1.0, 2.0, 0.0], 2).tolist() == [3, 2, 1, 0]
-    with pytest.raises(ValueError, match="at least one fold"):
+    assert fold([3.0, 1.0, 2.0, 0.0], 2, descending=True).tolist() == [0, 1, 2, 3]
+    with pytest.raises(ValueError, match="at least one, not 0"):
         fold([1.0], 0)
+    with pytest.raises(ValueError, match=r"whole number, at least one, not 2\.5"):
+        fold([1.0], 2.5)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="1 scores are NaN"):
         fold([1.0, math.nan], 2)
 

@@ -99,7 +99,9 @@ def test_more_devices_than_processes_are_refused(tmp_path: Path, monkeypatch: py
 def test_a_budget_beyond_the_corpus_is_refused_at_once(tmp_path: Path) -> None:
     corpus = tmp_path / "corpora/small"
     corpus.mkdir(parents=True)
-    (corpus / "manifest.json").write_text(json.dumps({"stage": "prepare_corpus", "files": {}, "counts": {"tokens": 1000}}))
+    (corpus / "manifest.json").write_text(
+        json.dumps({"stage": "prepare_corpus", "files": {}, "counts": {"tokens": 1000}})
+    )
     config, _ = composed(tmp_path, "num_tokens=1001")
     with pytest.raises(StageError, match="small has 1,000 tokens to select from, and num_tokens=1,001"):
         preflight.check_budget(config, corpus)

@@ -284,6 +284,8 @@ def test_refuses_bad_options() -> None:
         chosen(*two, temperature=-1)
     with pytest.raises(ValueError, match="temperature"):
         chosen(*two, temperature=math.nan)
+    with pytest.raises(ValueError, match=r"inf: uniform\), not \.inf"):
+        chosen(*two, temperature=".inf")
     with pytest.raises(ValueError, match="1 ids occur twice, for example -5"):
         chosen(*two, ids=[-5, -5])
     with pytest.raises(ValueError, match="1 domains for 2"):

@@ -129,6 +129,27 @@ def test_bad_ratings_are_refused(corpus: Path, tmp_path: Path) -> None:
         ordered(corpus, tmp_path / "o", tmp_path / "all", good, "fold")
 
 
+def test_settings_that_contradict_one_another_are_refused(corpus: Path, tmp_path: Path) -> None:
+    good = rate_all(corpus, tmp_path / "good", np.zeros(len(rows(corpus))))
+    rule = functools.partial(selection.select, num_tokens=800, domain_weights={"books": 1})
+    with pytest.raises(StageError, match=r"which selection\.by_domain=false does not look at"):
+        chosen(corpus, tmp_path / "s", good, rule=rule, by_domain=False)
+    with pytest.raises(StageError, match="names one twice: c, c"):
+        chosen(corpus, tmp_path / "s", good, criterion=["c", "c"])
+
+
+def test_a_budget_that_many_domains_pass_is_warned_of(
+    corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ratings = rate_all(corpus, tmp_path / "r", np.zeros(len(rows(corpus))))
+    num_tokens = int(rows(corpus)["length"].to_numpy().sum()) // 2
+    rule = functools.partial(selection.select, num_tokens=num_tokens)
+    chosen(corpus, tmp_path / "few", ratings, rule=rule, by_domain=False)
+    assert "warning" not in capsys.readouterr().out
+    chosen(corpus, tmp_path / "many", ratings, rule=rule, domain_column="id")  # a domain a sequence
+    assert f"for a budget of {num_tokens:,}. Each of {len(rows(corpus)):,} domains" in capsys.readouterr().out
+
+
 def test_ratings_and_subsets_of_another_corpus_are_refused(corpus: Path, tmp_path: Path) -> None:
     ratings = rate_all(corpus, tmp_path / "r", np.zeros(len(rows(corpus))))
     chosen(corpus, tmp_path / "s", ratings)

@@ -140,7 +140,7 @@ def check_subset(
         **{reason: summary["flagged"][reason]["sequences"] for reason in (NEAR, CONTAMINATED)},
         "sequences": left,
         "tokens": tokens,
-        "tokens_short_of_budget": missing,
+        "tokens_removed": missing,
         "evaluation_texts_too_short": runs.num_too_short,
         "method": label,
     }

@@ -46,7 +46,7 @@ def order(
         column: of the corpus, numbers, to go by in the place of ratings.
         num_folds: L of folding.
         temperature: τ of a curriculum.
-        descending: of sorting and curriculum.
+        descending: from the highest score down; of a curriculum: most likely drawn first.
 
     Raises:
         StageError: an unknown method, or one that needs ratings without them; ratings or a column that are not there,
@@ -65,7 +65,7 @@ def order(
             if method == "sorting":
                 permutation = ordering.sort(scores, ids, descending)
             elif method == "folding":
-                permutation = ordering.fold(scores, num_folds, ids)
+                permutation = ordering.fold(scores, num_folds, ids, descending)
             else:
                 permutation = ordering.curriculum(scores, ids, temperature, own_seed, descending)
     except ValueError as error:

@@ -36,7 +36,7 @@ def order_lines(
         inverse: the lowest scores.
         method: sorting, folding or shuffle; None: as they were.
         num_folds: L of folding.
-        descending: of sorting.
+        descending: from the highest score down.
 
     Raises:
         StageError: no file, or one that is compressed; a line that is no JSON or has no score, named; a fraction
@@ -56,7 +56,7 @@ def order_lines(
         if method == "sorting":
             chosen = chosen[ordering.sort(scores, chosen, descending)]
         elif method == "folding":
-            chosen = chosen[ordering.fold(scores, num_folds, chosen)]
+            chosen = chosen[ordering.fold(scores, num_folds, chosen, descending)]
         elif method == "shuffle":
             chosen = chosen[ordering.shuffle(chosen, seed_for(seed, "order_lines", "shuffle"))]
     except ValueError as error:

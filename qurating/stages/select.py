@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from tqdm import tqdm
 
 from qurating import survey
 from qurating.artifacts import StageError, parquet_format, replacing, seed_for, write_json
@@ -25,6 +26,7 @@ SCHEMA = pa.schema(
     ]
 )
 _ROWS_A_GROUP = 2**18
+_FAR_OVER = 1.05  # of the budget: more than the ends of a few sequences
 
 
 def select(
@@ -57,6 +59,11 @@ def select(
             column that there is not; ids that occur twice; scores that are no numbers; a budget that is not to be had.
     """
     criteria = [] if criterion is None else [criterion] if isinstance(criterion, str) else list(criterion)
+    if len(set(criteria)) < len(criteria):
+        raise StageError(f"selection.criterion names one twice: {', '.join(criteria)}")
+    given = getattr(rule, "keywords", {})
+    if not by_domain and given.get("domain_weights"):
+        raise StageError("selection.domain_weights are of domains, which selection.by_domain=false does not look at")
     if criteria and ratings is None:
         raise StageError(f"selecting by {', '.join(criteria)} needs ratings: set selection.ratings")
     if criteria and ratings is not None:
@@ -70,10 +77,17 @@ def select(
     except ValueError as error:
         raise StageError(f"{corpus.name}: {error}") from error
     write_json(output / "summary.json", summary)
+    domains = summary["domains"].values()
+    num_tokens, budget = sum(domain["tokens"] for domain in domains), given.get("num_tokens")
+    if budget is not None and num_tokens > _FAR_OVER * budget:
+        tqdm.write(
+            f"    warning: {num_tokens:,} tokens for a budget of {budget:,}. Each of {len(domains):,} domains goes on "
+            "to the end of the sequence that crosses its share: take fewer domains, or selection.by_domain=false"
+        )
     return {
-        "sequences": sum(domain["sequences"] for domain in summary["domains"].values()),
-        "tokens": sum(domain["tokens"] for domain in summary["domains"].values()),
-        "corpus_tokens": sum(domain["corpus_tokens"] for domain in summary["domains"].values()),
+        "sequences": sum(domain["sequences"] for domain in domains),
+        "tokens": num_tokens,
+        "corpus_tokens": sum(domain["corpus_tokens"] for domain in domains),
         "method": label,
     }
 
