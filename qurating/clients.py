@@ -6,6 +6,7 @@ Every answer goes into an append-only journal as it comes. A rerun reads the jou
 import asyncio
 import contextlib
 import json
+import math
 import os
 import random
 import time
@@ -90,11 +91,14 @@ class CapReachedError(StageError):
 
 
 class UnansweredError(Exception):
-    """No usable reply, after all retries; `settled` if the fault may be the request's own."""
+    """No usable reply, after all retries; `settled` if the fault may be the request's own.
 
-    def __init__(self, message: str, settled: bool) -> None:
+    `lost_since`: when its connection first broke (monotonic seconds), if that is what befell it to the last.
+    """
+
+    def __init__(self, message: str, settled: bool, lost_since: float | None = None) -> None:
         super().__init__(message)
-        self.settled = settled
+        self.settled, self.lost_since = settled, lost_since
 
 
 def error_of(content: bytes) -> tuple[str, str]:
@@ -121,6 +125,7 @@ class Asking:
     _usable_seen: bool = False
     _unproven: list[tuple[Request, Answer]] = field(default_factory=list)  # unusable, before any usable answer
     _unanswered: list[Request] = field(default_factory=list)
+    _lost_since: dict[int, float] = field(default_factory=dict)  # of those, by position
     _unanswered_in_a_row: int = 0
     _last_reply: float = -1e9
     _stopped_by: BaseException | None = None
@@ -204,13 +209,17 @@ class Asking:
             self._unusable(request, Answer(None, error.reason, error.detail, *used), record)
         except UnansweredError as error:
             self._unanswered_in_a_row += 1
+            if last_chance and (error.settled or self._breaks(request, error)):
+                self._unanswered_in_a_row = 0
+                self._unusable(request, Answer(None, str(error)), record)
+                return True
             gone = time.monotonic() - self._last_reply > self.endpoint.patience_seconds
             if gone and self._unanswered_in_a_row >= min(MAX_UNANSWERED_IN_A_ROW, self.endpoint.max_concurrency):
                 raise self.down(error) from None
             if not last_chance:
                 self._unanswered.append(request)
-            elif error.settled:
-                self._unusable(request, Answer(None, str(error)), record)
+                if error.lost_since is not None:
+                    self._lost_since[request.position] = error.lost_since
             elif gone:
                 raise self.down(error) from None
             else:
@@ -222,13 +231,17 @@ class Asking:
             self._keep(request, Answer(values, "", "", *used), record)
         return True
 
+    def _breaks(self, request: Request, error: UnansweredError) -> bool:
+        """Whether it is this request that breaks connections: also after others were answered meanwhile."""
+        return error.lost_since is not None and self._last_reply > self._lost_since.get(request.position, math.inf)
+
     async def reply(self, request: Request) -> tuple[Any, tuple[int | None, int | None]]:
         """The decoded reply to one request, after the retries it takes; and the tokens of prompt and completion.
 
         Raises AnswerError for a reply that is none, StageError where all requests would fare alike.
         """
         body, most = request.body, self.spending.most(request.body)
-        failures, refused_since = 0, None
+        failures, refused_since, lost_since = 0, None, None
         while True:
             entered, error = await self._enter(most), None
             try:
@@ -244,8 +257,9 @@ class Asking:
                 self._leave(most)
             if error is not None:
                 failures += 1
+                lost_since = (lost_since or time.monotonic()) if error.lost else None
                 if failures > self.endpoint.max_retries:
-                    raise UnansweredError(str(error), settled=error.timed_out) from None
+                    raise UnansweredError(str(error), error.timed_out, lost_since) from None
             elif reply.status < 300:
                 self._last_reply = time.monotonic()
                 self.pace.answered(reply.headers)

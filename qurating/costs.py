@@ -45,7 +45,8 @@ def find_price(model: str, table: Path, given: Sequence[float] | None, batch: bo
             price = Price(float(entry["prompt"]) * factor, float(entry["completion"]) * factor, dated)
     except Exception as error:  # of YAML, of the file, of what it holds
         what = "judge.usd_per_million_tokens" if given is not None else f"judge.prices={table}"
-        raise StageError(f"{what} cannot be read as prices ({type(error).__name__}: {error})") from None
+        form = "; it is [PROMPT,COMPLETION], in US dollars" if given is not None else ""
+        raise StageError(f"{what} cannot be read as prices ({type(error).__name__}: {error}){form}") from None
     if not (price.prompt >= 0 and price.completion >= 0):
         raise StageError(f"{price.source}: a price is a number of at least 0")
     return price

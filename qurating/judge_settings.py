@@ -77,9 +77,10 @@ class JudgeSettings:
                 wanted = ", ".join(choices[:-1]) + f" or {choices[-1]}"
                 raise StageError(f"judge.{name} is {getattr(settings, name)!r}: it can be {wanted}")
         for name in ("num_pairs", "max_snippet_tokens", "num_votes", "max_concurrency", "max_batch_requests"):
-            if getattr(settings, name) < 1:
-                raise StageError(f"judge.{name} is {getattr(settings, name)}: it must be at least 1")
-        if settings.max_cost_usd is not None and not settings.max_cost_usd >= 0:
+            if not (isinstance(value := getattr(settings, name), int) and value >= 1):
+                raise StageError(f"judge.{name} is {value}: it must be a whole number of at least 1")
+        cap = settings.max_cost_usd
+        if cap is not None and not (isinstance(cap, int | float) and cap >= 0):
             raise StageError(f"judge.max_cost_usd is {settings.max_cost_usd}: a sum in US dollars, or null for no cap")
         if not 0 <= settings.triple_fraction <= 1:
             raise StageError(f"judge.triple_fraction is {settings.triple_fraction}: a share of the pairs, from 0 to 1")

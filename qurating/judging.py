@@ -67,6 +67,11 @@ def weights_from_votes(reply: Mapping[str, Any], num_votes: int) -> tuple[float,
     Raises AnswerError unless more than half of the `num_votes` choices are a label (as in the released code).
     """
     choices = _choices(reply)
+    if 2 * len(choices) <= num_votes:
+        raise AnswerError(
+            "fewer choices came than half of the votes asked for (judge.method=separate_votes asks one by one)",
+            f"{len(choices)} of {num_votes}",
+        )
     labels = [label_of(_content(choice)) for choice in choices]
     votes = float(labels.count(0)), float(labels.count(1))
     if not 2 * sum(votes) > num_votes:

@@ -5,7 +5,7 @@ import functools
 import hashlib
 import os
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -70,7 +70,7 @@ def run_stage(stage: str, config: DictConfig, counter: str, before: Callable[[],
     target = root / config.artifacts[stage]
     settings: dict[str, Any] = OmegaConf.to_container(config.stages[stage], resolve=True)  # type: ignore[assignment]
     inputs = settings.pop("inputs")
-    settings.pop("fetches", None)  # said for `preflight.check_access`
+    fetched = settings.pop("fetches", None) or {}
     used = {key: name for key, name in artifacts.leaves(_numbered(inputs)).items() if name}
     identity = {
         "stage": stage,
@@ -87,6 +87,8 @@ def run_stage(stage: str, config: DictConfig, counter: str, before: Callable[[],
         identity["inputs"][key] = f"{name} ({made['fingerprint'][:16]})"
         labels.update(made["labels"])
         made_of |= dict.fromkeys(made["inputs"].values(), name)
+    if stage != "prepare_corpus":  # a tokenizer carries no label
+        labels.update(_labels_of(fetched.get("models") or []))
     _same_ancestors(stage, set(identity["inputs"].values()), made_of)
     if artifacts.up_to_date(target, identity, config.overwrite):
         made = artifacts.manifest(target)
@@ -126,6 +128,12 @@ def run_stage(stage: str, config: DictConfig, counter: str, before: Callable[[],
         warning = "".join(f"; {label}" for label in published["labels"])
         print(f"    done in {published['seconds']:,} s: {shown}{warning}", flush=True)
     return target
+
+
+def _labels_of(models: Sequence[str | None]) -> set[str]:
+    """The labels of models that are named by their folders, where those are artifacts."""
+    files = [Path(model) / "manifest.json" for model in models if model]
+    return {label for file in files if file.is_file() for label in artifacts.read_json(file).get("labels", [])}
 
 
 def _same_ancestors(stage: str, used: set[str], made_of: Mapping[str, str]) -> None:

@@ -183,6 +183,48 @@ def test_a_request_that_never_returns_is_recorded(tmp_path: Path) -> None:
     assert found[2] == Answer(None, "no reply within 0.3 seconds")
 
 
+async def broken(call: dict[str, Any]) -> web.StreamResponse:
+    """A reply whose connection closes in its middle."""
+    reply = web.StreamResponse(headers={"Content-Length": "500"})
+    await reply.prepare(call["request"])
+    await reply.write(b'{"value": ')
+    call["request"].transport.close()
+    return reply
+
+
+def test_requests_that_always_break_their_connection_are_recorded(tmp_path: Path) -> None:
+    asked: Counter[int] = Counter()
+
+    async def answer(call: dict[str, Any]) -> web.StreamResponse:
+        asked[number_of(call)] += 1
+        if number_of(call) % 9 == 3:
+            return await broken(call)
+        await asyncio.sleep(0.02)
+        return respond({"value": number_of(call)})
+
+    with endpoint(answer) as url:
+        found = ask(at(url, max_retries=1), tmp_path / "j")
+    failed = {number for number, answer in found.items() if answer.values is None}
+    assert failed == {3, 12, 21}
+    assert "broke off" in found[3].reason
+    assert {number: asked[number] for number in failed} == dict.fromkeys(failed, 4)
+
+
+def test_an_endpoint_that_breaks_every_connection_from_some_time_on_is_down(tmp_path: Path) -> None:
+    num_asked = 0
+
+    async def answer(call: dict[str, Any]) -> web.StreamResponse:
+        nonlocal num_asked
+        num_asked += 1
+        return respond({"value": number_of(call)}) if num_asked <= 11 else await broken(call)
+
+    with endpoint(answer) as url, pytest.raises(StageError, match="does not answer"):
+        ask(at(url, max_concurrency=1), tmp_path / "j")
+    assert len((tmp_path / "j").read_bytes().splitlines()) == 11  # no request is blamed
+    with endpoint(lambda call: respond({"value": number_of(call)})) as url:
+        assert ask(at(url), tmp_path / "j") == {i: Answer([float(i)]) for i in range(30)}
+
+
 @pytest.mark.parametrize(
     ("status", "says"),
     [(401, "refuses access.*MY_KEY"), (403, "refuses access.*MY_KEY"), (404, "judge.base_url.*judge.model=m")],

@@ -251,6 +251,8 @@ def test_an_endpoint_that_is_down_keeps_the_journal(tmp_path: Path, corpus: Path
         ({"method": "guess"}, "auto, logprobs, votes or separate_votes"),
         ({"modell": "x"}, "no setting modell"),
         ({"num_pairs": 0}, "num_pairs is 0"),
+        ({"num_pairs": "many"}, "num_pairs is many: it must be a whole number"),
+        ({"max_cost_usd": "abc"}, "max_cost_usd is abc: a sum in US dollars"),
         ({"simulated": False}, "judge.base_url"),
         ({"simulated": False, "base_url": "http://x/v1", "api_key_variable": "NO_SUCH_KEY"}, "NO_SUCH_KEY"),
         ({"prompt": "conf/prompts/none.txt"}, "none.txt"),

@@ -232,6 +232,16 @@ def test_killed_at_a_random_stage_and_run_again_it_ends_the_same(finished: tuple
     assert "top-k" in json.dumps(table)
 
 
+def test_a_rater_that_is_named_by_its_folder_passes_its_label_on(finished: tuple[Path, str], tmp_path: Path) -> None:
+    artifacts, _ = finished
+    shutil.copytree(artifacts / "corpora", tmp_path / "corpora")
+    (rater,) = artifacts.glob("models/rater-*")
+    shutil.copytree(rater, tmp_path / "mine")
+    run(tmp_path, "hydra.mode=RUN", "selection=top_k", "stage=[rate,select]", f"rater.from_pretrained={tmp_path}/mine")
+    made = {name.split("/")[0]: manifest["labels"] for name, manifest in manifests(tmp_path).items()}
+    assert made == {"corpora": [], "ratings": ["simulated judge"], "subsets": ["simulated judge"]}
+
+
 @pytest.mark.usefixtures("conf")
 def test_the_stages_of_a_language_model_share_a_run_of_the_tracker(monkeypatch: pytest.MonkeyPatch) -> None:
     def tracked(*stages: str) -> dict[str, Any]:
