@@ -134,6 +134,9 @@ def test_settings_that_contradict_one_another_are_refused(corpus: Path, tmp_path
     rule = functools.partial(selection.select, num_tokens=800, domain_weights={"books": 1})
     with pytest.raises(StageError, match=r"which selection\.by_domain=false does not look at"):
         chosen(corpus, tmp_path / "s", good, rule=rule, by_domain=False)
+    rule = functools.partial(selection.select, num_tokens=800, normalisation="per_domain")
+    with pytest.raises(StageError, match=r"per_domain needs selection\.by_domain=true"):
+        chosen(corpus, tmp_path / "s", good, rule=rule, by_domain=False)
     with pytest.raises(StageError, match="names one twice: c, c"):
         chosen(corpus, tmp_path / "s", good, criterion=["c", "c"])
 

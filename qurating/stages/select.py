@@ -64,6 +64,8 @@ def select(
     given = getattr(rule, "keywords", {})
     if not by_domain and given.get("domain_weights"):
         raise StageError("selection.domain_weights are of domains, which selection.by_domain=false does not look at")
+    if not by_domain and given.get("normalisation") == survey.PER_DOMAIN:
+        raise StageError("selection.normalisation=per_domain needs selection.by_domain=true: else there is one domain")
     if criteria and ratings is None:
         raise StageError(f"selecting by {', '.join(criteria)} needs ratings: set selection.ratings")
     if criteria and ratings is not None:
