@@ -20,7 +20,7 @@ import hydra
 from omegaconf import DictConfig
 
 from qurating import configuration
-from qurating.artifacts import StageError
+from qurating.runtime.errors import StageError
 
 configuration.register_resolvers()
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # worker processes tokenise side by side already

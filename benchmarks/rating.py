@@ -149,7 +149,7 @@ def prepare(options: argparse.Namespace, folder: Path) -> dict[str, int]:
     from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
 
     from qurating import tokenizing
-    from qurating.artifacts import write_json, write_table
+    from qurating.artifacts.files import write_json, write_table
     from qurating.embedded_corpus import Embedded
 
     texts, characters = [], 0

@@ -141,7 +141,7 @@ def made(folder: Path, num_rows: int, num_tokens_a_row: int) -> Path:
     import numpy as np
     import pyarrow as pa
 
-    from qurating.artifacts import write_json, write_table
+    from qurating.artifacts.files import write_json, write_table
 
     place = folder / f"{num_rows}x{num_tokens_a_row}"
     if (place / "made").exists():
@@ -258,7 +258,7 @@ def made_lines(folder: Path, count: int) -> Path:
     """Scored JSON lines of about 1 KB."""
     import numpy as np
 
-    from qurating.artifacts import replacing
+    from qurating.artifacts.files import replacing
 
     file = folder / f"{count}.jsonl"
     if not file.exists():

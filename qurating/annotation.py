@@ -8,9 +8,9 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from qurating import optimal_control
-from qurating.artifacts import StageError
 from qurating.gradient_passes import GradientPasses
 from qurating.proxy_training import FORWARD_COST, Costate, ProxyTraining
+from qurating.runtime.errors import StageError
 from qurating.trajectory import KINDS, Trajectory
 
 CHECKED = ("num_steps", "contribution_interval", "denominator", "hessian", "trajectory", "precision", "on_bad_sample")

@@ -9,7 +9,7 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Callback
 
-from qurating.artifacts import read_json, write_json
+from qurating.artifacts.files import read_json, write_json
 
 
 class Checkpoints(Callback):

@@ -18,12 +18,12 @@ import openai
 import orjson
 
 from qurating import connections, judging
-from qurating.artifacts import StageError
 from qurating.connections import NoReplyError, Reply
 from qurating.costs import Spending, completion_limit, prompt_limit
 from qurating.journal import Answer, Journal, Request
 from qurating.judging import AnswerError
 from qurating.pacing import Pace
+from qurating.runtime.errors import StageError
 
 MAX_UNANSWERED_IN_A_ROW = 8  # requests without any reply, each already repeated, after which an endpoint counts as down
 MAX_UNUSABLE_AT_FIRST = 20  # unusable answers before the first usable one, after which a setting must be wrong

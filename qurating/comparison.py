@@ -12,7 +12,9 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from qurating import naming, perplexity
-from qurating.artifacts import leaves, read_json, seed_for
+from qurating.artifacts.files import read_json
+from qurating.artifacts.identity import leaves
+from qurating.artifacts.seeds import seed_for
 
 STAGES = tuple(stage for stage in naming.STAGES if stage != "analyse")
 

@@ -20,7 +20,8 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from qurating.artifacts import StageError, leaves
+from qurating.artifacts.identity import leaves
+from qurating.runtime.errors import StageError
 
 ROOT = Path(__file__).parent.parent  # of the repository; relative paths to files of conf/ start here
 _MAX_READ_BYTES = 64 * 2**20  # of files that a configuration names, to tell others from them

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import IO
 
-from qurating.artifacts import StageError
+from qurating.runtime.errors import StageError
 
 CHUNK_BYTES = 1 << 20
 

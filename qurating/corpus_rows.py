@@ -8,10 +8,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from tqdm import tqdm
 
-from qurating.artifacts import StageError, row_files
+from qurating.artifacts.files import row_files
 from qurating.noise import Ids, as_ids
+from qurating.runtime.errors import StageError
+from qurating.runtime.workers import ahead
 from qurating.survey import Chunk
-from qurating.workers import ahead
 
 _ROWS_AT_ONCE = 2**16
 _BYTES_AT_ONCE = 2**18

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from omegaconf import OmegaConf
 
-from qurating.artifacts import StageError
+from qurating.runtime.errors import StageError
 
 TOKENS_AROUND_A_MESSAGE = 16  # its role and marks, in every chat format seen so far
 _DATED = re.compile(r"-\d{4}-\d{2}-\d{2}$")  # gpt-4o-mini-2024-07-18 is priced as gpt-4o-mini

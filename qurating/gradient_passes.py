@@ -11,9 +11,9 @@ import torch
 from numpy.typing import NDArray
 from transformers import PreTrainedModel
 
-from qurating.artifacts import StageError
 from qurating.optimal_control import Vector
 from qurating.per_sample_gradients import norms_and_dots
+from qurating.runtime.errors import StageError
 from qurating.samples import BadSamples, Samples
 from qurating.trajectory import read_tensors, write_tensors
 

@@ -8,10 +8,11 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from qurating import judge_measures, judging, report
-from qurating.artifacts import StageError, read_json
+from qurating.artifacts.files import read_json
 from qurating.judging import Floats
 from qurating.pairs import Pairs, Ranking
 from qurating.questions import Questions
+from qurating.runtime.errors import StageError
 
 
 def measures(

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from qurating import costs
-from qurating.artifacts import StageError
 from qurating.prompts import Prompt
+from qurating.runtime.errors import StageError
 
 ROOT = Path(__file__).parents[1]  # relative paths to prompts and prices start here
 CHOICES = {

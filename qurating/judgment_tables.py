@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from qurating import judging
-from qurating.artifacts import write_table
+from qurating.artifacts.files import write_table
 from qurating.judge_settings import JudgeSettings
 from qurating.pairs import Pairs
 from qurating.questions import Questions

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from qurating.artifacts import StageError
+from qurating.runtime.errors import StageError
 
 _WORD = re.compile(r"\w+|[^\w\s]")
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from qurating import server_process
-from qurating.artifacts import StageError
+from qurating.runtime.errors import StageError
 
 MODEL = "local"  # a server has one model, and takes any name for it
 

@@ -19,7 +19,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from qurating.artifacts import leaves, without_runtime
+from qurating.artifacts.identity import leaves, without_runtime
 
 # In the order in which they feed one another.
 STAGES = (

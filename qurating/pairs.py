@@ -9,8 +9,10 @@ import numpy as np
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from qurating.artifacts import StageError, row_files, seed_for
+from qurating.artifacts.files import row_files
+from qurating.artifacts.seeds import seed_for
 from qurating.prompts import snippet
+from qurating.runtime.errors import StageError
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer

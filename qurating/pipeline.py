@@ -16,8 +16,12 @@ from hydra.experimental.callback import Callback
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
-from qurating import artifacts, configuration, naming, preflight, publishing, sharding, tracking
-from qurating.artifacts import StageError, read_json, write_json
+from qurating import configuration, naming, preflight, sharding, tracking
+from qurating.artifacts import files as artifacts_files
+from qurating.artifacts import identity as artifacts_identity
+from qurating.artifacts import manifest, publishing
+from qurating.artifacts.files import read_json, write_json
+from qurating.runtime.errors import StageError
 
 
 def run(config: DictConfig) -> None:
@@ -71,11 +75,11 @@ def run_stage(stage: str, config: DictConfig, counter: str, before: Callable[[],
     settings: dict[str, Any] = OmegaConf.to_container(config.stages[stage], resolve=True)  # type: ignore[assignment]
     inputs = settings.pop("inputs")
     fetched = settings.pop("fetches", None) or {}
-    used = {key: name for key, name in artifacts.leaves(_numbered(inputs)).items() if name}
+    used = {key: name for key, name in artifacts_identity.leaves(_numbered(inputs)).items() if name}
     identity = {
         "stage": stage,
         "inputs": {},
-        "config": artifacts.plain(artifacts.without_runtime(settings)),
+        "config": artifacts_identity.plain(artifacts_identity.without_runtime(settings)),
     }
     names = list(dict.fromkeys(used.values()))
     reads = ", ".join(names) if 0 < len(names) <= 4 else f"{len(names) or 'no'} artifacts"
@@ -83,15 +87,15 @@ def run_stage(stage: str, config: DictConfig, counter: str, before: Callable[[],
     labels: set[str] = set()
     made_of: dict[str, str] = {}
     for key, name in used.items():
-        made = artifacts.manifest(root / name)
+        made = manifest.manifest(root / name)
         identity["inputs"][key] = f"{name} ({made['fingerprint'][:16]})"
         labels.update(made["labels"])
         made_of |= dict.fromkeys(made["inputs"].values(), name)
     if stage != "prepare_corpus":  # a tokenizer carries no label
         labels.update(_labels_of(fetched.get("models") or []))
     _same_ancestors(stage, set(identity["inputs"].values()), made_of)
-    if artifacts.up_to_date(target, identity, config.overwrite):
-        made = artifacts.manifest(target)
+    if manifest.up_to_date(target, identity, config.overwrite):
+        made = manifest.manifest(target)
         print(f"    skipped: complete since {made['finished']} with these settings and inputs", flush=True)
         return target
     if process() == 0:
@@ -113,10 +117,10 @@ def run_stage(stage: str, config: DictConfig, counter: str, before: Callable[[],
         return target
     name = None if share is None else f"{share.index}_of_{share.count}"
     # a shard that an artifact is made of shard by shard says itself what it was made of
-    shards = artifacts.row_files(root / inputs["corpus"] / "train") if "shard" in settings else []
+    shards = artifacts_files.row_files(root / inputs["corpus"] / "train") if "shard" in settings else []
     keep = [f"train/{file.name}" for file in shards]
     published = publishing.publish(target, identity, settings, sorted(labels), config.overwrite, build, name, keep)
-    if published is None and not artifacts.up_to_date(target, identity, overwrite=True):
+    if published is None and not manifest.up_to_date(target, identity, overwrite=True):
         print("    this task's share is done; the artifact is complete once the others are", flush=True)
         if num_processes() > 1 and config.stages[stage].shard is None:
             publishing.follow(target, identity, None)  # the next stage reads it
@@ -124,7 +128,7 @@ def run_stage(stage: str, config: DictConfig, counter: str, before: Callable[[],
         print("    skipped: another task has built it meanwhile", flush=True)
     else:
         shown = ", ".join(f"{key} {_readable(value)}" for key, value in published["counts"].items())
-        tracking.summarise(artifacts.leaves({stage: published["counts"]}))
+        tracking.summarise(artifacts_identity.leaves({stage: published["counts"]}))
         warning = "".join(f"; {label}" for label in published["labels"])
         print(f"    done in {published['seconds']:,} s: {shown}{warning}", flush=True)
     return target
@@ -133,7 +137,7 @@ def run_stage(stage: str, config: DictConfig, counter: str, before: Callable[[],
 def _labels_of(models: Sequence[str | None]) -> set[str]:
     """The labels of models that are named by their folders, where those are artifacts."""
     files = [Path(model) / "manifest.json" for model in models if model]
-    return {label for file in files if file.is_file() for label in artifacts.read_json(file).get("labels", [])}
+    return {label for file in files if file.is_file() for label in artifacts_files.read_json(file).get("labels", [])}
 
 
 def _same_ancestors(stage: str, used: set[str], made_of: Mapping[str, str]) -> None:
@@ -217,7 +221,7 @@ def _used(cell: Mapping[str, str], last: str, root: Path) -> dict[str, str]:
         name = waiting.pop()
         if name not in found:
             found.add(name)
-            waiting += [given.rsplit(" (", 1)[0] for given in artifacts.manifest(root / name)["inputs"].values()]
+            waiting += [given.rsplit(" (", 1)[0] for given in manifest.manifest(root / name)["inputs"].values()]
     return {stage: name for stage, name in cell.items() if name in found}
 
 

@@ -8,8 +8,8 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from qurating import artifacts
-from qurating.artifacts import StageError
+from qurating.artifacts import manifest
+from qurating.runtime.errors import StageError
 
 
 def check_processes(config: DictConfig, stages: Sequence[str]) -> None:
@@ -46,9 +46,9 @@ def check_access(config: DictConfig, stages: Sequence[str]) -> None:
             datasets += fetches.get("datasets", [])
             datasets += [_data_set(file) for files in fetches.get("files", []) for file in _listed(files)]
     if any(models) or any(datasets):
-        from qurating import hub_access
+        from qurating.runtime import hub
 
-        hub_access.check_access(models, datasets)
+        hub.check_access(models, datasets)
 
 
 def check_files(config: DictConfig, stages: Sequence[str]) -> None:
@@ -90,7 +90,7 @@ def _data_set(file: str) -> str | None:
 
 def check_budget(config: DictConfig, corpus: Path) -> None:
     """Refuse a budget beyond the corpus as soon as that is there, not after all that a selection waits for."""
-    budget, there = config.selection.num_tokens, artifacts.manifest(corpus)["counts"].get("tokens")
+    budget, there = config.selection.num_tokens, manifest.manifest(corpus)["counts"].get("tokens")
     if isinstance(budget, int) and isinstance(there, int) and budget > there:
         raise StageError(
             f"{corpus.name} has {there:,} tokens to select from, and num_tokens={budget:,} are asked for: "

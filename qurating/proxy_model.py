@@ -6,9 +6,9 @@ from pathlib import Path
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 
-from qurating.artifacts import StageError
 from qurating.models.networks import num_positions
 from qurating.per_sample_gradients import UnsupportedLayerError, norms_and_dots
+from qurating.runtime.errors import StageError
 from qurating.samples import Samples
 
 

@@ -13,8 +13,8 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from qurating import optimal_control
-from qurating.artifacts import StageError
 from qurating.optimal_control import Batch, Vector
+from qurating.runtime.errors import StageError
 from qurating.samples import BadSamples, Indices, Samples
 from qurating.trajectory import read_tensors, write_tensors
 

@@ -7,13 +7,13 @@ from typing import Any
 import numpy as np
 
 from qurating import judging
-from qurating.artifacts import StageError
 from qurating.costs import Estimate, completion_limit
 from qurating.journal import Answer, Request
 from qurating.judge_settings import JudgeSettings
 from qurating.judging import AnswerError
 from qurating.pairs import Pairs
 from qurating.prompts import Messages, Prompt
+from qurating.runtime.errors import StageError
 
 GRADE_TOKENS = 3  # "10", and a blank or a mark before it
 SAMPLE = 256  # prompts whose tokens are counted for an estimate

@@ -9,7 +9,8 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow.parquet as pq
 
-from qurating.artifacts import StageError, row_files
+from qurating.artifacts.files import row_files
+from qurating.runtime.errors import StageError
 from qurating.scorer_report import ranks
 from qurating.sequences import one_row
 from qurating.survey import normalise

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from huggingface_hub import ModelCardData
 
 from qurating import plots, rater_figures
-from qurating.artifacts import read_json
+from qurating.artifacts.files import read_json
 from qurating.report import readable
 
 EXCERPT_CHARACTERS = 300

@@ -11,10 +11,10 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from qurating.artifacts import StageError
 from qurating.models.rating_networks import repeated_layers
+from qurating.runtime.errors import StageError
+from qurating.runtime.workers import ahead
 from qurating.sharding import Share
-from qurating.workers import ahead
 
 # Widths of batches are multiples of this: a network is compiled, and memory laid out, for few shapes. 1 % is padding.
 WIDTH_STEP = 32

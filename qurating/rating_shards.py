@@ -12,7 +12,8 @@ import numpy as np
 import pyarrow.parquet as pq
 from tqdm import tqdm
 
-from qurating.artifacts import StageError, read_json, row_files, sha256
+from qurating.artifacts.files import read_json, row_files, sha256
+from qurating.runtime.errors import StageError
 from qurating.sharding import Share
 
 KEY = b"qurating"

@@ -20,8 +20,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol, Self
 
-from qurating.artifacts import StageError
 from qurating.corpus_files import lines_of, named_files, stem
+from qurating.runtime.errors import StageError
 
 
 class Document(NamedTuple):

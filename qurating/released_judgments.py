@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from qurating.artifacts import StageError
 from qurating.corpus_files import lines_of, named_files
 from qurating.judging import ABSENT
+from qurating.runtime.errors import StageError
 
 KINDS = ("votes_a", "votes_b", "average")
 TOLERANCE = 1e-3  # of p(B ≻ A) + p(A ≻ B) = 1, for files in half precision

@@ -16,7 +16,8 @@ import numpy.typing as npt
 import orjson
 from tqdm import tqdm
 
-from qurating.artifacts import StageError, replacing
+from qurating.artifacts.files import replacing
+from qurating.runtime.errors import StageError
 
 _LINES_AT_ONCE = 4096
 

@@ -5,7 +5,8 @@ import hashlib
 import numpy as np
 import numpy.typing as npt
 
-from qurating.artifacts import StageError, seed_for
+from qurating.artifacts.seeds import seed_for
+from qurating.runtime.errors import StageError
 
 
 def sequence_id(document_id: str, position: int) -> int:

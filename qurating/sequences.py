@@ -8,7 +8,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from qurating.artifacts import StageError, row_files
+from qurating.artifacts.files import row_files
+from qurating.runtime.errors import StageError
 
 _ROWS_AT_ONCE = 1024
 

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 
-from qurating.artifacts import StageError
+from qurating.runtime.errors import StageError
 
 Item = TypeVar("Item")
 

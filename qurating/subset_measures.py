@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow.parquet as pq
 
-from qurating.artifacts import StageError
+from qurating.runtime.errors import StageError
 
 Counts = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]

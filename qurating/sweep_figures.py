@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from qurating import plots, report, subset_plots
-from qurating.artifacts import row_files
+from qurating.artifacts.files import row_files
 from qurating.comparison import Cell, Rated, selected_tokens, subset_of, tokens_by_domain
 from qurating.rated_rows import RatedRows, rank_correlations
 from qurating.subset_measures import jaccard, read_members

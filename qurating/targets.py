@@ -17,8 +17,9 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from qurating import readers, tokenizing
-from qurating.artifacts import StageError, seed_for
+from qurating.artifacts.seeds import seed_for
 from qurating.readers import BadRow, Document
+from qurating.runtime.errors import StageError
 
 NO_TARGET = -100  # as a label; transformers' convention
 RESPONDENTS = ("assistant", "gpt", "model", "bot", "chatbot")

@@ -13,9 +13,10 @@ import pyarrow.parquet as pq
 from tqdm import tqdm
 
 from qurating import rating_shards
-from qurating.artifacts import StageError, write_table
+from qurating.artifacts.files import write_table
+from qurating.runtime.errors import StageError
+from qurating.runtime.workers import in_workers
 from qurating.sharding import Share
-from qurating.workers import in_workers
 
 _TEXTS_AT_ONCE = 1000
 

@@ -16,7 +16,8 @@ import numpy as np
 import numpy.typing as npt
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
-from qurating.artifacts import StageError, write_json
+from qurating.artifacts.files import write_json
+from qurating.runtime.errors import StageError
 
 END_OF_TEXT = "<|endoftext|>"
 # An Encoding takes some hundred bytes a token, so that a long document is encoded in stretches of this many characters.

@@ -15,8 +15,8 @@ from pytorch_lightning.strategies import ModelParallelStrategy
 from pytorch_lightning.utilities.model_helpers import is_overridden
 
 from qurating import tracking
-from qurating.artifacts import StageError
 from qurating.checkpoints import Checkpoints, latest
+from qurating.runtime.errors import StageError
 
 
 class _Bar(TQDMProgressBar):

@@ -16,7 +16,7 @@ import yaml
 from aiohttp import web
 from tokenizers import ByteLevelBPETokenizer
 
-from qurating.artifacts import write_table
+from qurating.artifacts.files import write_table
 
 CONF = Path(__file__).parents[1] / "conf"
 CRITERIA: dict[str, dict[str, Any]] = {

@@ -13,7 +13,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
 from qurating import plots, scorer_report
-from qurating.artifacts import write_json, write_table
+from qurating.artifacts.files import write_json, write_table
 from qurating.selection import select
 from qurating.survey import Arrays
 

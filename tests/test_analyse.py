@@ -15,10 +15,11 @@ import pyarrow.parquet as pq
 import pytest
 from sweep_example import CRITERIA, DOMAINS, learned, read, sweep
 
-from qurating.artifacts import StageError, read_json, write_json, write_table
+from qurating.artifacts.files import read_json, write_json, write_table
 from qurating.comparison import read_cells
 from qurating.rated_rows import excerpts, rank_correlations, read_rated_rows
 from qurating.report import MAX_COLUMNS, format_table, number, percent, short_count
+from qurating.runtime.errors import StageError
 from qurating.stages.analyse import analyse
 
 METHODS = ("uniform", "writing_style top-k", "educational_value sample τ=2")

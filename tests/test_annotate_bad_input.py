@@ -16,7 +16,7 @@ from tokenizers import ByteLevelBPETokenizer
 from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast
 
 from qurating import gradient_passes
-from qurating.artifacts import StageError
+from qurating.runtime.errors import StageError
 
 
 @pytest.fixture(scope="module")

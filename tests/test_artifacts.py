@@ -14,9 +14,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from qurating import artifacts, publishing
-from qurating.artifacts import StageError, manifest, read_json, up_to_date, write_json, write_table
-from qurating.publishing import follow, publish
+from qurating.artifacts import identity as artifacts_identity
+from qurating.artifacts import publishing
+from qurating.artifacts import seeds as artifacts_seeds
+from qurating.artifacts.files import read_json, write_json, write_table
+from qurating.artifacts.manifest import manifest, up_to_date
+from qurating.artifacts.publishing import follow, publish
+from qurating.runtime.errors import StageError
 
 CONFIG = {"max_tokens": 512, "seed": 1}
 IDENTITY = {"stage": "rate", "inputs": {"corpus": "corpora/x (0123)"}, "config": CONFIG}
@@ -279,16 +283,18 @@ def test_files_are_replaced_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 
 def test_seeds_are_apart_and_stable() -> None:
-    assert artifacts.seed_for(0, "select", "noise") == 1612640821089508567  # a change would change every result
-    seeds = {artifacts.seed_for(seed, *purpose) for seed in (0, 1) for purpose in (("a",), ("b",), ("a", "b"), ("ab",))}
+    assert artifacts_seeds.seed_for(0, "select", "noise") == 1612640821089508567  # a change would change every result
+    seeds = {
+        artifacts_seeds.seed_for(seed, *purpose) for seed in (0, 1) for purpose in (("a",), ("b",), ("a", "b"), ("ab",))
+    }
     assert len(seeds) == 8
     assert all(0 <= seed < 2**63 for seed in seeds)
 
 
 def test_settings_that_change_no_result_are_not_compared() -> None:
-    found = artifacts.without_runtime({"a": {"num_workers": 3, "b": 1}, "c": [{"devices": 2}]})
+    found = artifacts_identity.without_runtime({"a": {"num_workers": 3, "b": 1}, "c": [{"devices": 2}]})
     assert found == {"a": {"b": 1}, "c": [{}]}
-    assert artifacts.plain({"t": float("inf"), "p": Path("x")}) == {"t": "inf", "p": "x"}
+    assert artifacts_identity.plain({"t": float("inf"), "p": Path("x")}) == {"t": "inf", "p": "x"}
 
 
 @pytest.mark.parametrize("window", ["hashing", "writing the manifest", "renaming"])

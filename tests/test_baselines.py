@@ -30,10 +30,10 @@ from transformers import (
 )
 
 from qurating import kenlm_scores
-from qurating.artifacts import StageError
 from qurating.chunking import windows
 from qurating.hashed_ngrams import Buckets, WordHashes, counted, log_ratio, log_weights
 from qurating.models import likelihood
+from qurating.runtime.errors import StageError
 from qurating.stages.measure_perplexity import measure_perplexity
 from qurating.stages.weigh_importance import weigh_importance
 

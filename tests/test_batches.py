@@ -20,12 +20,13 @@ from judge_fixtures import CRITERIA, logprob_reply, real_corpus
 from test_judge_stage import KILLED, run, settings
 
 from qurating import clients
-from qurating.artifacts import StageError, read_json
+from qurating.artifacts.files import read_json
 from qurating.batches import Batches, Limits
 from qurating.clients import CapReachedError, Endpoint
 from qurating.costs import Price, Spending, prompt_limit
 from qurating.journal import Answer, Journal, Request
 from qurating.judging import AnswerError
+from qurating.runtime.errors import StageError
 
 
 def requests(number: int = 25) -> list[Request]:

@@ -12,11 +12,11 @@ from judge_fixtures import endpoint, respond
 from ports import NOBODY_LISTENS
 
 from qurating import clients
-from qurating.artifacts import StageError
 from qurating.clients import Endpoint
 from qurating.costs import Spending
 from qurating.journal import Answer, Journal, Request
 from qurating.judging import AnswerError
+from qurating.runtime.errors import StageError
 
 
 def requests(number: int) -> list[Request]:

@@ -17,8 +17,8 @@ from hydra import compose
 from omegaconf import OmegaConf
 
 from qurating import configuration
-from qurating.artifacts import StageError
 from qurating.naming import STAGES, name_artifacts
+from qurating.runtime.errors import StageError
 
 GROUPS = sorted(p.name for p in (ROOT / "conf").iterdir() if p.is_dir() and p.name not in {"hydra", "prompts"})
 CHOICES = [

@@ -13,8 +13,9 @@ import torch
 from sweep_example import PIECE, corpus, read
 from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
 
-from qurating.artifacts import StageError, write_table
+from qurating.artifacts.files import write_table
 from qurating.models import likelihood
+from qurating.runtime.errors import StageError
 from qurating.stages.evaluate import evaluate
 
 SETTINGS = {"batch_size_sequences": 7, "precision": "32-true", "accelerator": "cpu"}

@@ -11,9 +11,9 @@ import pytest
 from huggingface_hub import constants
 from ports import NOBODY_LISTENS
 
-from qurating import hub_access
-from qurating.artifacts import StageError
-from qurating.hub_access import check_access, fetch
+from qurating.runtime import hub as runtime_hub
+from qurating.runtime.errors import StageError
+from qurating.runtime.hub import check_access, fetch
 
 TOKEN = "hf_aSecretThatNobodyMaySee"
 # by path: status, X-Error-Code, X-Error-Message
@@ -182,7 +182,7 @@ def nobody_listens(_: Hub, monkeypatch: pytest.MonkeyPatch) -> str:
 
 
 def nobody_answers(_: Hub, monkeypatch: pytest.MonkeyPatch) -> str:
-    monkeypatch.setattr(hub_access, "TIMEOUT_SECONDS", 0.1)
+    monkeypatch.setattr(runtime_hub, "TIMEOUT_SECONDS", 0.1)
     return "ReadTimeout"
 
 

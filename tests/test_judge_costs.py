@@ -13,11 +13,12 @@ from judge_fixtures import CRITERIA, endpoint, logprob_reply, real_corpus, respo
 from test_judge_stage import run, settings
 
 from qurating import clients
-from qurating.artifacts import StageError, read_json
+from qurating.artifacts.files import read_json
 from qurating.clients import CapReachedError, Endpoint
 from qurating.costs import Price, Spending, find_price, prompt_limit
 from qurating.journal import Answer, Journal, Request
 from qurating.judge_settings import ROOT
+from qurating.runtime.errors import StageError
 
 PRICES = ROOT / "conf" / "prices.yaml"
 ONE = {"educational_value": CRITERIA["educational_value"]}

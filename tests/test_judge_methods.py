@@ -15,9 +15,10 @@ from judge_fixtures import CRITERIA, EXPLANATION, LICENCE, TABLE, endpoint, logp
 from test_judge_stage import run, settings
 
 from qurating import judge_measures, judging
-from qurating.artifacts import StageError, read_json
+from qurating.artifacts.files import read_json
 from qurating.judging import AnswerError
 from qurating.prompts import Prompt
+from qurating.runtime.errors import StageError
 from qurating.stages.judge import judge
 
 ONE = {"educational_value": CRITERIA["educational_value"]}

@@ -11,7 +11,7 @@ from judge_fixtures import CRITERIA, EXPLANATION, LICENCE, make_corpus, real_cor
 from test_judge_stage import run, settings
 from transformers import PreTrainedTokenizerFast
 
-from qurating.artifacts import read_json
+from qurating.artifacts.files import read_json
 from qurating.datamodules.judgments import Judgments
 
 TWO = {name: CRITERIA[name] for name in ("educational_value", "writing_style")}

@@ -33,9 +33,10 @@ from omegaconf import OmegaConf
 from tokenizers import Tokenizer
 
 from qurating import configuration
-from qurating.artifacts import StageError, read_json
+from qurating.artifacts.files import read_json
 from qurating.pairs import _unranked, draw_pairs
 from qurating.prompts import Prompt, snippet
+from qurating.runtime.errors import StageError
 from qurating.stages.judge import judge
 
 

@@ -10,7 +10,8 @@ from judge_fixtures import CRITERIA, real_corpus
 from test_judge_stage import run, settings
 
 from qurating import local_judge
-from qurating.artifacts import StageError, read_json
+from qurating.artifacts.files import read_json
+from qurating.runtime.errors import StageError
 
 
 def model() -> Path | None:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from qurating import scored_lines
-from qurating.artifacts import StageError
+from qurating.runtime.errors import StageError
 from qurating.stages.order_lines import order_lines
 
 

@@ -18,7 +18,7 @@ from ports import free_port
 from test_training import TRAINER, a_model
 from tokenizers import Tokenizer, models
 
-from qurating.artifacts import write_table
+from qurating.artifacts.files import write_table
 from qurating.datamodules.tokens import TokenBlocks
 from qurating.stages.order import order
 from qurating.training import fit

@@ -15,11 +15,11 @@ from judge_fixtures import endpoint, respond
 from test_clients import ask, at, number_of, requests
 
 from qurating import clients, connections
-from qurating.artifacts import StageError
 from qurating.connections import NoReplyError, Reply
 from qurating.costs import Spending
 from qurating.journal import Answer, Journal, Request
 from qurating.pacing import Pace, retry_after, seconds_in
+from qurating.runtime.errors import StageError
 
 ALL = {i: Answer([float(i)]) for i in range(30)}
 

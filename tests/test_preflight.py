@@ -13,9 +13,10 @@ from hydra import compose
 from omegaconf import DictConfig, OmegaConf
 from test_hub_access import TOKEN, Hub
 
-from qurating import hub_access, preflight
-from qurating.artifacts import StageError
+from qurating import preflight
 from qurating.naming import STAGES, name_artifacts
+from qurating.runtime import hub as runtime_hub
+from qurating.runtime.errors import StageError
 
 LQS = "+experiment=lqs_scorer"
 
@@ -37,7 +38,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[set[str], set[str]]]:
     def note(models: list[str | None], datasets: list[str | None]) -> None:
         calls.append(({m for m in models if m}, {d for d in datasets if d}))
 
-    monkeypatch.setattr(hub_access, "check_access", note)
+    monkeypatch.setattr(runtime_hub, "check_access", note)
     return calls
 
 

@@ -24,8 +24,9 @@ from omegaconf import OmegaConf
 from transformers import AutoTokenizer
 
 from qurating import configuration
-from qurating.artifacts import StageError, row_files
+from qurating.artifacts.files import row_files
 from qurating.readers import Document, Jsonl, Parquet, Reader
+from qurating.runtime.errors import StageError
 from qurating.sequence_ids import SeenIds, sequence_id
 from qurating.stages.prepare_corpus import SCHEMA, heldout, prepare_corpus
 
@@ -212,7 +213,7 @@ def test_corpus_that_changed_since_it_was_begun_is_refused(tmp_path: Path) -> No
 
 
 def test_worker_that_is_killed_is_told(tmp_path: Path) -> None:
-    from qurating.workers import in_workers
+    from qurating.runtime.workers import in_workers
 
     with pytest.raises(StageError, match=r"worker process was killed.*num_workers"):
         list(in_workers(os._exit, [9], 2))
@@ -351,7 +352,7 @@ def _begin_and_end(folder: Path) -> None:
 
 
 def test_work_that_has_begun_ends_before_the_error_is_raised(tmp_path: Path) -> None:
-    from qurating.workers import in_workers
+    from qurating.runtime.workers import in_workers
 
     def batches() -> Iterator[Path]:
         yield tmp_path

@@ -20,8 +20,9 @@ from sweep_example import corpus as make_corpus
 from sweep_example import read
 from transformers import AutoTokenizer
 
-from qurating import hub_access
-from qurating.artifacts import StageError, seed_for
+from qurating.artifacts.seeds import seed_for
+from qurating.runtime import hub
+from qurating.runtime.errors import StageError
 from qurating.stages.prepare_target import SCHEMA, prepare_target
 from qurating.targets import HeldOut, Jsonl, Source, touched
 
@@ -341,7 +342,7 @@ def test_the_configuration_makes_the_source_and_every_argument(
         asked.append(given)
         return str(file)
 
-    monkeypatch.setattr(hub_access, "fetch", fetch)
+    monkeypatch.setattr(hub, "fetch", fetch)
     overrides = {"jsonl": [f"target.paths={file}", "target.conversations_field=conversations"]}.get(choice, [])
     parts = [compose(f"target/{choice}", overrides), compose("stage/prepare_target")]
     around = {"seed": 0, "corpus": {"sequence_length": 64}, "artifacts": {"prepare_corpus": "corpora/c"}}

@@ -16,9 +16,9 @@ from sweep_example import corpus as make_corpus
 from sweep_example import read
 from transformers import AutoModelForCausalLM, AutoTokenizer, get_linear_schedule_with_warmup
 
-from qurating.artifacts import StageError
 from qurating.models import networks
 from qurating.models.language_model import LanguageModel
+from qurating.runtime.errors import StageError
 from qurating.stages import pretrain_proxy as stage
 from qurating.stages.pretrain_proxy import pretrain_proxy
 

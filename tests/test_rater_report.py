@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from qurating import rater_report
-from qurating.artifacts import write_json
+from qurating.artifacts.files import write_json
 from qurating.rater_card import escaped, write_card, wrong_pairs
 
 RNG = np.random.default_rng()

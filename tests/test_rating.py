@@ -22,11 +22,11 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSequenceC
 from transformers.tokenization_utils_base import PreTrainedTokenizerBase
 
 from qurating import rating_engine, rating_shards
-from qurating.artifacts import StageError
 from qurating.chunking import windows
 from qurating.models import rating_networks
 from qurating.models.rating_networks import LastTokenRater, LlamaRater, MaskedRater, rating_network
 from qurating.rating_engine import Engine, batches
+from qurating.runtime.errors import StageError
 from qurating.sharding import Share, share_of
 from qurating.stages.rate import rate
 from qurating.token_reader import TokenReader

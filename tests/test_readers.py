@@ -11,8 +11,8 @@ import pyarrow.parquet as pq
 import pytest
 import zstandard
 
-from qurating.artifacts import StageError
 from qurating.readers import BadRow, Document, Hub, Jsonl, Parquet
+from qurating.runtime.errors import StageError
 
 ROWS: list[dict[str, Any]] = [
     {"text": f"text {i} of 数据", "meta": {"source": f"domain{i % 2}"}, "key": 100 + i} for i in range(5)

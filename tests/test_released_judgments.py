@@ -9,8 +9,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from qurating.artifacts import StageError, read_json
+from qurating.artifacts.files import read_json
 from qurating.released_judgments import checked
+from qurating.runtime.errors import StageError
 from qurating.stages.import_judgments import import_judgments
 
 CRITERIA = ["writing_style", "facts_and_trivia"]

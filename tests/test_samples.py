@@ -8,7 +8,7 @@ import pyarrow as pa
 import pytest
 from annotation_example import make_inputs, proxy_sequences
 
-from qurating.artifacts import StageError
+from qurating.runtime.errors import StageError
 from qurating.samples import BadSamples, Samples, draw_batches
 
 

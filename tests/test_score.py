@@ -14,10 +14,10 @@ from safetensors.torch import load_file, save_file
 from scorer_fixtures import annotation_of, corpus_of_paragraphs, network, train
 from transformers import AutoModel, AutoTokenizer, PreTrainedTokenizerFast
 
-from qurating.artifacts import StageError
 from qurating.chunking import weighted_mean, windows
 from qurating.models import networks
 from qurating.models.scorer_networks import load_scorer
+from qurating.runtime.errors import StageError
 from qurating.stages.score import score
 from qurating.tokenizing import train_bpe
 
@@ -214,7 +214,7 @@ def test_a_scorer_of_the_hub_is_fetched_without_code(
 
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("huggingface_hub.snapshot_download", snapshot_download)
-    monkeypatch.setattr("qurating.hub_access.check_access", lambda models, datasets: asked.update(checked=models))
+    monkeypatch.setattr("qurating.runtime.hub.check_access", lambda models, datasets: asked.update(checked=models))
     loaded = load_scorer("someone/a-scorer")
     assert asked["checked"] == ["someone/a-scorer"] == [asked["name"]]
     assert not any("py" in pattern or "bin" in pattern or pattern == "*" for pattern in asked["allow_patterns"])

@@ -15,7 +15,9 @@ from judge_fixtures import real_corpus
 from transformers import AutoTokenizer
 
 from qurating import corpus_rows, ordering, selection, survey
-from qurating.artifacts import StageError, read_json, seed_for
+from qurating.artifacts.files import read_json
+from qurating.artifacts.seeds import seed_for
+from qurating.runtime.errors import StageError
 from qurating.stages.order import order
 from qurating.stages.select import select
 from qurating.survey import Arrays

@@ -16,9 +16,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from qurating import selection
-from qurating.artifacts import StageError, write_json
+from qurating.artifacts.files import write_json
 from qurating.contamination import Runs, in_parts
 from qurating.near_duplicates import find_near_duplicates, runs_of_words
+from qurating.runtime.errors import StageError
 from qurating.stages.check_subset import check_subset
 from qurating.stages.report_subset import report_subset
 from qurating.stages.select import select

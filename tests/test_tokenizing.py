@@ -11,7 +11,7 @@ from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers,
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from qurating import tokenizing
-from qurating.artifacts import StageError
+from qurating.runtime.errors import StageError
 
 TEXTS = [
     "The quick brown fox jumps over the lazy dog, and the dog does not mind.",

@@ -10,7 +10,8 @@ import pyarrow.parquet as pq
 from experiments.lqs import analysis
 from experiments.lqs.analysis import Floats, Names
 from experiments.lqs.mixture import KINDS
-from qurating.artifacts import manifest, read_json, row_files
+from qurating.artifacts.files import read_json, row_files
+from qurating.artifacts.manifest import manifest
 from qurating.scorer_report import agreement_at_the_top, spearman
 from qurating.sequences import read_sequences
 

@@ -23,7 +23,7 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
 from experiments.lqs import mixture  # noqa: E402
-from qurating.artifacts import read_json, write_json  # noqa: E402
+from qurating.artifacts.files import read_json, write_json  # noqa: E402
 
 HERE = Path(__file__).resolve().parent
 SEEDS = (0, 1, 2)

@@ -11,8 +11,9 @@ import torch
 from transformers import PreTrainedTokenizerBase
 
 from qurating import bradley_terry
-from qurating.artifacts import StageError, seed_for
+from qurating.artifacts.seeds import seed_for
 from qurating.datamodules.steps import Batch, Samples, padded
+from qurating.runtime.errors import StageError
 
 _MAX_MORE_TOKENS = 16
 

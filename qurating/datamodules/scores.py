@@ -7,9 +7,10 @@ import pyarrow.parquet as pq
 import torch
 from torch import Tensor
 
-from qurating.artifacts import StageError, seed_for
+from qurating.artifacts.seeds import seed_for
 from qurating.chunking import windows
 from qurating.datamodules.steps import Samples, padded
+from qurating.runtime.errors import StageError
 from qurating.sequences import read_sequences
 from qurating.token_reader import TokenReader
 

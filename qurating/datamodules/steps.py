@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from qurating.artifacts import StageError, seed_for
+from qurating.artifacts.seeds import seed_for
+from qurating.runtime.errors import StageError
 
 Batch = dict[str, Tensor]
 

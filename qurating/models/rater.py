@@ -11,8 +11,8 @@ from torch.distributed.tensor import DTensor
 from torch.optim import Optimizer
 
 from qurating import bradley_terry
-from qurating.artifacts import StageError
 from qurating.models.step_loss import StepLoss
+from qurating.runtime.errors import StageError
 
 
 class Rater(pl.LightningModule):

@@ -20,8 +20,9 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
-from qurating.artifacts import StageError, read_json
+from qurating.artifacts.files import read_json
 from qurating.models.networks import num_positions
+from qurating.runtime.errors import StageError
 
 Network = Callable[[Tensor, Tensor], Tensor]
 

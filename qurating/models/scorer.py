@@ -9,9 +9,9 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.optim import Optimizer
 
-from qurating.artifacts import StageError
 from qurating.models.scorer_networks import ScorerNetwork
 from qurating.models.step_loss import StepLoss
+from qurating.runtime.errors import StageError
 from qurating.scorer_report import spearman
 
 

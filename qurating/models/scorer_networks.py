@@ -8,10 +8,11 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from transformers import AutoModel, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
-from qurating import hub_access
-from qurating.artifacts import StageError, read_json, write_json
+from qurating.artifacts.files import read_json, write_json
 from qurating.models.networks import max_tokens
 from qurating.models.rating_networks import check_padding, gives_the_same, mask_of
+from qurating.runtime import hub
+from qurating.runtime.errors import StageError
 
 HEAD, SETTINGS = "head.safetensors", "scorer.json"
 
@@ -105,7 +106,7 @@ def load_scorer(name_or_path: str | Path) -> TrainedScorer:
     Raises:
         StageError: it cannot be had; or a file of a scorer is missing or damaged, with the files that a scorer has.
     """
-    folder = hub_access.model_folder(name_or_path)
+    folder = hub.model_folder(name_or_path)
     weights = [file.name for file in folder.glob("model*.safetensors")] or ["model.safetensors"]
     needed = ["config.json", *weights, "tokenizer_config.json", HEAD, SETTINGS]
     missing = [name for name in needed if not (folder / name).is_file()]

@@ -8,9 +8,10 @@ from typing import Any
 from tqdm import tqdm
 
 from qurating import plots, report
-from qurating.artifacts import StageError, read_json, write_json
+from qurating.artifacts.files import read_json, write_json
 from qurating.comparison import STAGES, Cell, compare, distinct_ratings, labels_of, read_cells
 from qurating.rated_rows import excerpts, read_rated_rows
+from qurating.runtime.errors import StageError
 from qurating.sweep_figures import (
     MAX_DOMAINS,
     MAX_METHODS,

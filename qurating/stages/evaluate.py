@@ -13,10 +13,11 @@ from tqdm import tqdm
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 
 from qurating import perplexity
-from qurating.artifacts import StageError, row_files, write_json, write_table
-from qurating.heap import kept_heap
+from qurating.artifacts.files import row_files, write_json, write_table
 from qurating.models.likelihood import check_output_layer, cross_entropies, output_layer
 from qurating.models.networks import num_positions
+from qurating.runtime.errors import StageError
+from qurating.runtime.malloc import kept_heap
 
 PRECISIONS = ("32-true", "bf16-mixed")
 

@@ -10,10 +10,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from tqdm import tqdm
 
-from qurating.artifacts import StageError, parquet_format, replacing, write_json
+from qurating.artifacts.files import parquet_format, replacing, write_json
 from qurating.judging import ABSENT, CONFIDENT
 from qurating.readers import Hub
 from qurating.released_judgments import KINDS, checked, rows_of_files
+from qurating.runtime.errors import StageError
 
 ROWS_AT_A_TIME = 10_000
 

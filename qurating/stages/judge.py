@@ -11,13 +11,15 @@ from tokenizers import Tokenizer
 from tqdm import tqdm
 
 from qurating import clients, judge_report, judging, judgment_tables, local_judge, simulated_judge
-from qurating.artifacts import StageError, read_json, seed_for, write_json
+from qurating.artifacts.files import read_json, write_json
+from qurating.artifacts.seeds import seed_for
 from qurating.batches import Batches, Limits
 from qurating.costs import Estimate, Price, Spending
 from qurating.journal import Answer, Journal, Request
 from qurating.judge_settings import ROOT, JudgeSettings, check_criteria
 from qurating.pairs import draw_pairs, read_ranking, with_ranked
 from qurating.questions import Questions, find_method
+from qurating.runtime.errors import StageError
 
 WORKING_FILES = ("journal.jsonl", "method.json", "batches.jsonl")  # gone once the summary is there
 

@@ -7,12 +7,14 @@ from typing import Any
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerBase
 
-from qurating import hub_access, kenlm_scores, rating_shards
-from qurating.artifacts import StageError, sha256
+from qurating import kenlm_scores, rating_shards
+from qurating.artifacts.files import sha256
 from qurating.models.likelihood import WindowPerplexity, check_causal, check_output_layer
 from qurating.models.networks import num_positions
 from qurating.rating import rate_corpus
 from qurating.rating_engine import Engine, device_of
+from qurating.runtime import hub
+from qurating.runtime.errors import StageError
 from qurating.sharding import Share
 from qurating.text_ratings import rate_texts
 from qurating.token_reader import TokenReader
@@ -83,7 +85,7 @@ def measure_perplexity(
             "there is no language model to measure perplexity by: add the stage pretrain_proxy, or name one: "
             "perplexity.from_pretrained=<folder or name of the Hub>, or perplexity.kenlm=<file>"
         )
-    folder = language_model or hub_access.model_folder(str(from_pretrained))
+    folder = language_model or hub.model_folder(str(from_pretrained))
     config, tokenizer = _loaded(folder)
     begin = tokenizer.eos_token_id if tokenizer.bos_token_id is None else tokenizer.bos_token_id
     if begin is None:

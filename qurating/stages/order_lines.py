@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 
 from qurating import ordering, selection
-from qurating.artifacts import StageError, seed_for
+from qurating.artifacts.seeds import seed_for
 from qurating.corpus_files import named_files
+from qurating.runtime.errors import StageError
 from qurating.scored_lines import read_lines, write_lines
 from qurating.survey import Arrays
 

@@ -15,10 +15,12 @@ import pyarrow as pa
 from tqdm import tqdm
 
 from qurating import tokenizing
-from qurating.artifacts import StageError, read_json, seed_for, write_json, write_table
+from qurating.artifacts.files import read_json, write_json, write_table
+from qurating.artifacts.seeds import seed_for
 from qurating.readers import Document, Reader
+from qurating.runtime.errors import StageError
+from qurating.runtime.workers import in_workers
 from qurating.sequence_ids import SeenIds, sequence_id
-from qurating.workers import in_workers
 
 SCHEMA = pa.schema(
     [

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from qurating.artifacts import StageError, write_table
+from qurating.artifacts.files import write_table
+from qurating.runtime.errors import StageError
 from qurating.targets import NO_TARGET, Example, Source
 
 SCHEMA = pa.schema(

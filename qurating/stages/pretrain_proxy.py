@@ -15,7 +15,9 @@ from pytorch_lightning.utilities import rank_zero_only
 from transformers import PreTrainedModel
 
 from qurating import selection
-from qurating.artifacts import StageError, row_files, seed_for
+from qurating.artifacts.files import row_files
+from qurating.artifacts.seeds import seed_for
+from qurating.runtime.errors import StageError
 from qurating.stages.order import order
 from qurating.stages.select import select
 from qurating.stages.train_lm import train_lm

@@ -3,11 +3,12 @@
 from pathlib import Path
 from typing import Any
 
-from qurating import hub_access, rating_shards
-from qurating.artifacts import StageError
+from qurating import rating_shards
 from qurating.models.rating_networks import load_rater, rating_network
 from qurating.rating import rate_corpus
 from qurating.rating_engine import Engine, device_of
+from qurating.runtime import hub
+from qurating.runtime.errors import StageError
 from qurating.sharding import Share
 from qurating.token_reader import TokenReader
 
@@ -64,7 +65,7 @@ def rate(
             "there is no rater: add the stage train_rater, or name one that is trained: "
             "rater.from_pretrained=<folder or name of the Hub>"
         )
-    folder = rater or hub_access.model_folder(str(from_pretrained))
+    folder = rater or hub.model_folder(str(from_pretrained))
     trained = load_rater(folder, criteria, max_tokens)
     reader = TokenReader(corpus, trained.tokenizer)
 

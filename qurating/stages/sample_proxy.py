@@ -8,8 +8,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from qurating.artifacts import StageError, row_files, seed_for, write_table
+from qurating.artifacts.files import row_files, write_table
+from qurating.artifacts.seeds import seed_for
 from qurating.noise import as_ids, gumbel
+from qurating.runtime.errors import StageError
 
 SCHEMA = pa.schema(
     [

@@ -8,11 +8,13 @@ from typing import Any
 import pyarrow.parquet as pq
 from tqdm import tqdm
 
-from qurating import hub_access, rating_shards
-from qurating.artifacts import StageError, row_files
+from qurating import rating_shards
+from qurating.artifacts.files import row_files
 from qurating.models.scorer_networks import WindowScorer, load_scorer
 from qurating.rating import rate_corpus
 from qurating.rating_engine import Engine, device_of
+from qurating.runtime import hub
+from qurating.runtime.errors import StageError
 from qurating.sharding import Share
 from qurating.token_reader import TokenReader
 
@@ -60,7 +62,7 @@ def score(
         )
     if scorer is not None and from_pretrained is not None:
         raise StageError(f"two scorers are named, {scorer} and scorer.from_pretrained={from_pretrained}: leave out one")
-    folder = scorer or hub_access.model_folder(str(from_pretrained))
+    folder = scorer or hub.model_folder(str(from_pretrained))
     network, tokenizer, settings = load_scorer(folder)
     max_tokens = settings["max_tokens"] if max_tokens is None else max_tokens
     limit = network.max_tokens()

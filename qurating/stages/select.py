@@ -10,10 +10,12 @@ import pyarrow.parquet as pq
 from tqdm import tqdm
 
 from qurating import survey
-from qurating.artifacts import StageError, parquet_format, replacing, seed_for, write_json
+from qurating.artifacts.files import parquet_format, replacing, write_json
+from qurating.artifacts.seeds import seed_for
 from qurating.corpus_rows import CorpusRows
 from qurating.cutoff import Selected
 from qurating.rating_shards import check_fresh
+from qurating.runtime.errors import StageError
 
 SCHEMA = pa.schema(
     [

@@ -10,7 +10,7 @@ import pytorch_lightning as pl
 import torch
 from transformers import AutoTokenizer, PreTrainedModel
 
-from qurating.artifacts import seed_for
+from qurating.artifacts.seeds import seed_for
 from qurating.datamodules.tokens import TokenBlocks
 from qurating.models.language_model import LanguageModel
 from qurating.training import fit

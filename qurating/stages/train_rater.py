@@ -13,13 +13,15 @@ from tqdm import tqdm
 from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from qurating import rater_card
-from qurating.artifacts import StageError, seed_for, write_json
+from qurating.artifacts.files import write_json
+from qurating.artifacts.seeds import seed_for
 from qurating.datamodules.judgments import Judgments
 from qurating.models import lora as adapters
 from qurating.models.networks import max_tokens as readable_tokens
 from qurating.models.rater import Rater
 from qurating.models.rating_networks import MaskedRater, check_padding
 from qurating.rater_report import report
+from qurating.runtime.errors import StageError
 from qurating.training import fit
 
 

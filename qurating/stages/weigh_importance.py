@@ -11,11 +11,12 @@ import numpy.typing as npt
 import pyarrow.parquet as pq
 from tqdm import tqdm
 
-from qurating.artifacts import StageError, replacing, row_files
+from qurating.artifacts.files import replacing, row_files
 from qurating.hashed_ngrams import counted, log_ratio, log_weights
+from qurating.runtime.errors import StageError
+from qurating.runtime.workers import in_workers
 from qurating.sharding import Share
 from qurating.text_ratings import rate_texts, texts_of
-from qurating.workers import in_workers
 
 
 def weigh_importance(

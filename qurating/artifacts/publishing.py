@@ -19,18 +19,10 @@ from typing import Any
 
 import filelock
 
-from qurating.artifacts import (
-    StageError,
-    code_version,
-    differences,
-    plain,
-    read_json,
-    refusal,
-    sha256,
-    up_to_date,
-    versions,
-    write_json,
-)
+from qurating.runtime.errors import StageError
+from qurating.artifacts.manifest import code_version, refusal, up_to_date, versions
+from qurating.artifacts.identity import differences, plain
+from qurating.artifacts.files import read_json, sha256, write_json
 
 
 def publish(

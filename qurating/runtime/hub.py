@@ -8,7 +8,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from qurating.artifacts import StageError
+from qurating.runtime.errors import StageError
 
 TIMEOUT_SECONDS = 10.0  # the client itself would wait for ever
 _MODEL_FILES = ["*.json", "*.safetensors", "*.txt", "*.model"]

@@ -7,7 +7,7 @@ from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import get_context
 from typing import TypeVar, cast
 
-from qurating.artifacts import StageError
+from qurating.runtime.errors import StageError
 
 Batch = TypeVar("Batch")
 Result = TypeVar("Result")
