@@ -148,9 +148,9 @@ def prepare(options: argparse.Namespace, folder: Path) -> dict[str, int]:
     import torch
     from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
 
-    from qurating import tokenizing
     from qurating.artifacts.files import write_json, write_table
-    from qurating.embedded_corpus import Embedded
+    from qurating.corpus import tokenizing
+    from qurating.corpus.embedded import Embedded
 
     texts, characters = [], 0
     for document in Embedded(max_characters_per_domain=max(100_000, options.num_tokens)):

@@ -10,9 +10,9 @@ import numpy.typing as npt
 import pyarrow.parquet as pq
 
 from qurating.artifacts.files import row_files
+from qurating.corpus.sequences import one_row
 from qurating.runtime.errors import StageError
 from qurating.scorer_report import ranks
-from qurating.sequences import one_row
 from qurating.survey import normalise
 
 

@@ -15,13 +15,13 @@ from tqdm import tqdm
 
 from qurating import rating_shards
 from qurating.artifacts.files import write_table
-from qurating.chunking import weighted_means, window_lengths
+from qurating.corpus.token_reader import TokenReader
+from qurating.corpus.windows import weighted_means, window_lengths
 from qurating.rating_engine import Engine
 from qurating.runtime.errors import StageError
 from qurating.runtime.malloc import kept_heap
 from qurating.runtime.workers import ahead
 from qurating.sharding import Share
-from qurating.token_reader import TokenReader
 
 
 def rate_corpus(

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from qurating.corpus_files import lines_of, named_files
+from qurating.corpus.files import lines_of, named_files
 from qurating.judging import ABSENT
 from qurating.runtime.errors import StageError
 

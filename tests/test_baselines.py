@@ -30,7 +30,7 @@ from transformers import (
 )
 
 from qurating import kenlm_scores
-from qurating.chunking import windows
+from qurating.corpus.windows import windows
 from qurating.hashed_ngrams import Buckets, WordHashes, counted, log_ratio, log_weights
 from qurating.models import likelihood
 from qurating.runtime.errors import StageError

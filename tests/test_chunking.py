@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qurating.chunking import weighted_mean, weighted_means, window_lengths, windows
+from qurating.corpus.windows import weighted_mean, weighted_means, window_lengths, windows
 
 
 @given(st.integers(0, 2000), st.integers(1, 600))

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from qurating.embedded_corpus import Candidate, Embedded, docstrings, machine_paths
-from qurating.readers import Document
+from qurating.corpus.embedded import Candidate, Embedded, docstrings, machine_paths
+from qurating.corpus.readers import Document
 
 DOMAINS = {
     "language_reference",
@@ -105,7 +105,7 @@ def test_a_module_gives_docstrings_or_source() -> None:
 
 def test_same_in_another_process_with_other_hashes(documents: list[Document]) -> None:
     program = (
-        "import hashlib; from qurating.embedded_corpus import Embedded\n"
+        "import hashlib; from qurating.corpus.embedded import Embedded\n"
         f"found = [tuple(document) for document in Embedded(max_characters_per_domain={CAP})]\n"
         "print(hashlib.sha256(repr(found).encode()).hexdigest())"
     )

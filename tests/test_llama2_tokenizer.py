@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from transformers import PreTrainedTokenizerFast
 
-from qurating.tokenizing import tokens_of
+from qurating.corpus.tokenizing import tokens_of
 
 _SPEC = importlib.util.find_spec("wordllama")
 FILE = Path(_SPEC.origin or "").parent / "tokenizers/l2_supercat_tokenizer_config.json" if _SPEC else None

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from experiments.lqs import analysis, findings, mixture
-from qurating import tokenizing
+from qurating.corpus import tokenizing
 
 PARAGRAPH = "Permission is granted to copy this text again and again, in whole or in part, as often as one likes."
 

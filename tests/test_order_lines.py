@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from qurating import scored_lines
+from qurating.corpus import scored_lines
 from qurating.runtime.errors import StageError
 from qurating.stages.order_lines import order_lines
 

@@ -25,9 +25,9 @@ from transformers import AutoTokenizer
 
 from qurating import configuration
 from qurating.artifacts.files import row_files
-from qurating.readers import Document, Jsonl, Parquet, Reader
+from qurating.corpus.readers import Document, Jsonl, Parquet, Reader
+from qurating.corpus.sequence_ids import SeenIds, sequence_id
 from qurating.runtime.errors import StageError
-from qurating.sequence_ids import SeenIds, sequence_id
 from qurating.stages.prepare_corpus import SCHEMA, heldout, prepare_corpus
 
 WORDS = [

@@ -21,10 +21,10 @@ from sweep_example import read
 from transformers import AutoTokenizer
 
 from qurating.artifacts.seeds import seed_for
+from qurating.corpus.targets import HeldOut, Jsonl, Source, touched
 from qurating.runtime import hub
 from qurating.runtime.errors import StageError
 from qurating.stages.prepare_target import SCHEMA, prepare_target
-from qurating.targets import HeldOut, Jsonl, Source, touched
 
 DOMAIN = "stdlib_docstrings"
 SENTENCES = [part.replace("\n", " ") for text in topics.values() for part in text.split("\n\n") if len(part) > 60]

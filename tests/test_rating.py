@@ -22,15 +22,15 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSequenceC
 from transformers.tokenization_utils_base import PreTrainedTokenizerBase
 
 from qurating import rating_engine, rating_shards
-from qurating.chunking import windows
+from qurating.corpus.token_reader import TokenReader
+from qurating.corpus.tokenizing import train_bpe
+from qurating.corpus.windows import windows
 from qurating.models import rating_networks
 from qurating.models.rating_networks import LastTokenRater, LlamaRater, MaskedRater, rating_network
 from qurating.rating_engine import Engine, batches
 from qurating.runtime.errors import StageError
 from qurating.sharding import Share, share_of
 from qurating.stages.rate import rate
-from qurating.token_reader import TokenReader
-from qurating.tokenizing import train_bpe
 
 CRITERIA = ["clarity", "depth", "humour"]
 SMALL: dict[str, Any] = {"hidden_size": 32, "num_hidden_layers": 3, "num_attention_heads": 4, "vocab_size": 1500}
@@ -248,7 +248,7 @@ def foreign(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> PreTraine
 def test_texts_are_tokenised_in_order_by_any_number_of_workers(
     corpus: Path, foreign: PreTrainedTokenizerBase, num_workers: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("qurating.token_reader._TEXTS_AT_ONCE", 7)
+    monkeypatch.setattr("qurating.corpus.token_reader._TEXTS_AT_ONCE", 7)
     reader = TokenReader(corpus, foreign)
     assert not reader.is_own
     tables = [pq.read_table(file) for file in shards(corpus)]

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 import zstandard
 
-from qurating.readers import BadRow, Document, Hub, Jsonl, Parquet
+from qurating.corpus.readers import BadRow, Document, Hub, Jsonl, Parquet
 from qurating.runtime.errors import StageError
 
 ROWS: list[dict[str, Any]] = [

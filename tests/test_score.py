@@ -14,12 +14,12 @@ from safetensors.torch import load_file, save_file
 from scorer_fixtures import annotation_of, corpus_of_paragraphs, network, train
 from transformers import AutoModel, AutoTokenizer, PreTrainedTokenizerFast
 
-from qurating.chunking import weighted_mean, windows
+from qurating.corpus.tokenizing import train_bpe
+from qurating.corpus.windows import weighted_mean, windows
 from qurating.models import networks
 from qurating.models.scorer_networks import load_scorer
 from qurating.runtime.errors import StageError
 from qurating.stages.score import score
-from qurating.tokenizing import train_bpe
 
 
 @pytest.fixture(scope="module")

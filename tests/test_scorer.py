@@ -14,14 +14,14 @@ from scorer_fixtures import MAX_TOKENS, annotation_of, corpus_of_paragraphs, net
 from transformers import AutoModel, AutoTokenizer, PreTrainedTokenizerFast, T5Config, T5Model
 
 from qurating import scorer_report
-from qurating.chunking import weighted_mean, windows
+from qurating.corpus.token_reader import TokenReader
+from qurating.corpus.tokenizing import train_bpe
+from qurating.corpus.windows import weighted_mean, windows
 from qurating.datamodules.scores import Scores
 from qurating.models import networks
 from qurating.models.scorer import Scorer
 from qurating.models.scorer_networks import ScorerNetwork, load_scorer
 from qurating.runtime.errors import StageError
-from qurating.token_reader import TokenReader
-from qurating.tokenizing import train_bpe
 
 
 @pytest.fixture(scope="module")

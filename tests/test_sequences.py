@@ -8,8 +8,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from qurating.corpus.sequences import read_sequences
 from qurating.runtime.errors import StageError
-from qurating.sequences import read_sequences
 
 SIZES = (7, 1, 0, 12, 5)
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
-from qurating import tokenizing
+from qurating.corpus import tokenizing
 from qurating.runtime.errors import StageError
 
 TEXTS = [

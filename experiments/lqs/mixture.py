@@ -9,7 +9,7 @@
 | `boilerplate` | one paragraph of a licence, again and again |
 | `random` | tokens of the vocabulary, each as likely as the others |
 
-The texts are those of this Python installation (`qurating.embedded_corpus`), without duplicates and without a download.
+The texts are those of this Python installation (`qurating.corpus.embedded`), without duplicates and without a download.
 """
 
 import json
@@ -20,8 +20,8 @@ from pathlib import Path
 
 from tokenizers import Tokenizer
 
-from qurating import tokenizing
-from qurating.embedded_corpus import Embedded
+from qurating.corpus import tokenizing
+from qurating.corpus.embedded import Embedded
 
 KINDS = ("prose", "manuals", "code", "shuffled", "boilerplate", "random")
 REAL = ("prose", "manuals", "code")

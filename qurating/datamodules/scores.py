@@ -8,11 +8,11 @@ import torch
 from torch import Tensor
 
 from qurating.artifacts.seeds import seed_for
-from qurating.chunking import windows
+from qurating.corpus.sequences import read_sequences
+from qurating.corpus.token_reader import TokenReader
+from qurating.corpus.windows import windows
 from qurating.datamodules.steps import Samples, padded
 from qurating.runtime.errors import StageError
-from qurating.sequences import read_sequences
-from qurating.token_reader import TokenReader
 
 MIN_SEQUENCES = 20
 

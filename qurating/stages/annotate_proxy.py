@@ -19,12 +19,12 @@ from qurating import optimal_control
 from qurating.annotation import annotation_table, check_settings, walk
 from qurating.artifacts.files import read_json, write_json, write_table
 from qurating.artifacts.seeds import seed_for
+from qurating.corpus.sequences import read_sequences
 from qurating.gradient_passes import GradientPasses
 from qurating.proxy_model import check_layers, check_lengths, load
 from qurating.proxy_training import Costate, ProxyTraining
 from qurating.runtime.errors import StageError
 from qurating.samples import BadSamples, Samples, draw_batches
-from qurating.sequences import read_sequences
 from qurating.trajectory import Trajectory
 
 

@@ -11,8 +11,8 @@ import pyarrow.parquet as pq
 from tqdm import tqdm
 
 from qurating.artifacts.files import parquet_format, replacing, write_json
+from qurating.corpus.readers import Hub
 from qurating.judging import ABSENT, CONFIDENT
-from qurating.readers import Hub
 from qurating.released_judgments import KINDS, checked, rows_of_files
 from qurating.runtime.errors import StageError
 

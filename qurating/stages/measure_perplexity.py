@@ -9,6 +9,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTra
 
 from qurating import kenlm_scores, rating_shards
 from qurating.artifacts.files import sha256
+from qurating.corpus.token_reader import TokenReader
 from qurating.models.likelihood import WindowPerplexity, check_causal, check_output_layer
 from qurating.models.networks import num_positions
 from qurating.rating import rate_corpus
@@ -17,7 +18,6 @@ from qurating.runtime import hub
 from qurating.runtime.errors import StageError
 from qurating.sharding import Share
 from qurating.text_ratings import rate_texts
-from qurating.token_reader import TokenReader
 
 NAME = "log_perplexity"
 

@@ -13,11 +13,11 @@ from tqdm import tqdm
 from qurating import ordering
 from qurating.artifacts.files import row_files, write_table
 from qurating.artifacts.seeds import seed_for
+from qurating.corpus.sequences import read_sequences
 from qurating.corpus_rows import check_column, check_criteria
 from qurating.rating_shards import check_fresh
 from qurating.runtime.errors import StageError
 from qurating.runtime.workers import ahead
-from qurating.sequences import read_sequences
 
 METHODS = ("shuffle", "sorting", "folding", "curriculum")
 _ROWS_AT_ONCE = 2**14

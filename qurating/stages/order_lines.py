@@ -8,9 +8,9 @@ import numpy as np
 
 from qurating import ordering, selection
 from qurating.artifacts.seeds import seed_for
-from qurating.corpus_files import named_files
+from qurating.corpus.files import named_files
+from qurating.corpus.scored_lines import read_lines, write_lines
 from qurating.runtime.errors import StageError
-from qurating.scored_lines import read_lines, write_lines
 from qurating.survey import Arrays
 
 

@@ -14,13 +14,13 @@ import numpy as np
 import pyarrow as pa
 from tqdm import tqdm
 
-from qurating import tokenizing
 from qurating.artifacts.files import read_json, write_json, write_table
 from qurating.artifacts.seeds import seed_for
-from qurating.readers import Document, Reader
+from qurating.corpus import tokenizing
+from qurating.corpus.readers import Document, Reader
+from qurating.corpus.sequence_ids import SeenIds, sequence_id
 from qurating.runtime.errors import StageError
 from qurating.runtime.workers import in_workers
-from qurating.sequence_ids import SeenIds, sequence_id
 
 SCHEMA = pa.schema(
     [

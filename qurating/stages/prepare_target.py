@@ -9,8 +9,8 @@ import numpy as np
 import pyarrow as pa
 
 from qurating.artifacts.files import write_table
+from qurating.corpus.targets import NO_TARGET, Example, Source
 from qurating.runtime.errors import StageError
-from qurating.targets import NO_TARGET, Example, Source
 
 SCHEMA = pa.schema(
     [
@@ -41,7 +41,7 @@ def prepare_target(
 
     Args:
         corpus: with whose tokenizer the target is tokenised, or of whose held-out documents it consists.
-        source: of `qurating.targets`.
+        source: of `qurating.corpus.targets`.
         context_tokens: the most tokens an example may have.
         on_too_long: what becomes of one that has more: "stop" raises, "cut" keeps its first `context_tokens` tokens,
             "skip" leaves it out; the last two are counted.

@@ -4,13 +4,13 @@ from pathlib import Path
 from typing import Any
 
 from qurating import rating_shards
+from qurating.corpus.token_reader import TokenReader
 from qurating.models.rating_networks import load_rater, rating_network
 from qurating.rating import rate_corpus
 from qurating.rating_engine import Engine, device_of
 from qurating.runtime import hub
 from qurating.runtime.errors import StageError
 from qurating.sharding import Share
-from qurating.token_reader import TokenReader
 
 
 def rate(

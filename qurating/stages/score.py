@@ -10,13 +10,13 @@ from tqdm import tqdm
 
 from qurating import rating_shards
 from qurating.artifacts.files import row_files
+from qurating.corpus.token_reader import TokenReader
 from qurating.models.scorer_networks import WindowScorer, load_scorer
 from qurating.rating import rate_corpus
 from qurating.rating_engine import Engine, device_of
 from qurating.runtime import hub
 from qurating.runtime.errors import StageError
 from qurating.sharding import Share
-from qurating.token_reader import TokenReader
 
 
 def score(

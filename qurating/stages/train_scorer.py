@@ -15,13 +15,13 @@ from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 from qurating import plots
 from qurating.artifacts.files import write_json
 from qurating.artifacts.seeds import seed_for
+from qurating.corpus.token_reader import TokenReader
 from qurating.datamodules.scores import Scores
 from qurating.models.rating_networks import check_padding, mask_of
 from qurating.models.scorer import Scorer
 from qurating.models.scorer_networks import ScorerNetwork, save_scorer
 from qurating.runtime.errors import StageError
 from qurating.scorer_report import report
-from qurating.token_reader import TokenReader
 from qurating.training import fit
 
 

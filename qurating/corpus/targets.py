@@ -16,9 +16,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from qurating import readers, tokenizing
 from qurating.artifacts.seeds import seed_for
-from qurating.readers import BadRow, Document
+from qurating.corpus import readers, tokenizing
+from qurating.corpus.readers import BadRow, Document
 from qurating.runtime.errors import StageError
 
 NO_TARGET = -100  # as a label; transformers' convention

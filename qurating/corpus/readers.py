@@ -20,7 +20,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol, Self
 
-from qurating.corpus_files import lines_of, named_files, stem
+from qurating.corpus.files import lines_of, named_files, stem
 from qurating.runtime.errors import StageError
 
 

@@ -27,7 +27,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple, Self
 
-from qurating.readers import BadRow, Document
+from qurating.corpus.readers import BadRow, Document
 
 SKIPPED_FOLDERS = frozenset(
     ("__pycache__", "test", "tests", "testing", "idle_test", "site-packages", "dist-packages", "qurating")
@@ -55,7 +55,7 @@ class File(NamedTuple):
 
 @dataclasses.dataclass
 class Embedded:
-    """The embedded corpus as a reader (see `qurating.readers`).
+    """The embedded corpus as a reader (see `qurating.corpus.readers`).
 
     Each domain takes documents in the order of a hash of their names until the next would bring it over
     `max_characters_per_domain`. Longer documents than `max_characters_per_document`, or than a tenth of the domain's

@@ -13,8 +13,8 @@ import numpy.typing as npt
 import pyarrow as pa
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
+from qurating.corpus.tokenizing import Tokens, joined, tokens_of
 from qurating.runtime.workers import in_workers
-from qurating.tokenizing import Tokens, joined, tokens_of
 
 _TEXTS_AT_ONCE = 1000
 
