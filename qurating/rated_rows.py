@@ -11,8 +11,8 @@ import pyarrow.parquet as pq
 
 from qurating.artifacts.files import row_files
 from qurating.corpus.sequences import one_row
+from qurating.metrics.ranks import ranks
 from qurating.runtime.errors import StageError
-from qurating.scorer_report import ranks
 from qurating.survey import normalise
 
 

@@ -12,8 +12,9 @@ import pyarrow.parquet as pq
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
-from qurating import plots, scorer_report
+from qurating import plots
 from qurating.artifacts.files import write_json, write_table
+from qurating.metrics import scorer as metrics_scorer
 from qurating.selection import select
 from qurating.survey import Arrays
 
@@ -182,7 +183,7 @@ def learned(root: Path, texts: Path, denominator: str = "next_visited") -> dict[
         )
     standard = (lqs - lqs.mean()) / lqs.std()
     predicted = 0.5 * standard + numbers.normal(size=len(lqs))
-    found = scorer_report.report(standard, predicted, 3.0, proxy["domain"].to_pylist())
+    found = metrics_scorer.report(standard, predicted, 3.0, proxy["domain"].to_pylist())
     write_json(scorer / "validation.json", found)
     plots.save(plots.predicted_vs_annotated(standard, predicted, 3.0, found), scorer / "predicted_vs_annotated.png")
     start = 0

@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from qurating.bradley_terry import agreement, confident, loss, tempered
+from qurating.metrics.bradley_terry import agreement, confident, loss, tempered
 
 
 def test_loss_matches_the_formula_pair_by_pair() -> None:

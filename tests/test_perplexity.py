@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from qurating import perplexity
+from qurating.metrics import perplexity
 
 
 def test_sequences_add_up_to_documents_and_domains() -> None:

@@ -14,9 +14,9 @@ import torch
 from rater_fixtures import CRITERIA, judgments_of, network, rated_corpus, train
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, get_linear_schedule_with_warmup
 
-from qurating import bradley_terry
 from qurating.corpus.windows import weighted_mean, windows
 from qurating.datamodules.judgments import Judgments
+from qurating.metrics import bradley_terry
 from qurating.models import lora, networks
 from qurating.models.rater import Rater
 from qurating.runtime.errors import StageError

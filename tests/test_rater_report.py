@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from qurating import rater_report
 from qurating.artifacts.files import write_json
+from qurating.metrics import rater
 from qurating.rater_card import escaped, write_card, wrong_pairs
 
 RNG = np.random.default_rng()
@@ -27,7 +27,7 @@ def test_the_report_counts_what_a_loop_counts() -> None:
     domains = [[str(x), str(y)] for x, y in RNG.integers(0, 2, (60, 2))]
     lengths = RNG.integers(1, 50, (60, 2))
     orders = RNG.uniform(size=(60, 2, 2))
-    found = rater_report.report(a, b, judged, 0.5, ["x", "y"], domains, lengths, orders)
+    found = rater.report(a, b, judged, 0.5, ["x", "y"], domains, lengths, orders)
     right: dict[str, list[bool]] = {"x": [], "y": [], "0": [], "1": [], "0.25-0.50": []}
     flips, longer = [], []
     for row in range(60):
@@ -62,8 +62,8 @@ def test_exchanging_a_and_b_changes_nothing() -> None:
     a, b, judged = drawn(50)
     lengths = RNG.integers(1, 50, (50, 2))
     domains = [["d", "d"]] * 50
-    one = rater_report.report(a, b, judged, 0.5, ["x", "y"], domains, lengths, None)
-    other = rater_report.report(b, a, 1 - judged, 0.5, ["x", "y"], domains, lengths[:, ::-1], None)
+    one = rater.report(a, b, judged, 0.5, ["x", "y"], domains, lengths, None)
+    other = rater.report(b, a, 1 - judged, 0.5, ["x", "y"], domains, lengths[:, ::-1], None)
     for found in (one, other):
         for name in "xy":
             del found["by_criterion"][name]["position"]
@@ -75,8 +75,8 @@ def test_exchanging_a_and_b_changes_nothing() -> None:
 def test_a_rater_that_is_the_judge_is_calibrated_and_one_that_is_too_sure_is_not() -> None:
     gap = RNG.normal(size=4000)
     judged = 1 / (1 + np.exp(-gap))
-    assert rater_report.calibration(np.zeros(4000), gap, judged)["ece"] == pytest.approx(0, abs=1e-12)
-    too_sure = rater_report.calibration(np.zeros(4000), 10 * gap, judged)
+    assert rater.calibration(np.zeros(4000), gap, judged)["ece"] == pytest.approx(0, abs=1e-12)
+    too_sure = rater.calibration(np.zeros(4000), 10 * gap, judged)
     assert 0.15 < too_sure["ece"] < 0.4
     assert all(one["judged"] < one["predicted"] for one in too_sure["bins"][-3:])
     # by the definition, bin for bin
@@ -93,7 +93,7 @@ def test_a_rater_that_is_the_judge_is_calibrated_and_one_that_is_too_sure_is_not
 def test_nothing_held_out_of_a_criterion_is_no_number() -> None:
     a, b, judged = drawn(5)
     judged[:, 1] = np.nan
-    found = rater_report.report(a, b, judged, 0.5, ["x", "y"], [["d", "e"]] * 5, np.ones((5, 2), np.int64), None)
+    found = rater.report(a, b, judged, 0.5, ["x", "y"], [["d", "e"]] * 5, np.ones((5, 2), np.int64), None)
     assert found["accuracy"]["y"] is None
     assert found["by_criterion"]["y"]["calibration"]["ece"] is None
     assert found["by_domain"] == {}
@@ -121,7 +121,7 @@ def test_the_wrong_pairs_are_those_of_which_it_is_most_sure() -> None:
 def test_the_card_says_at_once_that_its_judge_was_simulated(tmp_path: Path) -> None:
     a, b, judged = drawn(40)
     lengths = RNG.integers(1, 50, (40, 2))
-    found = rater_report.report(
+    found = rater.report(
         a, b, judged, 0.5, ["style", "facts"], [["<b>x|y</b>"] * 2] * 40, lengths, RNG.uniform(size=(40, 2, 2))
     )
     write_json(tmp_path / "judgments/manifest.json", {"name": "judgments/sim", "labels": ["simulated judge"]})

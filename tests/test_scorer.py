@@ -13,11 +13,11 @@ import torch
 from scorer_fixtures import MAX_TOKENS, annotation_of, corpus_of_paragraphs, network, rows, train
 from transformers import AutoModel, AutoTokenizer, PreTrainedTokenizerFast, T5Config, T5Model
 
-from qurating import scorer_report
 from qurating.corpus.token_reader import TokenReader
 from qurating.corpus.tokenizing import train_bpe
 from qurating.corpus.windows import weighted_mean, windows
 from qurating.datamodules.scores import Scores
+from qurating.metrics import ranks, scorer
 from qurating.models import networks
 from qurating.models.scorer import Scorer
 from qurating.models.scorer_networks import ScorerNetwork, load_scorer
@@ -57,9 +57,9 @@ def test_rank_correlation_is_as_defined(num_values: int) -> None:
     rng = np.random.default_rng()
     a = rng.integers(0, num_values, 60).astype(float)
     b = np.where(rng.random(60) < 0.5, a, rng.integers(0, num_values, 60))
-    assert scorer_report.spearman(a, b) == pytest.approx(slow_spearman(a, b), abs=1e-12)
-    assert scorer_report.spearman(a, -a) == pytest.approx(-1)
-    assert scorer_report.spearman(a, np.full(60, 0.1)) == 0
+    assert ranks.spearman(a, b) == pytest.approx(slow_spearman(a, b), abs=1e-12)
+    assert ranks.spearman(a, -a) == pytest.approx(-1)
+    assert ranks.spearman(a, np.full(60, 0.1)) == 0
 
 
 @pytest.mark.parametrize("num_sequences", [30, 47, 100])
@@ -67,7 +67,7 @@ def test_agreement_at_the_top_is_as_defined(num_sequences: int) -> None:
     rng = np.random.default_rng()
     annotated = rng.normal(size=num_sequences)
     predicted = annotated + rng.normal(size=num_sequences)
-    found = scorer_report.agreement_at_the_top(annotated, predicted, 0.3)
+    found = scorer.agreement_at_the_top(annotated, predicted, 0.3)
     size = 3 * num_sequences // 10
     a, b = (set(sorted(range(num_sequences), key=lambda i: -v[i])[:size]) for v in (annotated, predicted))
     precision, recall = len(a & b) / len(b), len(a & b) / len(a)
@@ -75,7 +75,7 @@ def test_agreement_at_the_top_is_as_defined(num_sequences: int) -> None:
     assert found["f1"] == pytest.approx(2 * precision * recall / (precision + recall) if a & b else 0)
     assert found["accuracy"] == pytest.approx(sum((i in a) == (i in b) for i in range(num_sequences)) / num_sequences)
     # chance: what random predictions have on average
-    drawn = [scorer_report.agreement_at_the_top(annotated, rng.random(num_sequences), 0.3) for _ in range(1500)]
+    drawn = [scorer.agreement_at_the_top(annotated, rng.random(num_sequences), 0.3) for _ in range(1500)]
     for name in ("accuracy", "f1"):
         assert found[f"{name}_by_chance"] == pytest.approx(np.mean([d[name] for d in drawn]), abs=0.02)
     if num_sequences == 100:
@@ -85,7 +85,7 @@ def test_agreement_at_the_top_is_as_defined(num_sequences: int) -> None:
 def test_the_report_goes_by_ranks_that_clipping_does_not_touch() -> None:
     annotated = np.array([-9.0, -5.0, *np.linspace(-1, 1, 38)])
     predicted = np.array([-3.0, -4.0, *np.linspace(-1, 1, 38)])
-    found = scorer_report.report(annotated, predicted, 3.0, ["a"] * 15 + ["b"] * 25)
+    found = scorer.report(annotated, predicted, 3.0, ["a"] * 15 + ["b"] * 25)
     assert 0.99 < found["spearman"] < 1  # the first two are the wrong way round
     assert found["mse"] == pytest.approx(1 / 40)
     assert found["by_domain"].keys() == {"b"}  # 15 are too few

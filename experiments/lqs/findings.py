@@ -13,7 +13,8 @@ from experiments.lqs.mixture import KINDS
 from qurating.artifacts.files import read_json, row_files
 from qurating.artifacts.manifest import manifest
 from qurating.corpus.sequences import read_sequences
-from qurating.scorer_report import agreement_at_the_top, spearman
+from qurating.metrics.ranks import spearman
+from qurating.metrics.scorer import agreement_at_the_top
 
 Made = Mapping[str, Mapping[str, Path]]
 Found = dict[str, Any]

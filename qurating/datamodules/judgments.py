@@ -10,9 +10,9 @@ import pyarrow.parquet as pq
 import torch
 from transformers import PreTrainedTokenizerBase
 
-from qurating import bradley_terry
 from qurating.artifacts.seeds import seed_for
 from qurating.datamodules.steps import Batch, Samples, padded
+from qurating.metrics import bradley_terry
 from qurating.runtime.errors import StageError
 
 _MAX_MORE_TOKENS = 16

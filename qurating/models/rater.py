@@ -10,7 +10,7 @@ from torch.distributed.fsdp import fully_shard
 from torch.distributed.tensor import DTensor
 from torch.optim import Optimizer
 
-from qurating import bradley_terry
+from qurating.metrics import bradley_terry
 from qurating.models.step_loss import StepLoss
 from qurating.runtime.errors import StageError
 

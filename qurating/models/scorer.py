@@ -9,10 +9,10 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.optim import Optimizer
 
+from qurating.metrics.ranks import spearman
 from qurating.models.scorer_networks import ScorerNetwork
 from qurating.models.step_loss import StepLoss
 from qurating.runtime.errors import StageError
-from qurating.scorer_report import spearman
 
 
 class Scorer(pl.LightningModule):

@@ -12,8 +12,8 @@ import torch
 from tqdm import tqdm
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 
-from qurating import perplexity
 from qurating.artifacts.files import row_files, write_json, write_table
+from qurating.metrics import perplexity
 from qurating.models.likelihood import check_output_layer, cross_entropies, output_layer
 from qurating.models.networks import num_positions
 from qurating.runtime.errors import StageError

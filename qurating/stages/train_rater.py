@@ -16,11 +16,11 @@ from qurating import rater_card
 from qurating.artifacts.files import write_json
 from qurating.artifacts.seeds import seed_for
 from qurating.datamodules.judgments import Judgments
+from qurating.metrics.rater import report
 from qurating.models import lora as adapters
 from qurating.models.networks import max_tokens as readable_tokens
 from qurating.models.rater import Rater
 from qurating.models.rating_networks import MaskedRater, check_padding
-from qurating.rater_report import report
 from qurating.runtime.errors import StageError
 from qurating.training import fit
 
@@ -51,7 +51,7 @@ def train_rater(
     """Train by the Bradley-Terry loss; keep the weights with the best validation accuracy.
 
     Writes the network and its tokenizer, `criteria.json` (the outputs' names in order), `validation.json` (see
-    `qurating.rater_report`), the rater card (`README.md`, its figures in `card/`) and `metrics.csv`.
+    `qurating.metrics.rater`), the rater card (`README.md`, its figures in `card/`) and `metrics.csv`.
 
     Args:
         corpus: whose tokenizer is used.

@@ -17,11 +17,11 @@ from qurating.artifacts.files import write_json
 from qurating.artifacts.seeds import seed_for
 from qurating.corpus.token_reader import TokenReader
 from qurating.datamodules.scores import Scores
+from qurating.metrics.scorer import report
 from qurating.models.rating_networks import check_padding, mask_of
 from qurating.models.scorer import Scorer
 from qurating.models.scorer_networks import ScorerNetwork, save_scorer
 from qurating.runtime.errors import StageError
-from qurating.scorer_report import report
 from qurating.training import fit
 
 
@@ -48,7 +48,7 @@ def train_scorer(
     """Train by the mean squared error; keep the weights with the best rank correlation on the validation sequences.
 
     Writes the scorer (see `qurating.models.scorer_networks`; its scores are standard deviations of the annotated ones
-    from their mean), `validation.json` (see `qurating.scorer_report`), `predicted_vs_annotated.png` and `metrics.csv`.
+    from their mean), `validation.json` (see `qurating.metrics.scorer`), `predicted_vs_annotated.png` and `metrics.csv`.
 
     Args:
         corpus: that the annotated sequences are of.

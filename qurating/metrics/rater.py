@@ -7,8 +7,8 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from qurating import bradley_terry
-from qurating.scorer_report import spearman
+from qurating.metrics import bradley_terry
+from qurating.metrics.ranks import spearman
 
 MARGINS = (0.0, 0.25, 0.5, 0.75)  # where the groups of |2p − 1| begin
 NUM_BINS = 10  # of the rater's probability, from ½ to 1
