@@ -16,12 +16,13 @@ from hydra.experimental.callback import Callback
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
-from qurating import configuration, naming, preflight, sharding, tracking
+from qurating import configuration, naming, preflight, sharding
 from qurating.artifacts import files as artifacts_files
 from qurating.artifacts import identity as artifacts_identity
 from qurating.artifacts import manifest, publishing
 from qurating.artifacts.files import read_json, write_json
 from qurating.runtime.errors import StageError
+from qurating.training import tracking
 
 
 def run(config: DictConfig) -> None:

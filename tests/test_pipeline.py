@@ -17,8 +17,9 @@ import pytest
 from conftest import ROOT
 from hydra import compose
 
-from qurating import pipeline, tracking
+from qurating import pipeline
 from qurating.naming import STAGES, name_artifacts
+from qurating.training import tracking
 
 SMALL = ["scale=smoke", "corpus.reader.max_characters_per_domain=60_000", "num_workers=1"]
 

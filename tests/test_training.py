@@ -12,12 +12,12 @@ import torch
 from torch import Tensor
 from transformers import get_cosine_with_min_lr_schedule_with_warmup
 
-from qurating.checkpoints import latest
 from qurating.datamodules.tokens import TokenBlocks
 from qurating.models import networks
 from qurating.models.language_model import LanguageModel
 from qurating.runtime.errors import StageError
-from qurating.training import fit
+from qurating.training.checkpoints import latest
+from qurating.training.fit import fit
 
 TRAINER = functools.partial(
     pl.Trainer,

@@ -13,7 +13,7 @@ from transformers import AutoTokenizer, PreTrainedModel
 from qurating.artifacts.seeds import seed_for
 from qurating.datamodules.tokens import TokenBlocks
 from qurating.models.language_model import LanguageModel
-from qurating.training import fit
+from qurating.training.fit import fit
 
 
 def train_lm(

@@ -22,7 +22,7 @@ from qurating.models.networks import max_tokens as readable_tokens
 from qurating.models.rater import Rater
 from qurating.models.rating_networks import MaskedRater, check_padding
 from qurating.runtime.errors import StageError
-from qurating.training import fit
+from qurating.training.fit import fit
 
 
 def train_rater(

@@ -22,7 +22,7 @@ from qurating.models.rating_networks import check_padding, mask_of
 from qurating.models.scorer import Scorer
 from qurating.models.scorer_networks import ScorerNetwork, save_scorer
 from qurating.runtime.errors import StageError
-from qurating.training import fit
+from qurating.training.fit import fit
 
 
 def train_scorer(

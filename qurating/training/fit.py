@@ -14,9 +14,9 @@ from pytorch_lightning.plugins.environments import SLURMEnvironment
 from pytorch_lightning.strategies import ModelParallelStrategy
 from pytorch_lightning.utilities.model_helpers import is_overridden
 
-from qurating import tracking
-from qurating.checkpoints import Checkpoints, latest
 from qurating.runtime.errors import StageError
+from qurating.training import tracking
+from qurating.training.checkpoints import Checkpoints, latest
 
 
 class _Bar(TQDMProgressBar):
