@@ -92,7 +92,7 @@ def measure(options: argparse.Namespace, way: str, batch_size: int) -> dict[str,
     from transformers import AutoConfig, AutoModelForCausalLM, logging
 
     sys.path.insert(0, str(Path(__file__).parent.parent))
-    from qurating.per_sample_gradients import norms_and_dots
+    from qurating.lqs.per_sample_gradients import norms_and_dots
 
     logging.set_verbosity_error()
     torch.set_num_threads(1)

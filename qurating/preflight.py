@@ -73,7 +73,7 @@ def check_annotation(config: DictConfig, stages: Sequence[str]) -> None:
     """Refuse settings of the annotation that mean nothing, before all that it waits for; raises StageError."""
     made = Path(config.paths.artifacts, str(config.artifacts.annotate_proxy), "manifest.json")
     if "annotate_proxy" in stages and (config.overwrite or not made.is_file()):
-        from qurating import annotation
+        from qurating.lqs import annotation
 
         annotation.check_settings(**{name: config.stages.annotate_proxy[name] for name in annotation.CHECKED})
 

@@ -16,10 +16,10 @@ from torch.func import functional_call
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerFast
 
-from qurating import gradient_passes
 from qurating.artifacts.files import write_table
 from qurating.artifacts.seeds import seed_for
-from qurating.samples import draw_batches
+from qurating.lqs import gradient_passes
+from qurating.lqs.samples import draw_batches
 from qurating.stages.annotate_proxy import annotate_proxy
 
 VOCABULARY = 300

@@ -15,7 +15,7 @@ from annotation_example import VOCABULARY, SlowLoop, annotate, language_model, m
 from tokenizers import ByteLevelBPETokenizer
 from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast
 
-from qurating import gradient_passes
+from qurating.lqs import gradient_passes
 from qurating.runtime.errors import StageError
 
 

@@ -19,7 +19,7 @@ import torch
 from annotation_example import annotate, make_inputs
 from ports import free_port
 
-from qurating import annotation, gradient_passes, proxy_training
+from qurating.lqs import annotation, costate, gradient_passes
 
 # children are forks of one process that has imported everything, and has run nothing
 FORKS = multiprocessing.get_context("forkserver")
@@ -135,7 +135,7 @@ def _of_two(rank: int, port: int, output: Path, inputs: dict[str, Path], report:
         "TORCHELASTIC_RUN_ID": "test",
     }
     blocks, digests = [], []
-    block, go_back = gradient_passes.GradientPasses._block, proxy_training.Costate.go_back
+    block, go_back = gradient_passes.GradientPasses._block, costate.Costate.go_back
 
     def _block(self: Any, step: int, number: int, direction: Any) -> Any:
         blocks.append([step, number])
@@ -146,7 +146,7 @@ def _of_two(rank: int, port: int, output: Path, inputs: dict[str, Path], report:
         digests.append([hashlib.sha256(part.numpy().tobytes()).hexdigest() for part in self.vector.values()])
 
     gradient_passes.GradientPasses._block = _block  # type: ignore
-    proxy_training.Costate.go_back = _go_back  # type: ignore
+    costate.Costate.go_back = _go_back  # type: ignore
     trainer = functools.partial(pl.Trainer, accelerator="cpu", devices=2, num_nodes=1, strategy="ddp")
     counts = annotate(output, inputs, trainer=trainer)
     report.write_text(json.dumps({"blocks": blocks, "costates": digests, "counts": counts}))
@@ -172,7 +172,7 @@ def test_two_processes_share_the_work_and_agree_with_one(
 ) -> None:
     if begun:
         with monkeypatch.context() as patched:
-            patched.setattr(proxy_training.Costate, "go_back", functools.partialmethod(_fail_at, 5))
+            patched.setattr(costate.Costate, "go_back", functools.partialmethod(_fail_at, 5))
             with pytest.raises(InterruptedError):
                 annotate(tmp_path / "two", inputs)
     first, second = _two_processes(tmp_path / "two", inputs, tmp_path)
@@ -190,10 +190,10 @@ def test_two_processes_share_the_work_and_agree_with_one(
     assert not (tmp_path / "two/working").exists()
 
 
-_go_back = proxy_training.Costate.go_back
+_go_back = costate.Costate.go_back
 
 
-def _fail_at(self: proxy_training.Costate, step: int) -> None:
+def _fail_at(self: costate.Costate, step: int) -> None:
     if self.step - 1 == step:
         raise InterruptedError
     _go_back(self)
@@ -224,7 +224,7 @@ def test_progress_is_one_bar_that_goes_on_where_it_was(
     Bar.made.clear()
     monkeypatch.setattr(annotation, "tqdm", Bar)
     with monkeypatch.context() as patched:
-        patched.setattr(proxy_training.Costate, "go_back", functools.partialmethod(_fail_at, 4))
+        patched.setattr(costate.Costate, "go_back", functools.partialmethod(_fail_at, 4))
         with pytest.raises(InterruptedError):
             annotate(tmp_path, inputs)
     annotate(tmp_path, inputs)

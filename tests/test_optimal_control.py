@@ -11,7 +11,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 from transformers.models.llama.modeling_llama import LlamaRMSNorm
 
-from qurating import optimal_control as oc
+from qurating.lqs import optimal_control as oc
 
 
 def batch(num_samples: int, seed: int) -> dict[str, Tensor]:

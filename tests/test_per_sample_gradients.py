@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
-from qurating.per_sample_gradients import UnsupportedLayerError, norms_and_dots
+from qurating.lqs.per_sample_gradients import UnsupportedLayerError, norms_and_dots
 
 VOCABULARY = 128  # ASCII
 SIZES: dict[str, dict[str, Any]] = {
@@ -149,8 +149,8 @@ def test_a_head_with_a_bias_and_torchs_own_rms_norm() -> None:
 
 @pytest.mark.usefixtures("float64")
 def test_many_logits_are_done_a_part_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("qurating.per_sample_gradients._LOGITS", 5 * VOCABULARY)
-    monkeypatch.setattr("qurating.gradient_rules._CPU_ELEMENTS", 300)
+    monkeypatch.setattr("qurating.lqs.per_sample_gradients._LOGITS", 5 * VOCABULARY)
+    monkeypatch.setattr("qurating.lqs.gradient_rules._CPU_ELEMENTS", 300)
     check(network("gpt2"), texts(3, 14), 1e-10)
 
 

@@ -8,8 +8,8 @@ import pyarrow as pa
 import pytest
 from annotation_example import make_inputs, proxy_sequences
 
+from qurating.lqs.samples import BadSamples, Samples, draw_batches
 from qurating.runtime.errors import StageError
-from qurating.samples import BadSamples, Samples, draw_batches
 
 
 def some_samples(labels: list[list[int]] | None = None) -> Samples:

@@ -9,7 +9,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from qurating.trajectory import KINDS, Trajectory, read_tensors, write_tensors
+from qurating.lqs.tensors import read_tensors, write_tensors
+from qurating.lqs.trajectory import KINDS, Trajectory
 
 NUM_STEPS = 11
 

@@ -5,8 +5,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import numpy.typing as npt
 
+from qurating.lqs.optimal_control import contributions, denominator_steps, visited_steps
 from qurating.metrics.ranks import ranks, spearman
-from qurating.optimal_control import contributions, denominator_steps, visited_steps
 
 Floats = npt.NDArray[np.float64]
 Names = npt.NDArray[np.str_]

@@ -15,17 +15,18 @@ import pytorch_lightning as pl
 import torch
 from lightning_fabric import Fabric
 
-from qurating import optimal_control
-from qurating.annotation import annotation_table, check_settings, walk
 from qurating.artifacts.files import read_json, write_json, write_table
 from qurating.artifacts.seeds import seed_for
 from qurating.corpus.sequences import read_sequences
-from qurating.gradient_passes import GradientPasses
-from qurating.proxy_model import check_layers, check_lengths, load
-from qurating.proxy_training import Costate, ProxyTraining
+from qurating.lqs import optimal_control
+from qurating.lqs.annotation import annotation_table, check_settings, walk
+from qurating.lqs.costate import Costate
+from qurating.lqs.gradient_passes import GradientPasses
+from qurating.lqs.proxy_model import check_layers, check_lengths, load
+from qurating.lqs.proxy_training import ProxyTraining
+from qurating.lqs.samples import BadSamples, Samples, draw_batches
+from qurating.lqs.trajectory import Trajectory
 from qurating.runtime.errors import StageError
-from qurating.samples import BadSamples, Samples, draw_batches
-from qurating.trajectory import Trajectory
 
 
 def annotate_proxy(
@@ -54,7 +55,7 @@ def annotate_proxy(
 
     Columns: `id`, `shard`, `row`, `length`, `domain`; for each visited step, first to last, `dots`
     ⟨λ_{t+1}, ∇ℓ(x_n, θ_t)⟩, `norms` ‖∇ℓ(x_n, θ_t)‖ and `denominators`, by which the dot product is divided; `lqs`, the
-    sum of dots / denominators (`qurating.optimal_control`). Also `trajectory.csv` (step, training loss, target loss),
+    sum of dots / denominators (`qurating.lqs.optimal_control`). Also `trajectory.csv` (step, training loss, target loss),
     `summary.json` (what is returned) and `left_out.jsonl`, if any sample is left out.
 
     What an interrupted run left in `output/working` is gone on with; it is deleted at the end. Of a distributed run all
@@ -68,7 +69,7 @@ def annotate_proxy(
         contribution_interval: k; steps k, 2k, … ≤ T − 1 are summed over.
         denominator: see `optimal_control.denominator_steps`.
         hessian: exact, finite_differences or none.
-        trajectory: how the states are kept, see `qurating.trajectory`.
+        trajectory: how the states are kept, see `qurating.lqs.trajectory`.
         precision: 32-true or bf16-mixed, of the gradients of proxy and target samples. The training, the Hessian's
             products and all sums are in float32 or float64.
         micro_batch_size: of a forward pass, in sequences.

@@ -6,10 +6,10 @@ from pathlib import Path
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 
+from qurating.lqs.per_sample_gradients import UnsupportedLayerError, norms_and_dots
+from qurating.lqs.samples import Samples
 from qurating.models.networks import num_positions
-from qurating.per_sample_gradients import UnsupportedLayerError, norms_and_dots
 from qurating.runtime.errors import StageError
-from qurating.samples import Samples
 
 
 def load(proxy_lm: Path | None, model: str | None, corpus: Path) -> PreTrainedModel:

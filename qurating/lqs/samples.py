@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from qurating.artifacts.files import read_json, write_json
-from qurating.per_sample_gradients import IGNORED
+from qurating.lqs.per_sample_gradients import IGNORED
 from qurating.runtime.errors import StageError
 
 Indices = NDArray[np.int64]

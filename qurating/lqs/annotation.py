@@ -7,11 +7,12 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from qurating import optimal_control
-from qurating.gradient_passes import GradientPasses
-from qurating.proxy_training import FORWARD_COST, Costate, ProxyTraining
+from qurating.lqs import optimal_control
+from qurating.lqs.costate import FORWARD_COST, Costate
+from qurating.lqs.gradient_passes import GradientPasses
+from qurating.lqs.proxy_training import ProxyTraining
+from qurating.lqs.trajectory import KINDS, Trajectory
 from qurating.runtime.errors import StageError
-from qurating.trajectory import KINDS, Trajectory
 
 CHECKED = ("num_steps", "contribution_interval", "denominator", "hessian", "trajectory", "precision", "on_bad_sample")
 

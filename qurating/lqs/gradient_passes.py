@@ -11,11 +11,11 @@ import torch
 from numpy.typing import NDArray
 from transformers import PreTrainedModel
 
-from qurating.optimal_control import Vector
-from qurating.per_sample_gradients import norms_and_dots
+from qurating.lqs.optimal_control import Vector
+from qurating.lqs.per_sample_gradients import norms_and_dots
+from qurating.lqs.samples import BadSamples, Samples
+from qurating.lqs.tensors import read_tensors, write_tensors
 from qurating.runtime.errors import StageError
-from qurating.samples import BadSamples, Samples
-from qurating.trajectory import read_tensors, write_tensors
 
 # Samples a file. What is lost to a kill is at most one a process; the files are the same for any number of processes.
 BLOCK = 256

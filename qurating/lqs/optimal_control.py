@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from qurating.per_sample_gradients import IGNORED
+from qurating.lqs.per_sample_gradients import IGNORED
 
 Vector = dict[str, Tensor]
 Batch = Mapping[str, Tensor]

@@ -17,7 +17,7 @@ from torch.utils.checkpoint import checkpoint
 from transformers import PreTrainedModel
 from transformers.modeling_layers import GradientCheckpointingLayer
 
-from qurating.gradient_rules import Sums, UnsupportedLayerError, full
+from qurating.lqs.gradient_rules import Sums, UnsupportedLayerError, full
 
 __all__ = ["UnsupportedLayerError", "norms_and_dots"]
 
