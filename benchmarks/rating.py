@@ -186,7 +186,7 @@ def ours(folder: Path, precision: str, compiled: bool, options: argparse.Namespa
     """The stage as users run it, into a new folder."""
     import pyarrow.parquet as pq
 
-    from qurating.rating_engine import Engine
+    from qurating.rating.engine import Engine
     from qurating.stages.rate import rate
 
     inner = Engine.rate

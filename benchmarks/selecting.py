@@ -180,7 +180,7 @@ def made(folder: Path, num_rows: int, num_tokens_a_row: int) -> Path:
 def ours_index(place: Path) -> dict[str, Any]:
     import functools
 
-    from qurating import selection
+    from qurating.selection import rules
     from qurating.stages.select import select
 
     num_tokens = json.loads((place / "made").read_text())["tokens"] // SHARE
@@ -189,7 +189,7 @@ def ours_index(place: Path) -> dict[str, Any]:
             output=Path(output),
             corpus=place / "corpus",
             ratings=place / "ratings",
-            rule=functools.partial(selection.select, num_tokens=num_tokens, temperature=TEMPERATURE),
+            rule=functools.partial(rules.select, num_tokens=num_tokens, temperature=TEMPERATURE),
             criterion="s",
             by_domain=True,
             domain_column="domain",

@@ -13,7 +13,7 @@ from qurating.artifacts.files import row_files
 from qurating.corpus.sequences import one_row
 from qurating.metrics.ranks import ranks
 from qurating.runtime.errors import StageError
-from qurating.survey import normalise
+from qurating.selection.statistics import normalise
 
 
 @dataclass(frozen=True)

@@ -14,8 +14,8 @@ from qurating import plots, report, subset_plots
 from qurating.artifacts.files import row_files
 from qurating.comparison import Cell, Rated, selected_tokens, subset_of, tokens_by_domain
 from qurating.rated_rows import RatedRows, rank_correlations
-from qurating.subset_measures import jaccard, read_members
-from qurating.survey import normalise
+from qurating.selection.statistics import normalise
+from qurating.selection.subsets import jaccard, read_members
 
 # beyond these a figure cannot be read; the table has all
 MAX_METHODS, MAX_DOMAINS, MAX_CURVES, MAX_PANELS = 24, 12, 12, 8

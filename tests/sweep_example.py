@@ -15,8 +15,8 @@ from transformers import PreTrainedTokenizerFast
 from qurating import plots
 from qurating.artifacts.files import write_json, write_table
 from qurating.metrics import scorer as metrics_scorer
-from qurating.selection import select
-from qurating.survey import Arrays
+from qurating.selection.rows import Arrays
+from qurating.selection.rules import select
 
 DOMAINS = ("language_reference", "stdlib_docstrings", "package_docstrings", "licences", "source_code", "tabular_data")
 CRITERIA = ("writing_style", "required_expertise", "facts_and_trivia", "educational_value")

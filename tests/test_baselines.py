@@ -29,10 +29,11 @@ from transformers import (
     XLMWithLMHeadModel,
 )
 
-from qurating import kenlm_scores
+from qurating.corpus.hashing import WordHashes
 from qurating.corpus.windows import windows
-from qurating.hashed_ngrams import Buckets, WordHashes, counted, log_ratio, log_weights
 from qurating.models import likelihood
+from qurating.rating import kenlm
+from qurating.rating.importance import Buckets, counted, log_ratio, log_weights
 from qurating.runtime.errors import StageError
 from qurating.stages.measure_perplexity import measure_perplexity
 from qurating.stages.weigh_importance import weigh_importance
@@ -175,7 +176,7 @@ def test_tasks_and_workers_and_a_restart_change_nothing(
     assert weighed(tmp_path / "b", corpus, target, shard=1, num_shards=3) is None
     assert weighed(tmp_path / "b", corpus, target, shard=0, num_shards=3) is None
     kept = {file.name: file.stat().st_mtime_ns for file in (tmp_path / "b/train").iterdir()}
-    monkeypatch.setattr("qurating.text_ratings._TEXTS_AT_ONCE", 4)
+    monkeypatch.setattr("qurating.rating.by_text._TEXTS_AT_ONCE", 4)
     # as after a kill: what is there stays
     assert weighed(tmp_path / "b", corpus, target, num_workers=2)["sequences"] == 60
     assert content(tmp_path / "a") == content(tmp_path / "b")
@@ -276,7 +277,7 @@ ngram 2=2
 def test_an_ngram_model_gives_the_numbers_of_its_table(tmp_path: Path, corpus: Path) -> None:
     file = tmp_path / "x.arpa"
     file.write_text(ARPA)
-    found = kenlm_scores.log_perplexities(["A b", "", "z"], file, lower_case=True)
+    found = kenlm.log_perplexities(["A b", "", "z"], file, lower_case=True)
     bits = [-0.25 - 0.125 - 0.2 - 0.7, -0.5 - 0.7, -0.5 - 1.0 - 0.7]
     expected = [-bits[0] / 3, -bits[1], -bits[2] / 2]
     np.testing.assert_allclose(found, np.array(expected) * math.log(10), rtol=1e-6)
@@ -284,7 +285,7 @@ def test_an_ngram_model_gives_the_numbers_of_its_table(tmp_path: Path, corpus: P
     first = sorted((corpus / "train").glob("*.parquet"))[0]
     texts = pq.read_table(first)["text"].to_pylist()
     rated = pq.read_table(tmp_path / "out/train" / first.name)["log_perplexity_average"].to_numpy()
-    np.testing.assert_array_equal(rated, kenlm_scores.log_perplexities(texts, file, lower_case=True))
+    np.testing.assert_array_equal(rated, kenlm.log_perplexities(texts, file, lower_case=True))
     (tmp_path / "y.arpa").write_text("no model")
     with pytest.raises(StageError, match=r"y\.arpa is no model that KenLM reads"):
         measured(tmp_path / "bad", corpus, None, kenlm=str(tmp_path / "y.arpa"))
@@ -295,4 +296,4 @@ def test_an_ngram_model_gives_the_numbers_of_its_table(tmp_path: Path, corpus: P
 def test_without_kenlm_it_says_how_to_get_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "kenlm", None)
     with pytest.raises(StageError, match=r"pip install -e '\.\[kenlm\]'"):
-        kenlm_scores.load(tmp_path / "x.arpa")
+        kenlm.load(tmp_path / "x.arpa")

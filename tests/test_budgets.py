@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qurating.budgets import by_domain, shares
+from qurating.selection.budgets import by_domain, shares
 
 
 @given(st.integers(0, 10**15), st.lists(st.integers(0, 10**15), min_size=1, max_size=8).filter(any))

@@ -4,7 +4,8 @@ import math
 
 import numpy as np
 
-from qurating.noise import as_ids, gumbel
+from qurating.corpus.hashing import as_ids
+from qurating.selection.noise import gumbel
 
 
 def test_gumbel_noise_has_its_mean_and_variance() -> None:

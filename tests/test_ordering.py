@@ -6,7 +6,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from qurating.ordering import curriculum, digest, fold, shuffle, sort
+from qurating.selection.ordering import curriculum, digest, fold, shuffle, sort
 
 
 def test_fold_is_the_papers_definition() -> None:

@@ -21,13 +21,14 @@ from scorer_fixtures import corpus_of_paragraphs
 from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer
 from transformers.tokenization_utils_base import PreTrainedTokenizerBase
 
-from qurating import rating_engine, rating_shards
 from qurating.corpus.token_reader import TokenReader
 from qurating.corpus.tokenizing import train_bpe
 from qurating.corpus.windows import windows
 from qurating.models import rating_networks
 from qurating.models.rating_networks import LastTokenRater, LlamaRater, MaskedRater, rating_network
-from qurating.rating_engine import Engine, batches
+from qurating.rating import engine as rating_engine
+from qurating.rating import shards as rating_shards
+from qurating.rating.engine import Engine, batches
 from qurating.runtime.errors import StageError
 from qurating.sharding import Share, share_of
 from qurating.stages.rate import rate

@@ -14,8 +14,8 @@ from sweep_example import read
 
 from qurating.artifacts.seeds import seed_for
 from qurating.corpus.sequences import read_sequences
-from qurating.noise import gumbel
 from qurating.runtime.errors import StageError
+from qurating.selection.noise import gumbel
 from qurating.stages.sample_proxy import SCHEMA, sample_proxy
 
 

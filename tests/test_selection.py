@@ -10,11 +10,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qurating import cutoff, survey
-from qurating.budgets import shares
-from qurating.noise import gumbel
-from qurating.selection import mix, select, threshold, top_r
-from qurating.survey import Arrays, normalise
+from qurating.selection import cutoff, statistics
+from qurating.selection.budgets import shares
+from qurating.selection.noise import gumbel
+from qurating.selection.rows import Arrays
+from qurating.selection.rules import mix, select, threshold, top_r
+from qurating.selection.statistics import normalise
 
 ROWS = st.lists(st.tuples(st.integers(0, 50), st.sampled_from("abcd"), st.integers(-3, 3)), min_size=1, max_size=40)
 
@@ -133,7 +134,7 @@ def test_a_sample_changes_nothing(temperature: float, monkeypatch: pytest.Monkey
 
     monkeypatch.setattr(cutoff, "_divided", counted)
     for size, deviations in ((3, 8.0), (100, 0.0), (1000, 8.0), (2500, 0.5)):
-        monkeypatch.setattr(survey, "SAMPLE_SIZE", size)
+        monkeypatch.setattr(statistics, "SAMPLE_SIZE", size)
         monkeypatch.setattr(cutoff, "_DEVIATIONS", deviations)
         assert [chosen(scores, lengths, budget, **about) for budget in budgets] == expected[:-1]
         assert chosen(scores, lengths, 20_000, **about, **weights) == expected[-1]
@@ -146,7 +147,7 @@ def test_a_sample_changes_nothing(temperature: float, monkeypatch: pytest.Monkey
 def test_guesses_from_a_sample_leave_little_to_sort(monkeypatch: pytest.MonkeyPatch) -> None:
     rng = np.random.default_rng()
     n = 200_000
-    monkeypatch.setattr(survey, "SAMPLE_SIZE", 20_000)
+    monkeypatch.setattr(statistics, "SAMPLE_SIZE", 20_000)
     sorted_rows, original = list[int](), cutoff._until_crossed
 
     def counted(rows: cutoff.Keyed, budgets: Any) -> Any:
@@ -345,7 +346,7 @@ def test_mix_gives_each_criterion_its_share_and_takes_nothing_twice(
     scores = {name: rng.normal(size=400) for name in "abcd"}
     rows = Arrays(scores, lengths, domains=domains, ids=ids, chunk_size=37)
     found = mix(rows, num_tokens=700, temperature=temperature, weights=weights, seed=5).indices()
-    from qurating.selection import _seed_of
+    from qurating.selection.rules import _seed_of
 
     each = slow_budgets(700, lengths.tolist(), domains.tolist())
     parts = {

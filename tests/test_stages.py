@@ -14,13 +14,13 @@ import pytest
 from judge_fixtures import real_corpus
 from transformers import AutoTokenizer
 
-from qurating import corpus_rows, ordering, selection, survey
 from qurating.artifacts.files import read_json
 from qurating.artifacts.seeds import seed_for
 from qurating.runtime.errors import StageError
+from qurating.selection import corpus_rows, ordering, rules, statistics
+from qurating.selection.rows import Arrays
 from qurating.stages.order import order
 from qurating.stages.select import select
-from qurating.survey import Arrays
 
 
 @pytest.fixture
@@ -53,7 +53,7 @@ def rate_all(corpus: Path, folder: Path, scores: np.ndarray) -> Path:
 
 def chosen(corpus: Path, output: Path, ratings: Path | None, num_tokens: int = 800, **changes: Any) -> pa.Table:
     output.mkdir(exist_ok=True)
-    rule = functools.partial(selection.select, num_tokens=num_tokens, temperature=1.0)
+    rule = functools.partial(rules.select, num_tokens=num_tokens, temperature=1.0)
     settings: dict[str, Any] = {"rule": rule, "criterion": "c", "by_domain": True, "domain_column": "domain"}
     settings |= {"label": "c", "seed": 5} | changes
     select(output=output, corpus=corpus, ratings=ratings, **settings)
@@ -79,7 +79,7 @@ def test_the_stage_selects_what_the_maths_selects(corpus: Path, tmp_path: Path) 
         ids=table["id"].to_numpy(),
     )
     seed = seed_for(5, "select", "noise")
-    expected = selection.select(there, num_tokens=800, temperature=1.0, seed=seed).indices()
+    expected = rules.select(there, num_tokens=800, temperature=1.0, seed=seed).indices()
     assert subset["id"].to_pylist() == table["id"].take(pa.array(expected)).to_pylist()
     assert subset["score"].to_pylist() == scores[expected].tolist()
     files = sorted((corpus / "train").glob("*.parquet"))
@@ -117,7 +117,7 @@ def test_bad_ratings_are_refused(corpus: Path, tmp_path: Path) -> None:
     with pytest.raises(StageError, match="selecting by c needs ratings"):
         chosen(corpus, tmp_path / "s", None)
     everything = functools.partial(
-        selection.select, num_tokens=int(rows(corpus)["length"].to_numpy().sum()), temperature=math.inf
+        rules.select, num_tokens=int(rows(corpus)["length"].to_numpy().sum()), temperature=math.inf
     )
     chosen(corpus, tmp_path / "all", None, rule=everything, criterion=None)
     with pytest.raises(StageError, match="ordering by sorting: 1 scores are NaN or infinite, the first at position"):
@@ -133,10 +133,10 @@ def test_bad_ratings_are_refused(corpus: Path, tmp_path: Path) -> None:
 
 def test_settings_that_contradict_one_another_are_refused(corpus: Path, tmp_path: Path) -> None:
     good = rate_all(corpus, tmp_path / "good", np.zeros(len(rows(corpus))))
-    rule = functools.partial(selection.select, num_tokens=800, domain_weights={"books": 1})
+    rule = functools.partial(rules.select, num_tokens=800, domain_weights={"books": 1})
     with pytest.raises(StageError, match=r"which selection\.by_domain=false does not look at"):
         chosen(corpus, tmp_path / "s", good, rule=rule, by_domain=False)
-    rule = functools.partial(selection.select, num_tokens=800, normalisation="per_domain")
+    rule = functools.partial(rules.select, num_tokens=800, normalisation="per_domain")
     with pytest.raises(StageError, match=r"per_domain needs selection\.by_domain=true"):
         chosen(corpus, tmp_path / "s", good, rule=rule, by_domain=False)
     with pytest.raises(StageError, match="names one twice: c, c"):
@@ -148,7 +148,7 @@ def test_a_budget_that_many_domains_pass_is_warned_of(
 ) -> None:
     ratings = rate_all(corpus, tmp_path / "r", np.zeros(len(rows(corpus))))
     num_tokens = int(rows(corpus)["length"].to_numpy().sum()) // 2
-    rule = functools.partial(selection.select, num_tokens=num_tokens)
+    rule = functools.partial(rules.select, num_tokens=num_tokens)
     chosen(corpus, tmp_path / "few", ratings, rule=rule, by_domain=False)
     assert "warning" not in capsys.readouterr().out
     chosen(corpus, tmp_path / "many", ratings, rule=rule, domain_column="id")  # a domain a sequence
@@ -188,7 +188,7 @@ def test_one_shard_and_sixteen_give_the_same_subset(
 ) -> None:
     monkeypatch.setattr(corpus_rows, "_ROWS_AT_ONCE", 11)
     score = {row["id"]: float(place % 9) for place, row in enumerate(rows(corpus).select(["id"]).to_pylist())}
-    rule = functools.partial(selection.select, num_tokens=900, temperature=temperature)
+    rule = functools.partial(rules.select, num_tokens=900, temperature=temperature)
     found, orders = [], []
     for num_shards in (1, 16):
         there = split_anew(corpus, tmp_path / f"c{num_shards}", num_shards, seed=num_shards)
@@ -210,7 +210,7 @@ def test_domains_may_lie_within_another_column_and_be_weighted(corpus: Path, tmp
         meta = pa.StructArray.from_arrays([pa.array(names, pa.string())], ["source"])
         pq.write_table(table.append_column("meta", meta), file)
     weights = {"a": 2, "b": 1, "none": 1}
-    rule = functools.partial(selection.select, num_tokens=400, temperature=math.inf, domain_weights=weights)
+    rule = functools.partial(rules.select, num_tokens=400, temperature=math.inf, domain_weights=weights)
     subset = chosen(corpus, tmp_path / "s", None, rule=rule, criterion=None, domain_column="meta.source")
     tokens = dict.fromkeys(weights, 0)
     for row in subset.to_pylist():
@@ -239,7 +239,7 @@ def test_the_corpus_as_a_whole_still_tells_its_domains(corpus: Path, tmp_path: P
 def test_a_domain_that_the_reading_thread_finds_meanwhile_is_no_matter(
     corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    rule = functools.partial(selection.select, num_tokens=800, temperature=math.inf)
+    rule = functools.partial(rules.select, num_tokens=800, temperature=math.inf)
     settings: dict[str, Any] = {"rule": rule, "criterion": None, "by_domain": False}
     expected = chosen(corpus, tmp_path / "a", None, **settings)
 
@@ -276,13 +276,13 @@ def test_a_corpus_that_is_not_sound_is_refused(corpus: Path, tmp_path: Path) -> 
     ids = table["id"].to_numpy().copy()
     ids[1] = ids[0]
     pq.write_table(table.set_column(table.schema.get_field_index("id"), "id", pa.array(ids)), file)
-    rule = functools.partial(selection.select, num_tokens=10, temperature=math.inf)
+    rule = functools.partial(rules.select, num_tokens=10, temperature=math.inf)
     with pytest.raises(StageError, match=f"1 ids occur twice, for example {ids[0]}"):
         chosen(corpus, tmp_path / "s", None, rule=rule, criterion=None)
     # a corpus too large to compare all ids: those selected are
     everything = functools.partial(rule, num_tokens=sum(rows(corpus)["length"].to_pylist()))
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(survey, "MAX_CHECKED_IDS", 3)
+        patched.setattr(statistics, "MAX_CHECKED_IDS", 3)
         with pytest.raises(StageError, match=f"1 ids occur twice, for example {ids[0]}"):
             chosen(corpus, tmp_path / "s", None, rule=everything, criterion=None)
 

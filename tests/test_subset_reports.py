@@ -15,15 +15,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qurating import selection
 from qurating.artifacts.files import write_json
-from qurating.contamination import Runs, in_parts
-from qurating.near_duplicates import find_near_duplicates, runs_of_words
 from qurating.runtime.errors import StageError
+from qurating.selection import rules
+from qurating.selection.contamination import Runs, in_parts
+from qurating.selection.near_duplicates import find_near_duplicates, runs_of_words
+from qurating.selection.subsets import Members, jaccard
 from qurating.stages.check_subset import check_subset
 from qurating.stages.report_subset import report_subset
 from qurating.stages.select import select
-from qurating.subset_measures import Members, jaccard
 
 WORDS = [a + b for a, b in itertools.product("bdfglmnprst", "aeiou")]
 NUM_ROWS = 90
@@ -82,7 +82,7 @@ def ratings(corpus: Path, scores: np.ndarray, tmp_path: Path) -> Path:
 def chosen(corpus: Path, ratings: Path | None, folder: Path, num_tokens: int = 1500, **how: Any) -> Path:
     """A subset as the pipeline leaves it."""
     folder.mkdir(parents=True)
-    rule = functools.partial(selection.select, num_tokens=num_tokens, **how)
+    rule = functools.partial(rules.select, num_tokens=num_tokens, **how)
     select(
         output=folder, corpus=corpus, ratings=ratings, rule=rule, criterion="c" if ratings else None, by_domain=False,
         domain_column="domain", label=folder.name, seed=0,

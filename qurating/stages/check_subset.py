@@ -13,11 +13,11 @@ from tqdm import tqdm
 from qurating import report
 from qurating.artifacts.files import read_json, row_files, write_json, write_table
 from qurating.comparison import labels_of
-from qurating.contamination import Runs, in_parts
 from qurating.corpus.readers import Document, Jsonl
 from qurating.corpus.sequences import one_row, texts_of_subset
-from qurating.near_duplicates import find_near_duplicates
 from qurating.runtime.errors import StageError
+from qurating.selection.contamination import Runs, in_parts
+from qurating.selection.near_duplicates import find_near_duplicates
 
 NEAR, CONTAMINATED = "near_duplicates", "contamination"
 _ROWS_AT_ONCE = 1024

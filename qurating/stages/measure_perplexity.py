@@ -7,17 +7,19 @@ from typing import Any
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerBase
 
-from qurating import kenlm_scores, rating_shards
 from qurating.artifacts.files import sha256
 from qurating.corpus.token_reader import TokenReader
 from qurating.models.likelihood import WindowPerplexity, check_causal, check_output_layer
 from qurating.models.networks import num_positions
-from qurating.rating import rate_corpus
-from qurating.rating_engine import Engine, device_of
+from qurating.rating import kenlm as rating_kenlm
+from qurating.rating import shards
+from qurating.rating.by_network import rate_corpus
+from qurating.rating.by_text import rate_texts
+from qurating.rating.engine import Engine
 from qurating.runtime import hub
+from qurating.runtime.devices import device_of
 from qurating.runtime.errors import StageError
 from qurating.sharding import Share
-from qurating.text_ratings import rate_texts
 
 NAME = "log_perplexity"
 
@@ -64,11 +66,11 @@ def measure_perplexity(
     share = None if shard is None or num_shards is None else Share(shard, num_shards)
     if kenlm is not None:
         file = Path(kenlm).expanduser().resolve()
-        kenlm_scores.load(file)
+        rating_kenlm.load(file)
         return rate_texts(
             output=output,
             corpus=corpus,
-            of_texts=functools.partial(kenlm_scores.log_perplexities, file=file, lower_case=lower_case),
+            of_texts=functools.partial(rating_kenlm.log_perplexities, file=file, lower_case=lower_case),
             made_by=f"{sha256(file)}, lower case: {lower_case}",
             name=NAME,
             num_workers=num_workers,
@@ -119,7 +121,7 @@ def measure_perplexity(
         corpus=corpus,
         reader=reader,
         engine=engine,
-        network=f"{rating_shards.fingerprint_of(folder)}, windows of {window}",
+        network=f"{shards.fingerprint_of(folder)}, windows of {window}",
         criteria=[NAME],
         max_tokens=window,
         num_workers=num_workers,

@@ -10,14 +10,14 @@ import pyarrow.parquet as pq
 from tokenizers import Tokenizer
 from tqdm import tqdm
 
-from qurating import ordering
 from qurating.artifacts.files import row_files, write_table
 from qurating.artifacts.seeds import seed_for
 from qurating.corpus.sequences import read_sequences
-from qurating.corpus_rows import check_column, check_criteria
-from qurating.rating_shards import check_fresh
+from qurating.rating.shards import check_fresh
 from qurating.runtime.errors import StageError
 from qurating.runtime.workers import ahead
+from qurating.selection import ordering
+from qurating.selection.corpus_rows import check_column, check_criteria
 
 METHODS = ("shuffle", "sorting", "folding", "curriculum")
 _ROWS_AT_ONCE = 2**14

@@ -6,12 +6,12 @@ from typing import Any
 
 import numpy as np
 
-from qurating import ordering, selection
 from qurating.artifacts.seeds import seed_for
 from qurating.corpus.files import named_files
 from qurating.corpus.scored_lines import read_lines, write_lines
 from qurating.runtime.errors import StageError
-from qurating.survey import Arrays
+from qurating.selection import ordering, rules
+from qurating.selection.rows import Arrays
 
 
 def order_lines(
@@ -52,7 +52,7 @@ def order_lines(
     count = len(lines.scores)
     try:
         rows = Arrays(lines.scores, np.ones(count, np.int64))
-        chosen = selection.top_r(rows, fraction=fraction, inverse=inverse, seed=seed).indices()
+        chosen = rules.top_r(rows, fraction=fraction, inverse=inverse, seed=seed).indices()
         scores = lines.scores[chosen]
         if method == "sorting":
             chosen = chosen[ordering.sort(scores, chosen, descending)]

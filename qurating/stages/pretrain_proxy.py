@@ -14,10 +14,10 @@ import pytorch_lightning as pl
 from pytorch_lightning.utilities import rank_zero_only
 from transformers import PreTrainedModel
 
-from qurating import selection
 from qurating.artifacts.files import row_files
 from qurating.artifacts.seeds import seed_for
 from qurating.runtime.errors import StageError
+from qurating.selection import rules
 from qurating.stages.order import order
 from qurating.stages.select import select
 from qurating.stages.train_lm import train_lm
@@ -59,7 +59,7 @@ def pretrain_proxy(
     if rank_zero_only.rank == 0 and not drawn.exists():
         half = output / "half_drawn"  # of a killed attempt
         shutil.rmtree(half, ignore_errors=True)
-        rule = functools.partial(selection.select, num_tokens=tokens, temperature=float("inf"))
+        rule = functools.partial(rules.select, num_tokens=tokens, temperature=float("inf"))
         for folder in ("subset", "order"):
             (half / folder).mkdir(parents=True)
         select(

@@ -3,12 +3,13 @@
 from pathlib import Path
 from typing import Any
 
-from qurating import rating_shards
 from qurating.corpus.token_reader import TokenReader
 from qurating.models.rating_networks import load_rater, rating_network
-from qurating.rating import rate_corpus
-from qurating.rating_engine import Engine, device_of
+from qurating.rating import shards
+from qurating.rating.by_network import rate_corpus
+from qurating.rating.engine import Engine
 from qurating.runtime import hub
+from qurating.runtime.devices import device_of
 from qurating.runtime.errors import StageError
 from qurating.sharding import Share
 
@@ -85,7 +86,7 @@ def rate(
         corpus=corpus,
         reader=reader,
         engine=engine,
-        network=rating_shards.fingerprint_of(folder),
+        network=shards.fingerprint_of(folder),
         criteria=trained.criteria,
         max_tokens=max_tokens,
         num_workers=num_workers,

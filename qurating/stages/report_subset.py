@@ -14,10 +14,10 @@ from qurating.artifacts.files import read_json, row_files, write_json
 from qurating.artifacts.seeds import seed_for
 from qurating.comparison import labels_of
 from qurating.corpus.sequences import one_row, texts_of_subset
-from qurating.corpus_rows import CorpusRows
 from qurating.rated_rows import RatedRows, read_rated_rows
 from qurating.runtime.errors import StageError
-from qurating.subset_measures import Deciles, Group, Members, jaccard, read_members
+from qurating.selection.corpus_rows import CorpusRows
+from qurating.selection.subsets import Deciles, Group, Members, jaccard, read_members
 
 
 def report_subset(

@@ -10,8 +10,9 @@ import pyarrow.parquet as pq
 
 from qurating.artifacts.files import row_files, write_table
 from qurating.artifacts.seeds import seed_for
-from qurating.noise import as_ids, gumbel
+from qurating.corpus.hashing import as_ids
 from qurating.runtime.errors import StageError
+from qurating.selection.noise import gumbel
 
 SCHEMA = pa.schema(
     [

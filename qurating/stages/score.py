@@ -8,13 +8,14 @@ from typing import Any
 import pyarrow.parquet as pq
 from tqdm import tqdm
 
-from qurating import rating_shards
 from qurating.artifacts.files import row_files
 from qurating.corpus.token_reader import TokenReader
 from qurating.models.scorer_networks import WindowScorer, load_scorer
-from qurating.rating import rate_corpus
-from qurating.rating_engine import Engine, device_of
+from qurating.rating import shards
+from qurating.rating.by_network import rate_corpus
+from qurating.rating.engine import Engine
 from qurating.runtime import hub
+from qurating.runtime.devices import device_of
 from qurating.runtime.errors import StageError
 from qurating.sharding import Share
 
@@ -86,7 +87,7 @@ def score(
         corpus=corpus,
         reader=reader,
         engine=engine,
-        network=rating_shards.fingerprint_of(folder),
+        network=shards.fingerprint_of(folder),
         criteria=["lqs"],
         max_tokens=max_tokens,
         num_workers=num_workers,

@@ -9,13 +9,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from tqdm import tqdm
 
-from qurating import survey
 from qurating.artifacts.files import parquet_format, replacing, write_json
 from qurating.artifacts.seeds import seed_for
-from qurating.corpus_rows import CorpusRows
-from qurating.cutoff import Selected
-from qurating.rating_shards import check_fresh
+from qurating.rating.shards import check_fresh
 from qurating.runtime.errors import StageError
+from qurating.selection import statistics
+from qurating.selection.corpus_rows import CorpusRows
+from qurating.selection.cutoff import Selected
 
 SCHEMA = pa.schema(
     [
@@ -50,7 +50,7 @@ def select(
     Args:
         corpus: whose training shards are chosen from; only `id`, `length` and the domain's column are read.
         ratings: of that corpus; None selects without them (uniform).
-        rule: (rows, seed) -> what is chosen, one of `qurating.selection`.
+        rule: (rows, seed) -> what is chosen, one of `qurating.selection.rules`.
         criterion: whose ratings count; several for a mix or a combination.
         by_domain: share the budget out among domains; else the corpus is one.
         domain_column: of the corpus, what tells domains apart; dotted within another.
@@ -66,7 +66,7 @@ def select(
     given = getattr(rule, "keywords", {})
     if not by_domain and given.get("domain_weights"):
         raise StageError("selection.domain_weights are of domains, which selection.by_domain=false does not look at")
-    if not by_domain and given.get("normalisation") == survey.PER_DOMAIN:
+    if not by_domain and given.get("normalisation") == statistics.PER_DOMAIN:
         raise StageError("selection.normalisation=per_domain needs selection.by_domain=true: else there is one domain")
     if criteria and ratings is None:
         raise StageError(f"selecting by {', '.join(criteria)} needs ratings: set selection.ratings")
@@ -109,11 +109,11 @@ def _write_index(path: Path, rows: CorpusRows, chosen: Selected) -> dict[str, An
 def _check_ids(path: Path) -> None:
     """Refuse an id that occurs twice in an index: those that end in the same bits are compared, some bits at a time."""
     with pq.ParquetFile(path, pre_buffer=False) as index:
-        num_parts = 1 << max(0, (index.metadata.num_rows - 1) // survey.MAX_CHECKED_IDS).bit_length()
+        num_parts = 1 << max(0, (index.metadata.num_rows - 1) // statistics.MAX_CHECKED_IDS).bit_length()
         for part in range(num_parts):
             batches = index.iter_batches(_ROWS_A_GROUP, columns=["id"], use_threads=False)
             ids = (batch.column("id").to_numpy().view(np.uint64) for batch in batches)
-            survey.refuse_repeated(np.concatenate([some[some & np.uint64(num_parts - 1) == part] for some in ids]))
+            statistics.refuse_repeated(np.concatenate([some[some & np.uint64(num_parts - 1) == part] for some in ids]))
 
 
 def _groups(rows: CorpusRows, chosen: Selected, totals: dict[str, dict[str, int]]) -> Iterator[pa.Table]:

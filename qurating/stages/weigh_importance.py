@@ -12,11 +12,11 @@ import pyarrow.parquet as pq
 from tqdm import tqdm
 
 from qurating.artifacts.files import replacing, row_files
-from qurating.hashed_ngrams import counted, log_ratio, log_weights
+from qurating.rating.by_text import rate_texts, texts_of
+from qurating.rating.importance import counted, log_ratio, log_weights
 from qurating.runtime.errors import StageError
 from qurating.runtime.workers import in_workers
 from qurating.sharding import Share
-from qurating.text_ratings import rate_texts, texts_of
 
 
 def weigh_importance(

@@ -6,8 +6,7 @@ from typing import TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from qurating.hashed_ngrams import WordHashes
-from qurating.noise import mix64
+from qurating.corpus.hashing import WordHashes, mix64
 
 Counts = npt.NDArray[np.int64]
 Hashes = npt.NDArray[np.uint64]

@@ -9,10 +9,10 @@ import pyarrow.parquet as pq
 from tqdm import tqdm
 
 from qurating.artifacts.files import row_files
-from qurating.noise import Ids, as_ids
+from qurating.corpus.hashing import Ids, as_ids
 from qurating.runtime.errors import StageError
 from qurating.runtime.workers import ahead
-from qurating.survey import Chunk
+from qurating.selection.rows import Chunk
 
 _ROWS_AT_ONCE = 2**16
 _BYTES_AT_ONCE = 2**18

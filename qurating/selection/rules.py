@@ -2,7 +2,7 @@
 
 Sampling without replacement with p(d) ∝ exp(s_d / τ) is top-k on s_d + τ g_d with g_d ~ Gumbel(0, 1). The noise of a
 sequence is a function of (seed, id) alone. Rows come in chunks, are passed over several times and never held at once:
-first they are surveyed (`qurating.survey`), then ranked and taken (`qurating.cutoff`).
+first they are surveyed (`qurating.selection.statistics`), then ranked and taken (`qurating.selection.cutoff`).
 """
 
 import hashlib
@@ -11,10 +11,11 @@ from collections.abc import Callable, Iterator, Mapping
 
 import numpy as np
 
-from qurating import budgets, survey
-from qurating.cutoff import Keyed, Selected, take_top
-from qurating.noise import Floats, check_temperature, gumbel
-from qurating.survey import Chunk, Rows, Survey
+from qurating.selection import budgets, statistics
+from qurating.selection.cutoff import Keyed, Selected, take_top
+from qurating.selection.noise import Floats, check_temperature, gumbel
+from qurating.selection.rows import Chunk, Rows
+from qurating.selection.statistics import Survey
 
 Keys = Callable[[Chunk], Floats]
 
@@ -26,7 +27,7 @@ def select(
     num_tokens: int,
     temperature: float = 0.0,
     inverse: bool = False,
-    normalisation: str = survey.GLOBAL,
+    normalisation: str = statistics.GLOBAL,
     combination: str | None = None,
     weights: Mapping[str, float] | None = None,
     domain_weights: Mapping[str, float] | None = None,
@@ -53,7 +54,7 @@ def select(
             twice, a negative temperature, or a setting that there is not.
     """
     check_temperature(temperature)
-    found = survey.survey(rows, normalisation)
+    found = statistics.survey(rows, normalisation)
     score = _score(rows, found, combination, weights, temperature)
     each = budgets.by_domain(num_tokens, found.tokens_by_domain(), domain_weights, on_short_domain)
     return _take(rows, found, _keys(score, temperature, inverse, seed), found.in_order(each))
@@ -66,7 +67,7 @@ def mix(
     num_tokens: int,
     temperature: float = 2.0,
     inverse: bool = False,
-    normalisation: str = survey.GLOBAL,
+    normalisation: str = statistics.GLOBAL,
     weights: Mapping[str, float] | None = None,
     domain_weights: Mapping[str, float] | None = None,
     on_short_domain: str = budgets.STOP,
@@ -88,7 +89,7 @@ def mix(
     if not rows.criteria:
         raise ValueError("a mix needs at least one criterion")
     given = _weights_of(rows.criteria, weights)
-    found = survey.survey(rows, normalisation)
+    found = statistics.survey(rows, normalisation)
     each = budgets.by_domain(num_tokens, found.tokens_by_domain(), domain_weights, on_short_domain)
     budget = found.in_order(each)
     taken: Selected | None = None
@@ -109,7 +110,7 @@ def threshold(rows: Rows, *, seed: int, minimum: float, inverse: bool = False) -
 
     The score is the rating as it stands, not normalised. Raises ValueError as `select`, or where nothing passes.
     """
-    survey.survey(rows)
+    statistics.survey(rows)
     criterion = _the_criterion(rows)
     selected, lowest, highest, count = Selected(), math.inf, -math.inf, 0
     for chunk in rows.chunks():
@@ -134,7 +135,7 @@ def top_r(rows: Rows, *, seed: int, fraction: float, inverse: bool = False) -> S
     if not 0 < fraction <= 1:
         raise ValueError(f"the fraction must lie in (0, 1], not {fraction}")
     criterion = _the_criterion(rows)
-    found = survey.survey(rows)
+    found = statistics.survey(rows)
     count = int(fraction * len(rows))
     if not count:
         raise ValueError(f"a fraction of {fraction} of {len(rows):,} sequences is none")
@@ -225,8 +226,8 @@ def _score(
 
     else:
         raise ValueError(f"criteria are combined by sum or minimum, not by {combination!r}")
-    sums = survey.Sums(found.sums[rows.criteria[0]].normalisation)
-    if sums.normalisation != survey.NONE:
+    sums = statistics.Sums(found.sums[rows.criteria[0]].normalisation)
+    if sums.normalisation != statistics.NONE:
         for chunk in rows.chunks():
             sums.add(combined(chunk), chunk.domains)
     return lambda chunk: sums.standardised(combined(chunk), chunk.domains)

@@ -10,7 +10,8 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from qurating.noise import Floats, Ids
+from qurating.corpus.hashing import Ids
+from qurating.selection.noise import Floats
 
 Codes = npt.NDArray[np.int32]
 Counts = npt.NDArray[np.integer]

@@ -1,6 +1,5 @@
 """Windows of tokens through a network: batches of a constant number of tokens, precision, compilation."""
 
-import os
 import time
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
@@ -14,13 +13,16 @@ from tqdm import tqdm
 from qurating.models.rating_networks import repeated_layers
 from qurating.runtime.errors import StageError
 from qurating.runtime.workers import ahead
-from qurating.sharding import Share
 
 # Widths of batches are multiples of this: a network is compiled, and memory laid out, for few shapes. 1 % is padding.
 WIDTH_STEP = 32
+
 _TOKENS_PER_BATCH = {"cpu": 4096, "cuda": 32_768}
+
 _MEASURE_SECONDS = 5.0  # of rating, before it is decided whether to compile
+
 _COMPILE_REPAYS_SECONDS = {"cpu": 240.0, "cuda": 120.0}  # of rating that is left
+
 _BATCHES_AHEAD = 4
 
 
@@ -64,20 +66,6 @@ def filled(
     places = np.minimum(starts[batch.windows][:, None] + columns, len(input_ids) - 1)
     ids = np.where(columns < own[:, None], input_ids[places], pad_token_id).astype(np.int64)
     return torch.from_numpy(ids), torch.from_numpy(own)
-
-
-def device_of(accelerator: str, share: Share | None) -> torch.device:
-    """The device that `auto`, `cpu` or `gpu` stands for; of several GPUs each process, or share, has its own.
-
-    Raises:
-        StageError: a GPU is asked for, and there is none.
-    """
-    if accelerator == "gpu" and not torch.cuda.is_available():
-        raise StageError("accelerator=gpu, and torch finds no CUDA device: set trainer.accelerator=auto or cpu")
-    if accelerator == "cpu" or not torch.cuda.is_available():
-        return torch.device("cpu")
-    number = int(os.environ.get("LOCAL_RANK") or os.environ.get("SLURM_LOCALID") or (share.index if share else 0))
-    return torch.device("cuda", number % torch.cuda.device_count())
 
 
 class Engine:

@@ -6,8 +6,9 @@ import hashlib
 import numpy as np
 import numpy.typing as npt
 
-from qurating.noise import as_ids, check_temperature, gumbel
-from qurating.survey import normalise
+from qurating.corpus.hashing import as_ids
+from qurating.selection.noise import check_temperature, gumbel
+from qurating.selection.statistics import normalise
 
 Indices = npt.NDArray[np.int64]
 

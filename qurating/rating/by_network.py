@@ -13,11 +13,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from tqdm import tqdm
 
-from qurating import rating_shards
 from qurating.artifacts.files import write_table
 from qurating.corpus.token_reader import TokenReader
 from qurating.corpus.windows import weighted_means, window_lengths
-from qurating.rating_engine import Engine
+from qurating.rating import shards
+from qurating.rating.engine import Engine
 from qurating.runtime.errors import StageError
 from qurating.runtime.malloc import kept_heap
 from qurating.runtime.workers import ahead
@@ -61,7 +61,7 @@ def rate_corpus(
         with kept_heap(made.device):
             _rate(files, output / "train", reader, made, network, criteria, max_tokens, num_workers, progress)
 
-    return rating_shards.by_shards(
+    return shards.by_shards(
         output=output, corpus=corpus, rate=rate, network=network, share=share, doing=doing, criteria=criteria
     )
 
@@ -83,7 +83,7 @@ def _rate(
 
     def read() -> Iterator[pa.Table]:
         for file in files:
-            origins[file] = rating_shards.made_of(file, network)
+            origins[file] = shards.made_of(file, network)
             table = pq.read_table(file, columns=["id", reader.column, "length"])
             tables[file] = table.select(["id", "length"])
             yield table
@@ -105,7 +105,7 @@ def _rate(
             rated = _beside(table, of_windows, num_windows, ratings, criteria, file)
             if written is not None:
                 written.result()
-            rated = rated.replace_schema_metadata({rating_shards.KEY: json.dumps(origin)})
+            rated = rated.replace_schema_metadata({shards.KEY: json.dumps(origin)})
             written = writer.submit(write_table, folder / file.name, rated)
             progress.update(before + len(table) - progress.n)
         if written is not None:

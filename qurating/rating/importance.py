@@ -6,49 +6,16 @@ the frequencies of the buckets in the target and in the corpus, the log importan
 """
 
 import functools
-import hashlib
-import re
 from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
 
-from qurating.noise import mix64
+from qurating.corpus.hashing import WordHashes, mix64
 
 Floats = npt.NDArray[np.float64]
+
 Counts = npt.NDArray[np.int64]
-
-_WORD = re.compile(r"\w+")
-_WORD_OR_SIGNS = re.compile(r"\w+|[^\w\s]+")
-
-
-class WordHashes:
-    """64-bit hashes of words, by BLAKE2b: the same on every machine and in every process."""
-
-    _MAX_KNOWN = 2**20  # words whose hash is kept, about 100 MB
-
-    def __init__(self) -> None:
-        self._known: dict[str, int] = {}
-
-    def of(self, texts: Sequence[str], with_signs: bool) -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.int64]]:
-        """Hashes of the words of all texts in lower case, one after another, and how many each text has, (N,).
-
-        Words are runs of letters and digits and, `with_signs`, runs of signs.
-        """
-        find = (_WORD_OR_SIGNS if with_signs else _WORD).findall
-        words = [find(text.lower()) for text in texts]
-        hashes = self._hashes([word for text in words for word in text])
-        return hashes, np.fromiter(map(len, words), np.int64, len(words))
-
-    def _hashes(self, words: list[str]) -> npt.NDArray[np.uint64]:
-        known = self._known
-        new = set(words).difference(known)
-        if len(known) + len(new) > self._MAX_KNOWN:
-            known.clear()
-            new = set(words)
-        for word in new:
-            known[word] = int.from_bytes(hashlib.blake2b(word.encode(), digest_size=8).digest())
-        return np.fromiter(map(known.__getitem__, words), np.uint64, len(words))
 
 
 class Buckets:

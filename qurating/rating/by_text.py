@@ -12,8 +12,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from tqdm import tqdm
 
-from qurating import rating_shards
 from qurating.artifacts.files import write_table
+from qurating.rating import shards
 from qurating.runtime.errors import StageError
 from qurating.runtime.workers import in_workers
 from qurating.sharding import Share
@@ -49,7 +49,7 @@ def rate_texts(
 
     def texts(files: Sequence[Path]) -> Iterator[list[str]]:
         for file in files:
-            origins[file] = rating_shards.made_of(file, made_by)
+            origins[file] = shards.made_of(file, made_by)
             yield from texts_of(file)
 
     def rate(files: Sequence[Path], progress: tqdm) -> None:
@@ -63,10 +63,10 @@ def rate_texts(
                     count += len(part)
                     progress.update(len(part))
                 table = _table(rows, ratings, name, file)
-                origin = {rating_shards.KEY: json.dumps(origins.get(file) or rating_shards.made_of(file, made_by))}
+                origin = {shards.KEY: json.dumps(origins.get(file) or shards.made_of(file, made_by))}
                 write_table(output / "train" / file.name, table.replace_schema_metadata(origin))
 
-    return rating_shards.by_shards(
+    return shards.by_shards(
         output=output, corpus=corpus, rate=rate, network=made_by, share=share, doing=doing, criteria=[name]
     )
 
