@@ -22,9 +22,10 @@ import openai
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from qurating import clients, judging
-from qurating.costs import Price, Spending
-from qurating.journal import Answer, Journal, Request
+from qurating.judging import preferences
+from qurating.judging.endpoint import client as endpoint_client
+from qurating.judging.endpoint.costs import Price, Spending
+from qurating.judging.endpoint.response_log import Answer, Journal, Request
 
 LATENCY_SECONDS, CONCURRENCY = 0.05, 256
 TEXT = "A paragraph of some length that stands where two texts would. " * 72
@@ -107,7 +108,7 @@ async def by_client(port: int, num_requests: int, folder: Path) -> tuple[float, 
     """The judge's client as the stage uses it: parsing, a cap on costs, journal. Requests a second, CPU a call."""
     journal, num_answered = Journal(folder / f"{num_requests}.jsonl"), 0
     spending = Spending(Price(0.15, 0.6, "benchmark"), 1e6)
-    where = clients.Endpoint(f"http://127.0.0.1:{port}/v1", "m", None, CONCURRENCY, 60.0, 0, loopback=True)
+    where = endpoint_client.Endpoint(f"http://127.0.0.1:{port}/v1", "m", None, CONCURRENCY, 60.0, 0, loopback=True)
 
     def requests() -> Iterator[Request]:
         for number in range(num_requests):
@@ -118,8 +119,8 @@ async def by_client(port: int, num_requests: int, folder: Path) -> tuple[float, 
         num_answered += answer.values is not None
 
     started, cpu = time.perf_counter(), time.process_time()
-    async with clients.opened(where, journal, spending) as asking:
-        await asking.ask_all(requests(), lambda reply: list(judging.weights_from_logprobs(reply)), record)
+    async with endpoint_client.opened(where, journal, spending) as asking:
+        await asking.ask_all(requests(), lambda reply: list(preferences.weights_from_logprobs(reply)), record)
     journal.close()
     assert num_answered == num_requests
     return num_requests / (time.perf_counter() - started), 1e6 * (time.process_time() - cpu) / num_requests

@@ -19,13 +19,13 @@ from batch_fixtures import BatchServer
 from judge_fixtures import CRITERIA, logprob_reply, real_corpus
 from test_judge_stage import KILLED, run, settings
 
-from qurating import clients
 from qurating.artifacts.files import read_json
-from qurating.batches import Batches, Limits
-from qurating.clients import CapReachedError, Endpoint
-from qurating.costs import Price, Spending, prompt_limit
-from qurating.journal import Answer, Journal, Request
-from qurating.judging import AnswerError
+from qurating.judging.endpoint import client
+from qurating.judging.endpoint.batches import Batches, Limits
+from qurating.judging.endpoint.client import CapReachedError, Endpoint
+from qurating.judging.endpoint.costs import Price, Spending, prompt_limit
+from qurating.judging.endpoint.response_log import Answer, Journal, Request
+from qurating.judging.preferences import AnswerError
 from qurating.runtime.errors import StageError
 
 
@@ -58,7 +58,7 @@ def ask(
         journal = Journal(folder / "journal.jsonl", remember=True)
         spending = Spending(price, cap, journal.prompt_tokens, journal.completion_tokens)
         try:
-            async with clients.opened(Endpoint(url, "m", None, 4, 5.0, 0, loopback=True), journal, spending) as asking:
+            async with client.opened(Endpoint(url, "m", None, 4, 5.0, 0, loopback=True), journal, spending) as asking:
                 batches = Batches(asking, folder / "b.jsonl", limits or Limits(10, 10**6, 0.01), lambda said: None)
 
                 def record(position: int, answer: Answer) -> None:

@@ -11,11 +11,11 @@ from aiohttp import web
 from judge_fixtures import endpoint, respond
 from ports import NOBODY_LISTENS
 
-from qurating import clients
-from qurating.clients import Endpoint
-from qurating.costs import Spending
-from qurating.journal import Answer, Journal, Request
-from qurating.judging import AnswerError
+from qurating.judging.endpoint import client
+from qurating.judging.endpoint.client import Endpoint
+from qurating.judging.endpoint.costs import Spending
+from qurating.judging.endpoint.response_log import Answer, Journal, Request
+from qurating.judging.preferences import AnswerError
 from qurating.runtime.errors import StageError
 
 
@@ -41,7 +41,7 @@ def at(base_url: str, **changes: Any) -> Endpoint:
 
 
 async def ask_all(where: Endpoint, given: Any, journal: Journal, record: Any, spending: Spending) -> None:
-    async with clients.opened(where, journal, spending) as asking:
+    async with client.opened(where, journal, spending) as asking:
         await asking.ask_all(given, parse, record)
 
 
@@ -305,7 +305,7 @@ def test_nothing_but_unusable_answers_stops_and_blames_no_request(tmp_path: Path
         pytest.raises(StageError, match=r"no usable answer.*As a language model.*judge.method"),
     ):
         ask(at(url), tmp_path / "j", number)
-    assert num_asked <= clients.MAX_UNUSABLE_AT_FIRST + 4
+    assert num_asked <= client.MAX_UNUSABLE_AT_FIRST + 4
     assert (tmp_path / "j").read_bytes() == b""  # asked anew once the endpoint is mended
 
 

@@ -12,12 +12,12 @@ from aiohttp import web
 from judge_fixtures import CRITERIA, endpoint, logprob_reply, real_corpus, respond
 from test_judge_stage import run, settings
 
-from qurating import clients
 from qurating.artifacts.files import read_json
-from qurating.clients import CapReachedError, Endpoint
-from qurating.costs import Price, Spending, find_price, prompt_limit
-from qurating.journal import Answer, Journal, Request
-from qurating.judge_settings import ROOT
+from qurating.judging.endpoint import client
+from qurating.judging.endpoint.client import CapReachedError, Endpoint
+from qurating.judging.endpoint.costs import Price, Spending, find_price, prompt_limit
+from qurating.judging.endpoint.response_log import Answer, Journal, Request
+from qurating.judging.settings import ROOT
 from qurating.runtime.errors import StageError
 
 PRICES = ROOT / "conf" / "prices.yaml"
@@ -79,7 +79,7 @@ def test_the_cap_holds_whatever_the_concurrency(tmp_path: Path, concurrency: int
         where = Endpoint(url, "m", None, concurrency, 5.0, 0, loopback=True)
         spending = Spending(price, cap, journal.prompt_tokens, journal.completion_tokens)
         seen: Counter[int] = Counter()
-        async with clients.opened(where, journal, spending) as asking:
+        async with client.opened(where, journal, spending) as asking:
             try:
                 await asking.ask_all(
                     (Request(i, body(i)) for i in range(100)),
@@ -185,7 +185,7 @@ def test_a_call_whose_reply_is_lost_counts_as_paid(tmp_path: Path) -> None:
     async def ask(url: str) -> Spending:
         journal, spending = Journal(tmp_path / "j"), Spending(Price(1.0, 1.0, "test"), None)
         found: dict[int, Answer] = {}
-        async with clients.opened(Endpoint(url, "m", None, 1, 5.0, 1, loopback=True), journal, spending) as asking:
+        async with client.opened(Endpoint(url, "m", None, 1, 5.0, 1, loopback=True), journal, spending) as asking:
             await asking.ask_all([Request(0, body(0))], lambda reply: [reply["value"]], found.__setitem__)
         journal.close()
         assert found == {0: Answer([1], "", "", 10, 1)}

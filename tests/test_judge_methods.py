@@ -14,10 +14,10 @@ from conftest import ROOT
 from judge_fixtures import CRITERIA, EXPLANATION, LICENCE, TABLE, endpoint, logprob_reply, real_corpus, respond
 from test_judge_stage import run, settings
 
-from qurating import judge_measures, judging
 from qurating.artifacts.files import read_json
-from qurating.judging import AnswerError
-from qurating.prompts import Prompt
+from qurating.judging import measures, preferences
+from qurating.judging.preferences import AnswerError
+from qurating.judging.prompts import Prompt
 from qurating.runtime.errors import StageError
 from qurating.stages.judge import judge
 
@@ -255,14 +255,14 @@ def test_more_settings_that_cannot_work(tmp_path: Path, corpus: Path, changes: d
     [("7", 7), (" 10.", 10), ("**3**", 3), ("8/10", 8), ("0", None), ("11", None), ("I say 7", None), (None, None)],
 )
 def test_grades(content: str | None, grade: int | None) -> None:
-    assert judging.grade_of(content) == grade
+    assert preferences.grade_of(content) == grade
 
 
 def test_grades_of_choices() -> None:
     reply = {"choices": [{"message": {"content": said}} for said in ("7", "well", "9")]}
-    assert judging.grades_from_votes(reply) == [7.0, 9.0]
+    assert preferences.grades_from_votes(reply) == [7.0, 9.0]
     with pytest.raises(AnswerError, match="no grade"):
-        judging.grades_from_votes({"choices": [{"message": {"content": "good"}}]})
+        preferences.grades_from_votes({"choices": [{"message": {"content": "good"}}]})
 
 
 def test_preferences_of_grades_against_a_loop() -> None:
@@ -271,11 +271,11 @@ def test_preferences_of_grades_against_a_loop() -> None:
     grades[draw.random((8, 6)) < 0.3] = np.nan
     grades[7] = np.nan
     first, second = (part.astype(np.int64) for part in np.triu_indices(8, 1))
-    found = judging.grade_preferences(grades, first, second)
+    found = preferences.grade_preferences(grades, first, second)
     for p, i, j in zip(found, first, second, strict=True):
         pairs = [(a < b) + (a == b) / 2 for a in grades[i] for b in grades[j] if a == a and b == b]
         assert p == pytest.approx(np.mean(pairs)) if pairs else np.isnan(p)
-    matrices = judging.grade_matrices(found)
+    matrices = preferences.grade_matrices(found)
     assert matrices["average"][-1].tolist() == [[-100, -100], [-100, -100]]
     assert matrices["average"][0][0, 1] + matrices["average"][0][1, 0] == pytest.approx(1)
 
@@ -287,29 +287,29 @@ def test_kendalls_tau_against_its_definition() -> None:
     concordant, discordant = (sum(x * y == side for x, y in pairs) for side in (1, -1))
     untied_a, untied_b = sum(x != 0 for x, _ in pairs), sum(y != 0 for _, y in pairs)
     expected = (concordant - discordant) / np.sqrt(untied_a * untied_b)
-    assert judge_measures.kendall_tau(a, b) == pytest.approx(expected)
-    assert judge_measures.kendall_tau([1, 2, 3], [3, 2, 1]) == -1.0
-    assert judge_measures.kendall_tau([1, 1], [1, 2]) is None
+    assert measures.kendall_tau(a, b) == pytest.approx(expected)
+    assert measures.kendall_tau([1, 2, 3], [3, 2, 1]) == -1.0
+    assert measures.kendall_tau([1, 1], [1, 2]) is None
 
 
 def test_transitivity_by_hand() -> None:
     first, second = np.array([0, 1, 0, 3, 4, 3, 0]), np.array([1, 2, 2, 4, 5, 5, 3])
     cyclic = np.array([0.9, 0.8, 0.1, 0.9, 0.8, 0.7, np.nan])  # 0 ≺ 1 ≺ 2 ≺ 0; 3 ≺ 4 ≺ 5, 3 ≺ 5
-    assert judge_measures.transitivity(cyclic, first, second) == {"num_triples": 2, "transitive": 0.5}
+    assert measures.transitivity(cyclic, first, second) == {"num_triples": 2, "transitive": 0.5}
     draw = np.random.default_rng(1)
     first, second = np.triu_indices(30, 1)
-    guessed = judge_measures.transitivity(draw.random(len(first)), first, second)
+    guessed = measures.transitivity(draw.random(len(first)), first, second)
     assert guessed["num_triples"] == 30 * 29 * 28 // 6
     assert guessed["transitive"] == pytest.approx(0.75, abs=0.04)
 
 
 def test_length_bias_and_flips_by_hand() -> None:
     first, second, lengths = np.array([0, 1, 2]), np.array([1, 2, 0]), np.array([10, 20, 10])
-    found = judge_measures.length_bias(np.array([0.9, 0.3, 0.5]), lengths, first, second)
+    found = measures.length_bias(np.array([0.9, 0.3, 0.5]), lengths, first, second)
     assert found["longer_preferred"] == pytest.approx((0.9 + 0.7) / 2)  # the third pair is of equal lengths
     assert found["length_correlation"] == pytest.approx(1.0)
     weights = np.array([[[0.2, 0.8], [0.9, 0.1]], [[0.9, 0.1], [0.9, 0.1]], [[np.nan, np.nan], [0.9, 0.1]]])
-    assert judge_measures.flips(weights, np.array([False, True, True])) == {
+    assert measures.flips(weights, np.array([False, True, True])) == {
         "flip_rate": 0.5,
         "num_pairs_with_instructions": 1,
         "flip_rate_with_instructions": 1.0,
@@ -326,7 +326,7 @@ def test_length_bias_and_flips_by_hand() -> None:
     ],
 )
 def test_texts_that_speak_to_the_judge(text: str, speaks: bool) -> None:
-    assert judge_measures.speaks_to_the_judge(text) is speaks
+    assert measures.speaks_to_the_judge(text) is speaks
 
 
 def test_a_text_cannot_close_its_own_tag() -> None:

@@ -34,8 +34,8 @@ from tokenizers import Tokenizer
 
 from qurating import configuration
 from qurating.artifacts.files import read_json
-from qurating.pairs import _unranked, draw_pairs
-from qurating.prompts import Prompt, snippet
+from qurating.judging.pairs import _unranked, draw_pairs
+from qurating.judging.prompts import Prompt, snippet
 from qurating.runtime.errors import StageError
 from qurating.stages.judge import judge
 

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from judge_fixtures import logprob_reply, votes_reply
 
-from qurating import judging
-from qurating.judging import AnswerError
+from qurating.judging import preferences
+from qurating.judging.preferences import AnswerError
 
 
 @pytest.mark.parametrize(
@@ -17,16 +17,16 @@ from qurating.judging import AnswerError
     [("A", 0), (" B", 1), ("B.", 1), ("**A**", 0), ("(B)", 1), ("a", None), ("AB", None), ("", None), (None, None)],
 )
 def test_labels(token: str | None, label: int | None) -> None:
-    assert judging.label_of(token) == label
+    assert preferences.label_of(token) == label
 
 
 def test_weights_are_the_labels_probabilities_whatever_their_spelling() -> None:
     reply = logprob_reply({"B": math.log(0.5), " A": math.log(0.2), "A": math.log(0.1), "The": math.log(0.2)})
-    assert judging.weights_from_logprobs(reply) == pytest.approx((0.3, 0.5))
+    assert preferences.weights_from_logprobs(reply) == pytest.approx((0.3, 0.5))
 
 
 def test_a_label_beyond_the_listed_tokens_has_no_weight() -> None:
-    assert judging.weights_from_logprobs(logprob_reply({"A": -0.01, "The": -5.0})) == pytest.approx(
+    assert preferences.weights_from_logprobs(logprob_reply({"A": -0.01, "The": -5.0})) == pytest.approx(
         (math.exp(-0.01), 0)
     )
 
@@ -34,7 +34,7 @@ def test_a_label_beyond_the_listed_tokens_has_no_weight() -> None:
 def test_the_answer_counts_where_no_alternatives_are_listed() -> None:
     reply = logprob_reply({"B": -0.1})
     reply["choices"][0]["logprobs"]["content"][0]["top_logprobs"] = []
-    assert judging.weights_from_logprobs(reply) == pytest.approx((0.0, math.exp(-0.1)))
+    assert preferences.weights_from_logprobs(reply) == pytest.approx((0.0, math.exp(-0.1)))
 
 
 @pytest.mark.parametrize(
@@ -52,15 +52,15 @@ def test_the_answer_counts_where_no_alternatives_are_listed() -> None:
 )
 def test_replies_without_a_judgment(reply: dict, reason: str) -> None:
     with pytest.raises(AnswerError, match=reason):
-        judging.weights_from_logprobs(reply)
+        preferences.weights_from_logprobs(reply)
 
 
 def test_votes_need_a_majority_of_labels() -> None:
-    assert judging.weights_from_votes(votes_reply("A", "B", "B", None, "I"), 5) == (1, 2)
+    assert preferences.weights_from_votes(votes_reply("A", "B", "B", None, "I"), 5) == (1, 2)
     with pytest.raises(AnswerError, match="half"):
-        judging.weights_from_votes(votes_reply("A", "B", None, "I"), 4)
+        preferences.weights_from_votes(votes_reply("A", "B", None, "I"), 4)
     with pytest.raises(AnswerError, match="half"):  # an endpoint that gives fewer choices than asked for
-        judging.weights_from_votes(votes_reply("A"), 20)
+        preferences.weights_from_votes(votes_reply("A"), 20)
 
 
 weights_of_pairs = st.lists(
@@ -71,7 +71,7 @@ weights_of_pairs = st.lists(
 @given(weights_of_pairs)
 def test_matrices_against_a_loop(weights: np.ndarray) -> None:
     weights = np.where(np.isnan(weights).any(axis=2, keepdims=True), np.nan, weights)  # a request fails as a whole
-    found = judging.pair_matrices(weights)
+    found = preferences.pair_matrices(weights)
     for pair, (order_0, order_1) in enumerate(weights):
         expected = {name: [[-100.0, -100.0], [-100.0, -100.0]] for name in found}
         for i, j, (a, b) in [(0, 1, order_0), (1, 0, order_1)]:
@@ -89,15 +89,15 @@ def test_matrices_against_a_loop(weights: np.ndarray) -> None:
 def test_positional_bias_cancels_in_the_preference_and_shows_in_the_report() -> None:
     # a judge that finds both texts equal, but says A 70 % of the time
     biased = np.array([[[0.7, 0.3], [0.7, 0.3]]])
-    assert judging.preferences(biased) == pytest.approx([0.5])
-    report = judging.agreement(biased)
+    assert preferences.preferences(biased) == pytest.approx([0.5])
+    report = preferences.agreement(biased)
     assert report["positional_bias"] == pytest.approx(0.2)
     assert report["mean_order_gap"] == pytest.approx(0.4)
     assert report["orders_agree"] == 0.0
 
 
 def test_agreement_of_an_unbiased_judge_and_of_none() -> None:
-    report = judging.agreement(np.array([[[1.0, 9.0], [9.0, 1.0]], [[9.0, 1.0], [np.nan, np.nan]]]))
+    report = preferences.agreement(np.array([[[1.0, 9.0], [9.0, 1.0]], [[9.0, 1.0], [np.nan, np.nan]]]))
     assert report == {
         "num_pairs": 1,
         "orders_agree": 1.0,
@@ -105,4 +105,4 @@ def test_agreement_of_an_unbiased_judge_and_of_none() -> None:
         "mean_order_gap": pytest.approx(0.0),
         "confident": 1.0,
     }
-    assert judging.agreement(np.full((2, 2, 2), np.nan))["positional_bias"] is None
+    assert preferences.agreement(np.full((2, 2, 2), np.nan))["positional_bias"] is None

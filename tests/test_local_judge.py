@@ -9,8 +9,8 @@ import pytest
 from judge_fixtures import CRITERIA, real_corpus
 from test_judge_stage import run, settings
 
-from qurating import local_judge
 from qurating.artifacts.files import read_json
+from qurating.judging.servers import local
 from qurating.runtime.errors import StageError
 
 
@@ -48,7 +48,7 @@ def test_a_broken_model_is_said(tmp_path: Path) -> None:
     (tmp_path / "broken.gguf").write_bytes(b"GGUF" + b"\0" * 100)
     with (
         pytest.raises(StageError, match=r"did not start on .*broken\.gguf"),
-        local_judge.serving(tmp_path / "broken.gguf", 512, 1, 1),
+        local.serving(tmp_path / "broken.gguf", 512, 1, 1),
     ):
         pass
 
@@ -60,7 +60,7 @@ def test_models_that_are_none(
     monkeypatch.setattr("importlib.util.find_spec", lambda name: object())
     if content:
         (tmp_path / "m.gguf").write_bytes(content)
-    with pytest.raises(StageError, match=says), local_judge.serving(tmp_path / "m.gguf", 512, 1, 1):
+    with pytest.raises(StageError, match=says), local.serving(tmp_path / "m.gguf", 512, 1, 1):
         pass
 
 
@@ -68,6 +68,6 @@ def test_without_the_package_the_way_out_is_said(tmp_path: Path, monkeypatch: py
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with (
         pytest.raises(StageError, match=r"pip install -e '\.\[local\]'"),
-        local_judge.serving(tmp_path / "m.gguf", 512, 1, 1),
+        local.serving(tmp_path / "m.gguf", 512, 1, 1),
     ):
         pass

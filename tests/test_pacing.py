@@ -14,11 +14,11 @@ from aiohttp import web
 from judge_fixtures import endpoint, respond
 from test_clients import ask, at, number_of, requests
 
-from qurating import clients, connections
-from qurating.connections import NoReplyError, Reply
-from qurating.costs import Spending
-from qurating.journal import Answer, Journal, Request
-from qurating.pacing import Pace, retry_after, seconds_in
+from qurating.judging.endpoint import client, transport
+from qurating.judging.endpoint.costs import Spending
+from qurating.judging.endpoint.rate_limiter import Pace, retry_after, seconds_in
+from qurating.judging.endpoint.response_log import Answer, Journal, Request
+from qurating.judging.endpoint.transport import NoReplyError, Reply
 from qurating.runtime.errors import StageError
 
 ALL = {i: Answer([float(i)]) for i in range(30)}
@@ -143,7 +143,7 @@ def test_an_interruption_waits_for_what_is_in_flight(tmp_path: Path) -> None:
         return respond({"value": number_of(call)})
 
     async def interrupted(url: str, journal: Journal) -> None:
-        async with clients.opened(at(url), journal, Spending(None, None)) as asking:
+        async with client.opened(at(url), journal, Spending(None, None)) as asking:
             task = asyncio.create_task(asking.ask_all(requests(30), lambda r: [r["value"]], lambda i, a: None))
             await asyncio.sleep(0.1)
             task.cancel()
@@ -223,7 +223,7 @@ def talk(handler: Callable[[int], list[bytes]], num_requests: int, pause_seconds
         server = await asyncio.start_server(serve, "127.0.0.1", 0)
         where = at(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1", timeout_seconds=1.0)
         found: list[Any] = []
-        async with connections.opened(where, connections.client(where)) as direct:
+        async with transport.opened(where, transport.client(where)) as direct:
             for _ in range(num_requests):
                 try:
                     reply = await direct.send(Request(0, {"n": 1}))
@@ -290,7 +290,7 @@ def test_a_reply_that_does_not_come_is_a_time_out_and_nobody_there_is_not_lost()
 
     async def nobody() -> None:
         where = at("http://127.0.0.1:9/v1")
-        async with connections.opened(where, connections.client(where)) as direct:
+        async with transport.opened(where, transport.client(where)) as direct:
             with pytest.raises(NoReplyError) as refused:
                 await direct.send(Request(0, {}))
         assert not refused.value.lost
@@ -299,9 +299,9 @@ def test_a_reply_that_does_not_come_is_a_time_out_and_nobody_there_is_not_lost()
 
 
 def test_what_a_refusal_says_is_read_in_every_form() -> None:
-    assert clients.error_of(b'{"error": {"message": "m", "code": "c"}}') == ("m", "c")
-    assert clients.error_of(b'{"error": "plain"}') == ("plain", "")
-    assert clients.error_of(b"<html>") == ("<html>", "")
+    assert client.error_of(b'{"error": {"message": "m", "code": "c"}}') == ("m", "c")
+    assert client.error_of(b'{"error": "plain"}') == ("plain", "")
+    assert client.error_of(b"<html>") == ("<html>", "")
     where = at("http://x/v1")
     assert "no such path or model" in str(where.refused(Reply(301, {}, b"")))
 

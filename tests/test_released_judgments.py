@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from qurating.artifacts.files import read_json
-from qurating.released_judgments import checked
+from qurating.judging.released import checked
 from qurating.runtime.errors import StageError
 from qurating.stages.import_judgments import import_judgments
 

@@ -15,10 +15,17 @@ import openai
 import pytest
 from judge_fixtures import CODE, CONF, CRITERIA, EXPLANATION, LICENCE, TABLE
 
-from qurating import simulated_judge, text_statistics
-from qurating.prompts import Prompt
-from qurating.simulated_judge import RefusedError, Settings, SettingsError, complete, label_logprobs, logit_of_b
-from qurating.text_statistics import STATISTICS, standardised, weighted
+from qurating.judging.prompts import Prompt
+from qurating.judging.servers import simulated, text_statistics
+from qurating.judging.servers.simulated import (
+    RefusedError,
+    Settings,
+    SettingsError,
+    complete,
+    label_logprobs,
+    logit_of_b,
+)
+from qurating.judging.servers.text_statistics import STATISTICS, standardised, weighted
 
 PROMPT = Prompt(CONF / "prompts" / "pairwise.txt")
 WEIGHTS = {criterion["question"]: criterion["simulated_weights"] for criterion in CRITERIA.values()}
@@ -137,7 +144,7 @@ def test_requests_that_it_refuses(body: dict, status: int) -> None:
 
 
 def test_the_server_through_the_typed_client() -> None:
-    with simulated_judge.serving(NOISY) as base_url, openai.OpenAI(base_url=base_url, api_key="none") as client:
+    with simulated.serving(NOISY) as base_url, openai.OpenAI(base_url=base_url, api_key="none") as client:
         assert [model.id for model in client.models.list()] == ["simulated"]
         reply = client.chat.completions.create(
             model="simulated",
@@ -160,14 +167,14 @@ def test_the_server_through_the_typed_client() -> None:
 def test_an_unknown_statistic_is_an_error_before_the_server_starts() -> None:
     with (
         pytest.raises(SettingsError, match=r"sparkle.*there are mean_word_length"),
-        simulated_judge.serving(QUIET._replace(criteria={"Which?": {"sparkle": 1.0}})),
+        simulated.serving(QUIET._replace(criteria={"Which?": {"sparkle": 1.0}})),
     ):
         pass
 
 
 def test_the_server_ends_with_its_parent_even_if_that_is_killed() -> None:
     program = (
-        "import time\nfrom qurating.simulated_judge import Settings, serving\n"
+        "import time\nfrom qurating.judging.servers.simulated import Settings, serving\n"
         "with serving(Settings({}, 0.0, 0.0, 0)) as url:\n    print(url, flush=True)\n    time.sleep(60)\n"
     )
     parent = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True)

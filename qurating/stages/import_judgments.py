@@ -12,8 +12,8 @@ from tqdm import tqdm
 
 from qurating.artifacts.files import parquet_format, replacing, write_json
 from qurating.corpus.readers import Hub
-from qurating.judging import ABSENT, CONFIDENT
-from qurating.released_judgments import KINDS, checked, rows_of_files
+from qurating.judging.preferences import ABSENT, CONFIDENT
+from qurating.judging.released import KINDS, checked, rows_of_files
 from qurating.runtime.errors import StageError
 
 ROWS_AT_A_TIME = 10_000

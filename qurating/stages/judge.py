@@ -10,15 +10,19 @@ import numpy as np
 from tokenizers import Tokenizer
 from tqdm import tqdm
 
-from qurating import clients, judge_report, judging, judgment_tables, local_judge, simulated_judge
 from qurating.artifacts.files import read_json, write_json
 from qurating.artifacts.seeds import seed_for
-from qurating.batches import Batches, Limits
-from qurating.costs import Estimate, Price, Spending
-from qurating.journal import Answer, Journal, Request
-from qurating.judge_settings import ROOT, JudgeSettings, check_criteria
-from qurating.pairs import draw_pairs, read_ranking, with_ranked
-from qurating.questions import Questions, find_method
+from qurating.judging import preferences, tables
+from qurating.judging import summary as judging_summary
+from qurating.judging.endpoint import client
+from qurating.judging.endpoint.batches import Batches, Limits
+from qurating.judging.endpoint.costs import Estimate, Price, Spending
+from qurating.judging.endpoint.response_log import Answer, Journal, Request
+from qurating.judging.pairs import draw_pairs, read_ranking, with_ranked
+from qurating.judging.requests import Questions, find_method
+from qurating.judging.servers import local, simulated
+from qurating.judging.settings import ROOT, JudgeSettings, check_criteria
+from qurating.reports import judge as reports_judge
 from qurating.runtime.errors import StageError
 
 WORKING_FILES = ("journal.jsonl", "method.json", "batches.jsonl")  # gone once the summary is there
@@ -78,8 +82,8 @@ def judge(
         stack.enter_context(contextlib.closing(journal))
         questions, costs = asyncio.run(_ask(settings, endpoint, journal, price, as_method, tokenizer, output))
 
-    preferred = judgment_tables.preferred(questions, pairs)
-    judgment_tables.write(output, pairs, criteria, questions, preferred, settings)
+    preferred = tables.preferred(questions, pairs)
+    tables.write(output, pairs, criteria, questions, preferred, settings)
     summary = {
         "judge": settings.name,
         "model": settings.model,
@@ -93,11 +97,11 @@ def judge(
         "num_requests": questions.num_calls,
         "failed": _by_reason(questions.failures),
         "cost": costs,
-        "criteria": judge_report.measures(list(criteria), pairs, preferred, questions, ranking, settings.num_pairs),
+        "criteria": judging_summary.measures(list(criteria), pairs, preferred, questions, ranking, settings.num_pairs),
     }
     if compared is not None:
-        summary["compared"] = judge_report.compare(list(criteria), pairs, preferred, compared, settings.num_pairs)
-    judge_report.write(output, summary, list(criteria), pairs, preferred, questions, settings.num_pairs)
+        summary["compared"] = judging_summary.compare(list(criteria), pairs, preferred, compared, settings.num_pairs)
+    reports_judge.write(output, summary, list(criteria), pairs, preferred, questions, settings.num_pairs)
     write_json(summary_file, summary)
     _clean(output)  # last: until the summary is there, the journal alone holds what was paid for
     return _counts(summary)
@@ -105,7 +109,7 @@ def judge(
 
 async def _ask(
     settings: JudgeSettings,
-    endpoint: clients.Endpoint,
+    endpoint: client.Endpoint,
     journal: Journal,
     price: Price | None,
     as_method: Callable[[str], Questions],
@@ -125,7 +129,7 @@ async def _ask(
     assumed = method if method != "auto" else "logprobs" if settings.mode == "pairwise" else "votes"
     estimate = as_method(assumed).estimate(tokenizer, price)
     _say_before(settings, price, estimate, spending, method, len(journal))
-    async with clients.opened(endpoint, journal, spending) as asking:
+    async with client.opened(endpoint, journal, spending) as asking:
         if method == "auto":
             method = await _probe(settings, asking, as_method)
             write_json(output / "method.json", {"method": method})
@@ -179,7 +183,7 @@ def _say_before(
         print(f"    judge.max_cost_usd={cap:g} is less: the run will stop there, and can go on with more", flush=True)
 
 
-async def _probe(settings: JudgeSettings, asking: clients.Asking, as_method: Callable[[str], Questions]) -> str:
+async def _probe(settings: JudgeSettings, asking: client.Asking, as_method: Callable[[str], Questions]) -> str:
     """Find the method out; what that took is journalled, as an answer where it is one."""
 
     used = (0, 0)
@@ -189,7 +193,7 @@ async def _probe(settings: JudgeSettings, asking: clients.Asking, as_method: Cal
         asking.journal.add_lost(*used)  # of the one before
         try:
             found, said = await asking.reply(Request(0, body))
-        except clients.UnansweredError as error:
+        except client.UnansweredError as error:
             raise asking.down(error) from None
         used = said[0] or 0, said[1] or 0
         return found
@@ -199,7 +203,7 @@ async def _probe(settings: JudgeSettings, asking: clients.Asking, as_method: Cal
     first: Request = next(questions.requests())
     try:
         asking.journal.add(first.key(), Answer(questions.parse(found), "", "", *used), remember=True)
-    except judging.AnswerError:
+    except preferences.AnswerError:
         asking.journal.add_lost(*used)
     return method
 
@@ -214,30 +218,30 @@ def _outlook(spending: Spending, done: int, total: int) -> str:
 @contextlib.contextmanager
 def _endpoint(
     settings: JudgeSettings, criteria: Mapping[str, Mapping[str, Any]], seed: int
-) -> Iterator[clients.Endpoint]:
+) -> Iterator[client.Endpoint]:
     """The endpoint to ask; for the simulated and the local judge, a server that runs as long as the block."""
     limits = (settings.max_concurrency, settings.timeout_seconds, settings.max_retries, settings.patience_seconds)
     if settings.where == "remote":
         api = (False, settings.api, settings.api_version)
-        yield clients.Endpoint(
+        yield client.Endpoint(
             str(settings.base_url).rstrip("/"), settings.model, settings.api_key_variable, *limits, *api
         )
         return
     if settings.gguf is not None:
         gguf = Path(settings.gguf).expanduser()
-        with local_judge.serving(gguf, settings.context_tokens, settings.max_concurrency, settings.num_threads) as url:
-            yield clients.Endpoint(url, settings.model, None, *limits, loopback=True)
+        with local.serving(gguf, settings.context_tokens, settings.max_concurrency, settings.num_threads) as url:
+            yield client.Endpoint(url, settings.model, None, *limits, loopback=True)
         return
-    server = simulated_judge.Settings(
+    server = simulated.Settings(
         {criterion["question"]: dict(criterion["simulated_weights"]) for criterion in criteria.values()},
         settings.noise,
         settings.positional_bias,
         seed_for(seed, "judge", "simulated"),
     )
     try:
-        with simulated_judge.serving(server) as base_url:
-            yield clients.Endpoint(base_url, settings.model, None, *limits, loopback=True)
-    except simulated_judge.SettingsError as error:
+        with simulated.serving(server) as base_url:
+            yield client.Endpoint(base_url, settings.model, None, *limits, loopback=True)
+    except simulated.SettingsError as error:
         raise StageError(f"simulated_weights of a criterion: {error}") from None
 
 

@@ -8,20 +8,20 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from qurating import judging
 from qurating.artifacts.files import write_table
-from qurating.judge_settings import JudgeSettings
-from qurating.pairs import Pairs
-from qurating.questions import Questions
+from qurating.judging import preferences
+from qurating.judging.pairs import Pairs
+from qurating.judging.requests import Questions
+from qurating.judging.settings import JudgeSettings
 
 
-def preferred(questions: Questions, pairs: Pairs) -> judging.Floats:
+def preferred(questions: Questions, pairs: Pairs) -> preferences.Floats:
     """P(text 1 ≻ text 0) of every pair, (pairs, criteria)."""
     if questions.pairwise:
         weights = questions.weights
-        return np.stack([judging.preferences(weights[:, c]) for c in range(weights.shape[1])], axis=1)
+        return np.stack([preferences.preferences(weights[:, c]) for c in range(weights.shape[1])], axis=1)
     grades = questions.grades
-    columns = [judging.grade_preferences(grades[:, c], pairs.first, pairs.second) for c in range(grades.shape[1])]
+    columns = [preferences.grade_preferences(grades[:, c], pairs.first, pairs.second) for c in range(grades.shape[1])]
     return np.stack(columns, axis=1)
 
 
@@ -30,7 +30,7 @@ def write(
     pairs: Pairs,
     criteria: Mapping[str, Any],
     questions: Questions,
-    preferred: judging.Floats,
+    preferred: preferences.Floats,
     settings: JudgeSettings,
 ) -> None:
     """judgments.parquet; grades.parquet, where texts were graded; failures.jsonl, where requests failed."""
@@ -45,9 +45,9 @@ def write(
     weights = questions.weights if questions.pairwise else None
     for index, name in enumerate(criteria):
         if weights is not None:
-            matrices = judging.pair_matrices(weights[kept, index])
+            matrices = preferences.pair_matrices(weights[kept, index])
         else:
-            matrices = judging.grade_matrices(preferred[kept, index])
+            matrices = preferences.grade_matrices(preferred[kept, index])
         for kind, matrix in matrices.items():
             columns[f"{name}_{kind}"] = pa.array(matrix.tolist(), pa.list_(pa.list_(pa.float64())))
     write_table(output / "judgments.parquet", pa.table(columns))

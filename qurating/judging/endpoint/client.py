@@ -17,12 +17,13 @@ from typing import Any, NamedTuple
 import openai
 import orjson
 
-from qurating import connections, judging
-from qurating.connections import NoReplyError, Reply
-from qurating.costs import Spending, completion_limit, prompt_limit
-from qurating.journal import Answer, Journal, Request
-from qurating.judging import AnswerError
-from qurating.pacing import Pace
+from qurating.judging import preferences
+from qurating.judging.endpoint import transport
+from qurating.judging.endpoint.costs import Spending, completion_limit, prompt_limit
+from qurating.judging.endpoint.rate_limiter import Pace
+from qurating.judging.endpoint.response_log import Answer, Journal, Request
+from qurating.judging.endpoint.transport import NoReplyError, Reply
+from qurating.judging.preferences import AnswerError
 from qurating.runtime.errors import StageError
 
 MAX_UNANSWERED_IN_A_ROW = 8  # requests without any reply, each already repeated, after which an endpoint counts as down
@@ -118,7 +119,7 @@ class Asking:
 
     endpoint: Endpoint
     client: openai.AsyncOpenAI
-    sender: connections.Sender
+    sender: transport.Sender
     journal: Journal
     spending: Spending
     pace: Pace
@@ -317,7 +318,7 @@ class Asking:
         except ValueError:
             with contextlib.suppress(ValueError):  # what is not quite JSON: NaN, half a character
                 content = json.loads(reply.content)
-        used = judging.usage(content)
+        used = preferences.usage(content)
         if used is None and reply.status < 300 and self.spending.price is not None:
             used = prompt_limit(body), completion_limit(body) or 0  # it does not say: the most that it can be
         if used is None:
@@ -362,9 +363,9 @@ def _backoff(failures: int) -> float:
 async def opened(endpoint: Endpoint, journal: Journal, spending: Spending) -> AsyncIterator[Asking]:
     """Connect to an endpoint; raises StageError if its key is not set, or its address is none."""
     async with contextlib.AsyncExitStack() as stack:
-        client = await stack.enter_async_context(connections.client(endpoint))
+        client = await stack.enter_async_context(transport.client(endpoint))
         try:
-            sender = await stack.enter_async_context(connections.opened(endpoint, client))
+            sender = await stack.enter_async_context(transport.opened(endpoint, client))
         except ValueError as error:
             raise StageError(f"judge.base_url: {error}") from None
         pace = Pace(endpoint.max_concurrency)

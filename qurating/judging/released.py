@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from qurating.corpus.files import lines_of, named_files
-from qurating.judging import ABSENT
+from qurating.judging.preferences import ABSENT
 from qurating.runtime.errors import StageError
 
 KINDS = ("votes_a", "votes_b", "average")

@@ -1,17 +1,18 @@
 """What the judge stage reports: numbers for summary.json, figures, and a page to look at."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
 
-from qurating import judge_measures, judging, report
 from qurating.artifacts.files import read_json
-from qurating.judging import Floats
-from qurating.pairs import Pairs, Ranking
-from qurating.questions import Questions
+from qurating.judging import measures as judging_measures
+from qurating.judging import preferences
+from qurating.judging.pairs import Pairs, Ranking
+from qurating.judging.preferences import Floats
+from qurating.judging.requests import Questions
 from qurating.runtime.errors import StageError
 
 
@@ -28,28 +29,28 @@ def measures(
     `preferred`: (pairs, criteria), P(text 1 ≻ text 0); the pairs from `num_pairs` on are those of the ranking.
     """
     lengths = np.array([len(text) for text in pairs.texts], np.int64)
-    told = np.array([judge_measures.speaks_to_the_judge(text) for text in pairs.texts])
+    told = np.array([judging_measures.speaks_to_the_judge(text) for text in pairs.texts])
     first, second = pairs.first[:num_pairs], pairs.second[:num_pairs]
     weights = questions.weights if questions.pairwise else None
     found: dict[str, dict[str, Any]] = {}
     for c, name in enumerate(criteria):
         p = preferred[:num_pairs, c]
         if weights is not None:
-            of_orders: dict[str, Any] = judging.agreement(weights[:num_pairs, c])
-            of_orders |= judge_measures.flips(weights[:num_pairs, c], told[first] | told[second])
+            of_orders: dict[str, Any] = preferences.agreement(weights[:num_pairs, c])
+            of_orders |= judging_measures.flips(weights[:num_pairs, c], told[first] | told[second])
         else:
             usable = p[~np.isnan(p)]
             of_orders = {"num_pairs": len(usable), "ties": float(np.mean(usable == 0.5)) if len(usable) else None}
             of_orders["confident"] = (
-                float(np.mean(np.abs(2 * usable - 1) >= judging.CONFIDENT)) if len(usable) else None
+                float(np.mean(np.abs(2 * usable - 1) >= preferences.CONFIDENT)) if len(usable) else None
             )
-        found[name] = of_orders | judge_measures.length_bias(p, lengths, first, second)
-        found[name] |= judge_measures.transitivity(preferred[:, c], pairs.first, pairs.second)
+        found[name] = of_orders | judging_measures.length_bias(p, lengths, first, second)
+        found[name] |= judging_measures.transitivity(preferred[:, c], pairs.first, pairs.second)
         found[name] |= {"num_ranked": 0, "kendall_tau": None}
         if ranking:
             scores = _scores(pairs, preferred[:, c], questions, c, num_pairs)[-len(ranking.texts) :]
             rated = ~np.isnan(scores)
-            tau = judge_measures.kendall_tau(scores[rated], -np.array(ranking.places[name])[rated])
+            tau = judging_measures.kendall_tau(scores[rated], -np.array(ranking.places[name])[rated])
             found[name] |= {"num_ranked": int(rated.sum()), "kendall_tau": tau}
     return found
 
@@ -58,7 +59,9 @@ def _scores(pairs: Pairs, preferred: Floats, questions: Questions, criterion: in
     """A number a text to rank the texts of a ranking by: its mean grade, or how often it wins against the others."""
     if questions.pairwise:
         ranked = slice(num_pairs, None)
-        return judge_measures.win_rates(preferred[ranked], pairs.first[ranked], pairs.second[ranked], len(pairs.texts))
+        return judging_measures.win_rates(
+            preferred[ranked], pairs.first[ranked], pairs.second[ranked], len(pairs.texts)
+        )
     grades = questions.grades[:, criterion].astype(np.float64)
     count = (~np.isnan(grades)).sum(axis=1)
     return np.divide(np.nansum(grades, axis=1), count, out=np.full(len(grades), np.nan), where=count > 0)
@@ -96,34 +99,6 @@ def compare(criteria: Sequence[str], pairs: Pairs, preferred: Floats, other: Pat
         averages = table[f"{name}_average"].to_pylist()
         theirs = np.array([averages[k][0][1] if tuple(ids) == own else averages[k][1][0] for _, (k, ids), own in here])
         theirs = np.where(theirs < 0, np.nan, theirs)
-        found["criteria"][name] = judge_measures.same_side(preferred[mine, list(criteria).index(name)], theirs)
+        found["criteria"][name] = judging_measures.same_side(preferred[mine, list(criteria).index(name)], theirs)
         found["criteria"][name]["kendall_tau"] = said["criteria"].get(name, {}).get("kendall_tau")
     return found
-
-
-def write(
-    output: Path,
-    summary: Mapping[str, Any],
-    criteria: Sequence[str],
-    pairs: Pairs,
-    preferred: Floats,
-    questions: Questions,
-    num_pairs: int,
-) -> None:
-    """report.html, and its figures in plots/."""
-    from qurating import judge_plots, plots
-
-    first, second = pairs.first[:num_pairs], pairs.second[:num_pairs]
-    lengths = np.array([len(text) for text in pairs.texts], np.float64)
-    drawn = {
-        "preferences": judge_plots.preferences(dict(zip(criteria, preferred[:num_pairs].T, strict=True))),
-        "lengths": judge_plots.lengths(
-            dict(zip(criteria, preferred[:num_pairs].T, strict=True)), np.log2(lengths[second] / lengths[first])
-        ),
-    }
-    if questions.pairwise:
-        p = judging.probability_of_b(questions.weights[:num_pairs])
-        drawn["orders"] = judge_plots.orders({name: (p[:, c, 0], 1.0 - p[:, c, 1]) for c, name in enumerate(criteria)})
-    figures = {name: plots.save(figure, output / "plots" / f"{name}.png") for name, figure in drawn.items()}
-    page = report.render({"summary": summary, "figures": figures}, "judge_report.html.jinja")
-    (output / "report.html").write_text(page, encoding="utf-8")

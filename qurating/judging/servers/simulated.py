@@ -10,7 +10,7 @@ where score_c is the criterion's weighted sum of standardised statistics (text_s
 normal number drawn from a hash of (seed, c, A, B): the same prompt always gets the same answer, and the other order
 another z. A hundredth of the probability goes to a word that is no label, as it would in a real model.
 
-Run as a process: `python -m qurating.simulated_judge`, which reads a JSON line of settings, prints its port, serves,
+Run as a process: `python -m qurating.judging.servers.simulated`, which reads a JSON line of settings, prints its port, serves,
 and ends when its standard input closes: it cannot outlive the process that started it.
 """
 
@@ -28,8 +28,8 @@ from typing import Any, NamedTuple
 
 from aiohttp import web
 
-from qurating import server_process
-from qurating.text_statistics import STATISTICS, standardised, weighted
+from qurating.judging.servers import process
+from qurating.judging.servers.text_statistics import STATISTICS, standardised, weighted
 
 MODEL = "simulated"
 LABELS = ("A", "B")
@@ -174,7 +174,7 @@ def serving(settings: Settings) -> Iterator[str]:
         if unknown := set(weights) - set(STATISTICS):
             there_are = ", ".join(STATISTICS)
             raise SettingsError(f"{question!r}: no statistic {', '.join(sorted(unknown))}; there are {there_are}")
-    with server_process.started("qurating.simulated_judge", settings._asdict()) as printed:
+    with process.started("qurating.judging.servers.simulated", settings._asdict()) as printed:
         port = printed.readline().strip()
         if not port:
             raise RuntimeError("the simulated judge did not start")

@@ -6,13 +6,13 @@ from typing import Any
 
 import numpy as np
 
-from qurating import judging
-from qurating.costs import Estimate, completion_limit
-from qurating.journal import Answer, Request
-from qurating.judge_settings import JudgeSettings
-from qurating.judging import AnswerError
-from qurating.pairs import Pairs
-from qurating.prompts import Messages, Prompt
+from qurating.judging import preferences
+from qurating.judging.endpoint.costs import Estimate, completion_limit
+from qurating.judging.endpoint.response_log import Answer, Request
+from qurating.judging.pairs import Pairs
+from qurating.judging.preferences import AnswerError
+from qurating.judging.prompts import Messages, Prompt
+from qurating.judging.settings import JudgeSettings
 from qurating.runtime.errors import StageError
 
 GRADE_TOKENS = 3  # "10", and a blank or a mark before it
@@ -88,12 +88,12 @@ class Questions:
     def parse(self, reply: Any) -> list[float]:
         """The numbers in a reply; raises AnswerError if there are none."""
         if not self.pairwise:
-            return judging.grades_from_votes(reply)
+            return preferences.grades_from_votes(reply)
         if self.method == "logprobs":
-            return list(judging.weights_from_logprobs(reply))
+            return list(preferences.weights_from_logprobs(reply))
         if self.method == "votes":
-            return list(judging.weights_from_votes(reply, self.settings.num_votes))
-        return list(judging.vote_of(reply))
+            return list(preferences.weights_from_votes(reply, self.settings.num_votes))
+        return list(preferences.vote_of(reply))
 
     def record(self, position: int, answer: Answer) -> None:
         """Take the answer to the request of this position."""
@@ -113,7 +113,7 @@ class Questions:
         return [int(i) for i in np.unravel_index(position, self._shape)]
 
     @property
-    def weights(self) -> judging.Floats:
+    def weights(self) -> preferences.Floats:
         """Of separate votes, more than half must name a label, as of votes in one call."""
         return np.where((2 * self._answered > self.calls_each)[..., None], self._sums, np.nan)
 
@@ -145,9 +145,9 @@ async def find_method(
             body["n"] = min(2, settings.num_votes)
         try:
             found = await reply(body)
-            choices = judging.num_choices(found)
+            choices = preferences.num_choices(found)
             if method == "logprobs":
-                judging.weights_from_logprobs(found)
+                preferences.weights_from_logprobs(found)
         except AnswerError as error:
             if "neither label" in error.reason:  # log-probabilities there are; what it says is another matter
                 return method, found

@@ -5,11 +5,11 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from qurating import costs
-from qurating.prompts import Prompt
+from qurating.judging.endpoint import costs
+from qurating.judging.prompts import Prompt
 from qurating.runtime.errors import StageError
 
-ROOT = Path(__file__).parents[1]  # relative paths to prompts and prices start here
+ROOT = Path(__file__).parents[2]  # relative paths to prompts and prices start here
 CHOICES = {
     "mode": ("pairwise", "individual"),
     "method": ("auto", "logprobs", "votes", "separate_votes"),

@@ -18,7 +18,7 @@ def started(module: str, settings: Mapping[str, Any], errors: IO[bytes] | None =
         module: reads a JSON line of settings, says where it serves, and ends when its standard input closes.
         errors: where its standard error goes; None: where ours does.
     """
-    path = os.pathsep.join(filter(None, [str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH")]))
+    path = os.pathsep.join(filter(None, [str(Path(__file__).parents[3]), os.environ.get("PYTHONPATH")]))
     server = subprocess.Popen(
         [sys.executable, "-m", module],
         stdin=subprocess.PIPE,

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from qurating.artifacts.files import row_files
 from qurating.artifacts.seeds import seed_for
-from qurating.prompts import snippet
+from qurating.judging.prompts import snippet
 from qurating.runtime.errors import StageError
 
 if TYPE_CHECKING:

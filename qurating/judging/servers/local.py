@@ -1,7 +1,7 @@
 """A local language model as the judge: a llama.cpp server on loopback, in a process of its own.
 
 Needs the optional package xllamacpp (`pip install -e '.[local]'`) and a GGUF file. Run as a process:
-`python -m qurating.local_judge`, which reads a JSON line of settings, prints its address, serves, and ends when its
+`python -m qurating.judging.servers.local`, which reads a JSON line of settings, prints its address, serves, and ends when its
 standard input closes.
 """
 
@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from qurating import server_process
+from qurating.judging.servers import process
 from qurating.runtime.errors import StageError
 
 MODEL = "local"  # a server has one model, and takes any name for it
@@ -40,7 +40,7 @@ def serving(gguf: Path, context_tokens: int, max_concurrency: int, num_threads: 
         "slots": max_concurrency,
         "threads": num_threads,
     }
-    with tempfile.TemporaryFile() as said, server_process.started("qurating.local_judge", settings, said) as printed:
+    with tempfile.TemporaryFile() as said, process.started("qurating.judging.servers.local", settings, said) as printed:
         while (line := printed.readline()) and not line.startswith("http://"):
             pass  # llama.cpp may have its say first
         if not line:

@@ -16,11 +16,11 @@ from typing import Any, NamedTuple
 
 import openai
 
-from qurating import judging
-from qurating.clients import Asking, CapReachedError
-from qurating.connections import PATH, Reply
-from qurating.journal import Answer, Request
-from qurating.judging import AnswerError
+from qurating.judging import preferences
+from qurating.judging.endpoint.client import Asking, CapReachedError
+from qurating.judging.endpoint.response_log import Answer, Request
+from qurating.judging.endpoint.transport import PATH, Reply
+from qurating.judging.preferences import AnswerError
 
 URL = f"/v1{PATH}"
 MARK = "qurating"  # the metadata's key
@@ -212,7 +212,7 @@ class Batches:
                 continue
             status, body = response.get("status_code"), response.get("body")
             if status == 200:
-                used: tuple[int | None, int | None] = judging.usage(body) or (None, None)
+                used: tuple[int | None, int | None] = preferences.usage(body) or (None, None)
                 try:
                     answer = Answer(parse(body), "", "", *used, batch=True)
                 except AnswerError as error:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from qurating.judging import Floats, probability_of_b
+from qurating.judging.preferences import Floats, probability_of_b
 
 Indices = NDArray[np.int64]
 

@@ -15,11 +15,11 @@ import openai
 import pycurl
 
 from qurating import __version__
-from qurating.journal import Request
-from qurating.libcurl import Transfers
+from qurating.judging.endpoint.libcurl import Transfers
+from qurating.judging.endpoint.response_log import Request
 
 if TYPE_CHECKING:
-    from qurating.clients import Endpoint
+    from qurating.judging.endpoint.client import Endpoint
 
 PATH = "/chat/completions"
 CONNECT_SECONDS = 30
