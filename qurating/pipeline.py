@@ -233,7 +233,7 @@ def runs_elsewhere() -> bool:
 
 def _analyse(cells: list[dict[str, str]], config: DictConfig) -> None:
     """Compare cells, then print their table and where the report is."""
-    from qurating.report import format_table
+    from qurating.reports.table import format_table
 
     last = _last(config, cells[0])
     cells = [_used(cell, last, Path(config.paths.artifacts)) for cell in cells]

@@ -12,9 +12,9 @@ import pyarrow.parquet as pq
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
-from qurating import plots
 from qurating.artifacts.files import write_json, write_table
 from qurating.metrics import scorer as metrics_scorer
+from qurating.reports import figures, style
 from qurating.selection.rows import Arrays
 from qurating.selection.rules import select
 
@@ -185,7 +185,7 @@ def learned(root: Path, texts: Path, denominator: str = "next_visited") -> dict[
     predicted = 0.5 * standard + numbers.normal(size=len(lqs))
     found = metrics_scorer.report(standard, predicted, 3.0, proxy["domain"].to_pylist())
     write_json(scorer / "validation.json", found)
-    plots.save(plots.predicted_vs_annotated(standard, predicted, 3.0, found), scorer / "predicted_vs_annotated.png")
+    style.save(figures.predicted_vs_annotated(standard, predicted, 3.0, found), scorer / "predicted_vs_annotated.png")
     start = 0
     for file in sorted((texts / "train").glob("*.parquet")):
         count = pq.read_metadata(file).num_rows

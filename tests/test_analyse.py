@@ -16,9 +16,10 @@ import pytest
 from sweep_example import CRITERIA, DOMAINS, learned, read, sweep
 
 from qurating.artifacts.files import read_json, write_json, write_table
-from qurating.comparison import read_cells
-from qurating.rated_rows import excerpts, rank_correlations, read_rated_rows
-from qurating.report import MAX_COLUMNS, format_table, number, percent, short_count
+from qurating.evaluation.comparison import read_cells
+from qurating.reports.numbers import number, percent, short_count
+from qurating.reports.rated_rows import excerpts, rank_correlations, read_rated_rows
+from qurating.reports.table import MAX_COLUMNS, format_table
 from qurating.runtime.errors import StageError
 from qurating.stages.analyse import analyse
 
@@ -350,7 +351,7 @@ def test_numbers_are_written_shortly(got: str, expected: str) -> None:
 
 def test_the_table_is_light_to_import() -> None:
     code = (
-        "import sys, time; started = time.perf_counter(); from qurating.report import format_table; "
+        "import sys, time; started = time.perf_counter(); from qurating.reports.table import format_table; "
         "print(time.perf_counter() - started); "
         "assert not {'torch', 'matplotlib', 'transformers', 'numpy', 'pyarrow', 'jinja2'} & set(sys.modules)"
     )

@@ -225,7 +225,9 @@ def test_an_endpoint_without_batches_says_so(tmp_path: Path) -> None:
 
 
 def test_the_stage_by_batches_is_the_stage_online(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("qurating.plots.save", lambda figure, path: path.parent.mkdir(exist_ok=True) or "<svg/>")
+    monkeypatch.setattr(
+        "qurating.reports.style.save", lambda figure, path: path.parent.mkdir(exist_ok=True) or "<svg/>"
+    )
     corpus = real_corpus(tmp_path / "c", 30)
 
     def answer(body: dict[str, Any]) -> tuple[int, Any]:
@@ -254,7 +256,9 @@ def test_the_stage_by_batches_is_the_stage_online(tmp_path: Path, monkeypatch: p
 
 
 def test_going_on_by_batches_counts_what_was_paid_before_at_its_price(tmp_path: Path, monkeypatch: Any) -> None:
-    monkeypatch.setattr("qurating.plots.save", lambda figure, path: path.parent.mkdir(exist_ok=True) or "<svg/>")
+    monkeypatch.setattr(
+        "qurating.reports.style.save", lambda figure, path: path.parent.mkdir(exist_ok=True) or "<svg/>"
+    )
     corpus = real_corpus(tmp_path / "c", 30)
     reply = logprob_reply({"A": -0.3, "B": -1.4}) | {"usage": {"prompt_tokens": 1000, "completion_tokens": 0}}
     server = BatchServer(lambda body: (200, reply))
@@ -299,7 +303,9 @@ class Watched(BatchServer):
 def test_a_run_by_batches_killed_at_any_request_pays_for_nothing_twice(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("qurating.plots.save", lambda figure, path: path.parent.mkdir(exist_ok=True) or "<svg/>")
+    monkeypatch.setattr(
+        "qurating.reports.style.save", lambda figure, path: path.parent.mkdir(exist_ok=True) or "<svg/>"
+    )
     corpus = real_corpus(tmp_path / "c", 30)
 
     def answer(body: dict[str, Any]) -> tuple[int, Any]:

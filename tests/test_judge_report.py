@@ -40,7 +40,9 @@ def test_the_report_of_a_run(tmp_path: Path) -> None:
 
 
 def test_triples_are_drawn_where_there_are_texts_enough(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("qurating.plots.save", lambda figure, path: path.parent.mkdir(exist_ok=True) or "<svg/>")
+    monkeypatch.setattr(
+        "qurating.reports.style.save", lambda figure, path: path.parent.mkdir(exist_ok=True) or "<svg/>"
+    )
     corpus = real_corpus(tmp_path / "c", 40)
     run(tmp_path / "o", corpus, settings(num_pairs=12, triple_fraction=0.5), TWO)
     summary = read_json(tmp_path / "o" / "summary.json")
@@ -70,7 +72,9 @@ def released(folder: Path, corpus: Path) -> None:
 
 def test_released_judgments_and_ours_load_alike(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Everything that the released schema has, ours has, with the same nesting; the rater's data module reads both."""
-    monkeypatch.setattr("qurating.plots.save", lambda figure, path: path.parent.mkdir(exist_ok=True) or "<svg/>")
+    monkeypatch.setattr(
+        "qurating.reports.style.save", lambda figure, path: path.parent.mkdir(exist_ok=True) or "<svg/>"
+    )
     corpus = real_corpus(tmp_path / "c")
     run(tmp_path / "ours", corpus, settings(num_pairs=12))
     released(tmp_path / "released", corpus)

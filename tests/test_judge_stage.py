@@ -75,7 +75,9 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(autouse=True)
 def _quick_figures(monkeypatch: pytest.MonkeyPatch) -> None:
     """Figures are built and not drawn: that takes a second, and has a test of its own (test_judge_report.py)."""
-    monkeypatch.setattr("qurating.plots.save", lambda figure, path: path.parent.mkdir(exist_ok=True) or "<svg/>")
+    monkeypatch.setattr(
+        "qurating.reports.style.save", lambda figure, path: path.parent.mkdir(exist_ok=True) or "<svg/>"
+    )
 
 
 def test_simulated_judgments_from_end_to_end(tmp_path: Path, corpus: Path) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from qurating.artifacts.files import write_json
 from qurating.metrics import rater
-from qurating.rater_card import escaped, write_card, wrong_pairs
+from qurating.reports.rater_card import escaped, write_card, wrong_pairs
 
 RNG = np.random.default_rng()
 HOSTILE = "<script>x</script> | **bold** [link](http://a.b) `code`\n# Heading @you www.x.y \u202e $m$ ![](a.png)"

@@ -6,11 +6,11 @@ from typing import Any
 
 import numpy as np
 
-from qurating import report
 from qurating.judging import preferences
 from qurating.judging.pairs import Pairs
 from qurating.judging.preferences import Floats
 from qurating.judging.requests import Questions
+from qurating.reports import page as reports_page
 
 
 def write(
@@ -23,19 +23,21 @@ def write(
     num_pairs: int,
 ) -> None:
     """report.html, and its figures in plots/."""
-    from qurating import judge_plots, plots
+    from qurating.reports import judge_figures, style
 
     first, second = pairs.first[:num_pairs], pairs.second[:num_pairs]
     lengths = np.array([len(text) for text in pairs.texts], np.float64)
     drawn = {
-        "preferences": judge_plots.preferences(dict(zip(criteria, preferred[:num_pairs].T, strict=True))),
-        "lengths": judge_plots.lengths(
+        "preferences": judge_figures.preferences(dict(zip(criteria, preferred[:num_pairs].T, strict=True))),
+        "lengths": judge_figures.lengths(
             dict(zip(criteria, preferred[:num_pairs].T, strict=True)), np.log2(lengths[second] / lengths[first])
         ),
     }
     if questions.pairwise:
         p = preferences.probability_of_b(questions.weights[:num_pairs])
-        drawn["orders"] = judge_plots.orders({name: (p[:, c, 0], 1.0 - p[:, c, 1]) for c, name in enumerate(criteria)})
-    figures = {name: plots.save(figure, output / "plots" / f"{name}.png") for name, figure in drawn.items()}
-    page = report.render({"summary": summary, "figures": figures}, "judge_report.html.jinja")
+        drawn["orders"] = judge_figures.orders(
+            {name: (p[:, c, 0], 1.0 - p[:, c, 1]) for c, name in enumerate(criteria)}
+        )
+    figures = {name: style.save(figure, output / "plots" / f"{name}.png") for name, figure in drawn.items()}
+    page = reports_page.render({"summary": summary, "figures": figures}, "judge.html.jinja")
     (output / "report.html").write_text(page, encoding="utf-8")

@@ -7,12 +7,11 @@ from typing import Any
 
 from tqdm import tqdm
 
-from qurating import plots, report
 from qurating.artifacts.files import read_json, write_json
-from qurating.comparison import STAGES, Cell, compare, distinct_ratings, labels_of, read_cells
-from qurating.rated_rows import excerpts, read_rated_rows
-from qurating.runtime.errors import StageError
-from qurating.sweep_figures import (
+from qurating.evaluation.comparison import STAGES, Cell, compare, distinct_ratings, labels_of, read_cells
+from qurating.reports import page, style, table
+from qurating.reports.rated_rows import excerpts, read_rated_rows
+from qurating.reports.sweep_figures import (
     MAX_DOMAINS,
     MAX_METHODS,
     draw_annotation,
@@ -21,6 +20,7 @@ from qurating.sweep_figures import (
     draw_results,
     draw_shares,
 )
+from qurating.runtime.errors import StageError
 
 PERCENTILES = (5, 30, 70, 95)
 MAX_RATINGS = 3  # artifacts of ratings or scores that the page goes into
@@ -60,7 +60,7 @@ def analyse(
     figures: dict[str, dict[str, Any]] = {}
 
     def keep(name: str, figure: Any, **said: Any) -> None:
-        figures[name] = {"image": plots.save(figure, output / "plots" / f"{name}.png"), **said}
+        figures[name] = {"image": style.save(figure, output / "plots" / f"{name}.png"), **said}
 
     with tqdm(total=5, desc="report", unit="part", mininterval=0.5) as progress:
         draw_results(rows, read, keep)
@@ -97,8 +97,8 @@ def analyse(
         content = {
             "title": title,
             "rows": rows,
-            "domains": report.domains_by_size(rows)[:MAX_DOMAINS],
-            "num_domains": len(report.domains_by_size(rows)),
+            "domains": table.domains_by_size(rows)[:MAX_DOMAINS],
+            "num_domains": len(table.domains_by_size(rows)),
             "labels": labels_of(_artifacts(read)),
             "figures": figures,
             "rated": rated,
@@ -119,7 +119,7 @@ def analyse(
             ),
             "seed": seed,
         }
-        (output / "report.html").write_text(report.render(content), encoding="utf-8")
+        (output / "report.html").write_text(page.render(content), encoding="utf-8")
         progress.update()
     evaluated = sum(row["perplexity"] is not None for row in rows)
     return {"methods": len(rows), "evaluated": evaluated, "plots": len(figures)}
@@ -129,7 +129,7 @@ def _write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     """The table, one row a method; the columns of a domain end in its name."""
     measures = ("perplexity", "bits_per_byte", "change_percent", "change_low", "change_high", "num_heldout_tokens")
     head = ["method", "reference", "tokens", *measures, "num_heldout_documents", "labels"]
-    domains = report.domains_by_size(rows)
+    domains = table.domains_by_size(rows)
     with open(path, "w", newline="", encoding="utf-8") as stream:
         writer = csv.writer(stream)
         writer.writerow([*head, *(f"{measure} {domain}" for domain in domains for measure in measures)])

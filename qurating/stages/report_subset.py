@@ -9,12 +9,12 @@ import numpy as np
 import pyarrow.parquet as pq
 from tqdm import tqdm
 
-from qurating import report
 from qurating.artifacts.files import read_json, row_files, write_json
 from qurating.artifacts.seeds import seed_for
-from qurating.comparison import labels_of
 from qurating.corpus.sequences import one_row, texts_of_subset
-from qurating.rated_rows import RatedRows, read_rated_rows
+from qurating.evaluation.comparison import labels_of
+from qurating.reports import page as reports_page
+from qurating.reports.rated_rows import RatedRows, read_rated_rows
 from qurating.runtime.errors import StageError
 from qurating.selection.corpus_rows import CorpusRows
 from qurating.selection.subsets import Deciles, Group, Members, jaccard, read_members
@@ -112,7 +112,7 @@ def report_subset(
     read = [folder for folder in (subset, ratings, *compared_with) if folder is not None]
     labels = labels_of(read_json(folder / "manifest.json") for folder in read)
     content = {"found": found, "examples": examples, "figures": figures, "labels": labels}
-    page = report.render(content, "subset_report.html.jinja")
+    page = reports_page.render(content, "subset_report.html.jinja")
     (output / "report.html").write_text(page, encoding="utf-8")
     counts = {"sequences": len(members.positions), "tokens": members.num_tokens(), "compared": len(others)}
     if found["duplicates"]:
@@ -182,14 +182,15 @@ def _figures(
     others: Sequence[tuple[Path, Members]],
 ) -> dict[str, str]:
     """The page's figures by name."""
-    from qurating import plots, subset_plots
+    from qurating.reports import figures as reports_figures
+    from qurating.reports import style, subset_figures
 
     summary = found["domains"]
     domains = sorted(summary, key=lambda name: -summary[name]["corpus_tokens"])
-    drawn = {"domains": subset_plots.domains({name: summary[name] for name in domains[: subset_plots.MAX_DOMAINS]})}
+    drawn = {"domains": subset_figures.domains({name: summary[name] for name in domains[: subset_figures.MAX_DOMAINS]})}
     if found["scores"]:
         tenths = {name: score["taken_of_each_tenth"] for name, score in found["scores"].items()}
-        drawn["tenths"] = subset_plots.tenths(tenths)
+        drawn["tenths"] = subset_figures.tenths(tenths)
     if sample is not None:
         starts = np.cumsum(file_sizes) - np.array(file_sizes)
         inside = np.isin(starts[sample.shard] + sample.row, members.positions)
@@ -197,11 +198,11 @@ def _figures(
             panels = [
                 (name, name, sample.ratings[name][inside], sample.ratings[name][~inside]) for name in found["scores"]
             ]
-            drawn["scores"] = plots.inside_outside(panels)
+            drawn["scores"] = reports_figures.inside_outside(panels)
     if len(others) > 1:
         all_of_them = [(found["label"], members), *((_label(folder), other) for folder, other in others)]
-        drawn["overlap"] = subset_plots.overlaps(
+        drawn["overlap"] = subset_figures.overlaps(
             [name for name, _ in all_of_them],
             np.array([[jaccard(a, b) for _, b in all_of_them] for _, a in all_of_them]),
         )
-    return {name: plots.save(figure, output / "plots" / f"{name}.png") for name, figure in drawn.items()}
+    return {name: style.save(figure, output / "plots" / f"{name}.png") for name, figure in drawn.items()}

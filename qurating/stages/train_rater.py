@@ -12,7 +12,6 @@ import torch
 from tqdm import tqdm
 from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
-from qurating import rater_card
 from qurating.artifacts.files import write_json
 from qurating.artifacts.seeds import seed_for
 from qurating.datamodules.judgments import Judgments
@@ -21,6 +20,7 @@ from qurating.models import lora as adapters
 from qurating.models.networks import max_tokens as readable_tokens
 from qurating.models.rater import Rater
 from qurating.models.rating_networks import MaskedRater, check_padding
+from qurating.reports import rater_card
 from qurating.runtime.errors import StageError
 from qurating.training.fit import fit
 

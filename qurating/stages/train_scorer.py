@@ -12,7 +12,6 @@ import torch
 from tqdm import tqdm
 from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
-from qurating import plots
 from qurating.artifacts.files import write_json
 from qurating.artifacts.seeds import seed_for
 from qurating.corpus.token_reader import TokenReader
@@ -21,6 +20,7 @@ from qurating.metrics.scorer import report
 from qurating.models.rating_networks import check_padding, mask_of
 from qurating.models.scorer import Scorer
 from qurating.models.scorer_networks import ScorerNetwork, save_scorer
+from qurating.reports import figures, style
 from qurating.runtime.errors import StageError
 from qurating.training.fit import fit
 
@@ -105,8 +105,8 @@ def train_scorer(
     annotated, predicted = data.standardised[data.validation], predictions(module, data)
     found = report(annotated, predicted, clip_standard_deviations, [data.domains[i] for i in data.validation])
     write_json(output / "validation.json", found)
-    figure = plots.predicted_vs_annotated(annotated, predicted, clip_standard_deviations, found)
-    plots.save(figure, output / "predicted_vs_annotated.png")
+    figure = figures.predicted_vs_annotated(annotated, predicted, clip_standard_deviations, found)
+    style.save(figure, output / "predicted_vs_annotated.png")
     settings = {
         "label_mean": data.mean,
         "label_std": data.std,

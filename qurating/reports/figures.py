@@ -1,81 +1,23 @@
 """The report's figures, from plain numbers. Colours are Okabe and Ito's, which colour-blind readers can tell apart."""
 
-import io
 import textwrap
-from collections.abc import Callable, Mapping, Sequence
-from functools import wraps
-from pathlib import Path
-from typing import Any, ParamSpec
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import matplotlib as mpl
 import numpy as np
 import numpy.typing as npt
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-INK, GREY, ACCENT, WARM = "#222222", "#8a8a8a", "#0072B2", "#D55E00"
-COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9", "#7a6a00", "#222222")
-HATCHES = ("", "///", "...", "xxx")
-STYLE: dict[str, Any] = {
-    "font.family": "DejaVu Sans",
-    "font.size": 8.5,
-    "axes.titlesize": 9,
-    "axes.titleweight": "bold",
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.edgecolor": GREY,
-    "axes.axisbelow": True,
-    "xtick.color": INK,
-    "ytick.color": INK,
-    "legend.frameon": False,
-    "figure.constrained_layout.use": True,
-    "text.parse_math": False,  # a name may hold a dollar sign
-    "svg.fonttype": "path",  # looks the same on every machine
-    "svg.hashsalt": "qurating",  # and is the same file each time
-}
-WIDTH = 8.6  # inches
-P = ParamSpec("P")
-
-
-def _style() -> Any:
-    """The style, for a while; untyped, since matplotlib lists every key in the type."""
-    return mpl.rc_context(STYLE)  # type: ignore[arg-type]
-
-
-def _styled(draw: Callable[P, Figure]) -> Callable[P, Figure]:
-    @wraps(draw)
-    def styled(*args: P.args, **kwargs: P.kwargs) -> Figure:
-        with _style():
-            return draw(*args, **kwargs)
-
-    return styled
-
-
-def save(figure: Figure, path: Path) -> str:
-    """Write a figure as PNG (160 dots an inch) at `path`; returns it as SVG, without a background, for the page."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    buffer = io.StringIO()
-    with _style():
-        figure.draw_without_rendering()
-        figure.set_layout_engine("none")  # laid out once for both
-        figure.savefig(path, dpi=160, metadata={"Software": None})
-        figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
-    return buffer.getvalue()
-
-
-def short(name: str, width: int = 34) -> str:
-    """A name that fits a label: on one line, printable, with its middle left out if it is long."""
-    name = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in name)
-    keep = (width - 1) // 2
-    return name if len(name) <= width else f"{name[:keep]}…{name[-(width - 1 - keep) :]}"
+from qurating.reports.style import ACCENT, COLOURS, GREY, HATCHES, INK, WARM, WIDTH, panel_grid, short, signed, styled
 
 
 def _folded(name: str) -> str:
     return "\n".join(textwrap.wrap(short(name).replace("_", " "), 13, break_long_words=True)[:3])
 
 
-@_styled
+@styled
 def changes(names: Sequence[str], middle: Sequence[float], intervals: Sequence[tuple[float, float]]) -> Figure:
     """Change of perplexity against the baseline, in percent, a dot and an interval each (NaN where there is none)."""
     figure = Figure(figsize=(WIDTH, 1.0 + 0.27 * len(names)))
@@ -96,13 +38,7 @@ def changes(names: Sequence[str], middle: Sequence[float], intervals: Sequence[t
     return figure
 
 
-def _signed(form: str, value: float) -> str:
-    """A number with a true minus; what rounds to nothing has no sign."""
-    text = form.format(value)
-    return text.lstrip("+-") if not text.strip("+-0.") else text.replace("-", "−")
-
-
-@_styled
+@styled
 def heat_map(
     values: npt.NDArray[np.float64],
     rows: Sequence[str],
@@ -127,7 +63,7 @@ def heat_map(
         if np.isfinite(values[i, j]):
             red, green, blue, _ = image.cmap(image.norm(values[i, j]))
             dark = 0.299 * red + 0.587 * green + 0.114 * blue < 0.52
-            text = axes.text(j, i, _signed(form, float(values[i, j])), ha="center", va="center", fontsize=8)
+            text = axes.text(j, i, signed(form, float(values[i, j])), ha="center", va="center", fontsize=8)
             text.set_color("white" if dark else INK)
             text.set_fontweight("bold" if bold is not None and bool(bold[i, j]) else "normal")
     axes.set_xticks(range(len(columns)), [_folded(name) for name in columns], fontsize=8)
@@ -149,7 +85,7 @@ def heat_map(
     return figure
 
 
-@_styled
+@styled
 def curves(
     lines: Mapping[str, tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]], highlighted: Sequence[str], unit: str
 ) -> Figure:
@@ -176,7 +112,7 @@ def curves(
     return figure
 
 
-@_styled
+@styled
 def shares(names: Sequence[str], domains: Sequence[str], values: npt.NDArray[np.float64]) -> Figure:
     """Stacked bars: (names, domains) shares of tokens, in percent."""
     figure = Figure(figsize=(WIDTH, 1.3 + 0.29 * len(names)))
@@ -206,7 +142,7 @@ def shares(names: Sequence[str], domains: Sequence[str], values: npt.NDArray[np.
     return figure
 
 
-@_styled
+@styled
 def boxes(
     ratings: Mapping[str, npt.NDArray[np.float64]],
     domains: npt.NDArray[np.object_],
@@ -214,7 +150,7 @@ def boxes(
     of: str = "the corpus' mean",
 ) -> Figure:
     """Ratings by domain, a panel a criterion: box the middle half, line the median, whiskers 5th to 95th percentile."""
-    figure, panels = _panels(len(ratings), 1.1 + 0.24 * len(shown), sharey=True, sharex=True)
+    figure, panels = panel_grid(len(ratings), 1.1 + 0.24 * len(shown), sharey=True, sharex=True)
     counts = [int((domains == domain).sum()) for domain in shown]
     for panel, (name, values) in zip(panels, ratings.items(), strict=False):
         data = [values[domains == domain] for domain in shown][::-1]
@@ -232,10 +168,10 @@ def boxes(
     return figure
 
 
-@_styled
+@styled
 def inside_outside(panels_of: Sequence[tuple[str, str, npt.NDArray[np.float64], npt.NDArray[np.float64]]]) -> Figure:
     """Histograms of (method, criterion, ratings selected, ratings left), a panel a method, on one axis of ratings."""
-    figure, panels = _panels(len(panels_of), 1.9, sharex=True)
+    figure, panels = panel_grid(len(panels_of), 1.9, sharex=True)
     every = np.concatenate([np.concatenate([inside, outside]) for _, _, inside, outside in panels_of])
     low, high = np.percentile(every, [0.2, 99.8])
     edges = np.linspace(low, high, 41)
@@ -250,20 +186,7 @@ def inside_outside(panels_of: Sequence[tuple[str, str, npt.NDArray[np.float64], 
     return figure
 
 
-def _panels(number: int, height: float, **shared: bool) -> tuple[Figure, list[Axes]]:
-    """Two panels a row; returns as many as are asked for."""
-    rows = -(-number // 2)
-    figure = Figure(figsize=(WIDTH, max(1, rows) * height))
-    figure.set_layout_engine("constrained", h_pad=0.08, w_pad=0.08)
-    grid = np.atleast_1d(figure.subplots(rows, 2 if number > 1 else 1, squeeze=False, **shared)).ravel()  # type: ignore[call-overload]
-    for unused in grid[number:]:
-        unused.set_visible(False)
-    for axes in grid[:number]:
-        axes.tick_params(labelbottom=True)
-    return figure, list(grid[:number])
-
-
-@_styled
+@styled
 def predicted_vs_annotated(
     annotated: npt.NDArray[np.float64],
     predicted: npt.NDArray[np.float64],
@@ -298,7 +221,7 @@ def predicted_vs_annotated(
     axes.grid(color="#ececec")
     lines = [
         f"{figures['num_sequences']:,} sequences",
-        f"Spearman {_signed('{:.2f}', figures['spearman'])}",
+        f"Spearman {signed('{:.2f}', figures['spearman'])}",
         f"MSE {figures['mse']:.2f}  (of the mean: {figures['mse_of_the_mean']:.2f})",
         "",
         f"top {100 * best['fraction']:.0f} % (dashed)",
@@ -309,7 +232,7 @@ def predicted_vs_annotated(
     return figure
 
 
-@_styled
+@styled
 def trajectory(
     steps: npt.NDArray[np.float64], training: npt.NDArray[np.float64], target: npt.NDArray[np.float64]
 ) -> Figure:

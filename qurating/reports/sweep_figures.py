@@ -10,10 +10,11 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from qurating import plots, report, subset_plots
 from qurating.artifacts.files import row_files
-from qurating.comparison import Cell, Rated, selected_tokens, subset_of, tokens_by_domain
-from qurating.rated_rows import RatedRows, rank_correlations
+from qurating.evaluation.comparison import Cell, Rated, selected_tokens, subset_of, tokens_by_domain
+from qurating.reports import figures, subset_figures
+from qurating.reports import table as reports_table
+from qurating.reports.rated_rows import RatedRows, rank_correlations
 from qurating.selection.statistics import normalise
 from qurating.selection.subsets import jaccard, read_members
 
@@ -39,14 +40,14 @@ def draw_results(rows: list[dict[str, Any]], cells: list[Cell], keep: Keep) -> N
     if held:
         names = [row["method"] for row in held]
         spans = [(_nan(row["change_low"]), _nan(row["change_high"])) for row in held]
-        keep("changes", plots.changes(names, [row["change_percent"] for row in held], spans))
-        domains = report.domains_by_size(held)[:MAX_DOMAINS]
+        keep("changes", figures.changes(names, [row["change_percent"] for row in held], spans))
+        domains = reports_table.domains_by_size(held)[:MAX_DOMAINS]
         table = [[row["domains"].get(domain, {}) for domain in domains] for row in held]
         values = np.array([[_nan(entry.get("change_percent")) for entry in line] for line in table])
         sure = [[_excludes_zero(entry) for entry in line] for line in table]
         if domains:
             unit = "change of perplexity, %"
-            keep("domains", plots.heat_map(values, names, domains, unit=unit, form="{:+.1f}", bold=np.array(sure)))
+            keep("domains", figures.heat_map(values, names, domains, unit=unit, form="{:+.1f}", bold=np.array(sure)))
     curves = {c.method: found for c in cells if (found := _loss_curve(c)) is not None}
     if curves:
         by_tokens = all(axis == "tokens" for axis, _, _ in curves.values())
@@ -54,7 +55,7 @@ def draw_results(rows: list[dict[str, Any]], cells: list[Cell], keep: Keep) -> N
         names = list(lines)
         named = [names[place] for place in shown(names, MAX_CURVES)]
         unit = "tokens seen" if by_tokens else "optimizer steps"
-        keep("loss", plots.curves(lines, named, unit), more=len(names) - len(named))
+        keep("loss", figures.curves(lines, named, unit), more=len(names) - len(named))
 
 
 def _excludes_zero(entry: Mapping[str, Any]) -> bool:
@@ -112,7 +113,7 @@ def draw_shares(rows: list[dict[str, Any]], cells: list[Cell], keep: Keep) -> No
     rest = whole - table.sum(axis=1)
     if (rest > 0).any():
         domains, table = [*domains, "all other domains"], np.column_stack([table, rest])
-    keep("shares", plots.shares([name for name, _ in bars], domains, 100 * table / np.maximum(whole, 1)[:, None]))
+    keep("shares", figures.shares([name for name, _ in bars], domains, 100 * table / np.maximum(whole, 1)[:, None]))
 
 
 def draw_overlap(cells: Sequence[Cell], keep: Keep) -> None:
@@ -131,7 +132,7 @@ def draw_overlap(cells: Sequence[Cell], keep: Keep) -> None:
         return
     members = [read_members(folder, sizes) for _, folder in named]
     table = np.array([[jaccard(a, b) for b in members] for a in members])
-    keep("overlap", subset_plots.overlaps([name for name, _ in named], table))
+    keep("overlap", subset_figures.overlaps([name for name, _ in named], table))
 
 
 def draw_rated(number: int, rows: RatedRows, rated: Rated, cells: Sequence[Cell], keep: Keep) -> None:
@@ -140,14 +141,14 @@ def draw_rated(number: int, rows: RatedRows, rated: Rated, cells: Sequence[Cell]
     largest = [str(names[i]) for i in np.argsort(-counts, kind="stable")]
     keep(
         f"ratings_{number}",
-        plots.boxes(rows.ratings, rows.domains, largest[:MAX_DOMAINS]),
+        figures.boxes(rows.ratings, rows.domains, largest[:MAX_DOMAINS]),
         more=len(largest) - MAX_DOMAINS,
     )
     columns = {**rows.ratings, "length in tokens": rows.lengths}
     correlations = rank_correlations(columns)
     # a column is itself: nothing to read there
     np.fill_diagonal(correlations, np.nan)
-    rho = plots.heat_map(correlations, list(columns), list(columns), unit="Spearman's ρ", form="{:+.2f}", limit=1.0)
+    rho = figures.heat_map(correlations, list(columns), list(columns), unit="Spearman's ρ", form="{:+.2f}", limit=1.0)
     keep(f"correlations_{number}", rho)
     # a uniform cell rates nothing, but it selects from the same corpus
     using = [c for c in cells if "select" in c.folders and c.folders.get("prepare_corpus") == rated.corpus]
@@ -159,7 +160,7 @@ def draw_rated(number: int, rows: RatedRows, rated: Rated, cells: Sequence[Cell]
         standard = {**rows.ratings, "length in tokens": _standardised(rows.lengths)}
         means = np.array([[values[chosen].mean() for values in standard.values()] for chosen in inside.values()])
         unit = "mean of the selected,\nstandard deviations"
-        keep(f"selected_{number}", plots.heat_map(means, list(inside), list(standard), unit=unit, form="{:+.2f}"))
+        keep(f"selected_{number}", figures.heat_map(means, list(inside), list(standard), unit=unit, form="{:+.2f}"))
     panels = []
     for cell in using:
         criterion = (cell.manifests["select"].get("config") or {}).get("criterion")
@@ -167,7 +168,7 @@ def draw_rated(number: int, rows: RatedRows, rated: Rated, cells: Sequence[Cell]
             values, chosen = rows.ratings[criterion], inside[cell.method]
             panels.append((cell.method, criterion, values[chosen], values[~chosen]))
     if panels:
-        keep(f"inside_{number}", plots.inside_outside(panels[:MAX_PANELS]), more=len(panels) - MAX_PANELS)
+        keep(f"inside_{number}", figures.inside_outside(panels[:MAX_PANELS]), more=len(panels) - MAX_PANELS)
 
 
 def draw_annotation(number: int, folder: Path, keep: Keep) -> None:
@@ -177,12 +178,12 @@ def draw_annotation(number: int, folder: Path, keep: Keep) -> None:
     names, counts = np.unique(domains.astype(str), return_counts=True)
     largest = [str(names[i]) for i in np.argsort(-counts, kind="stable")][:MAX_DOMAINS]
     scores = {"lqs": normalise(table["lqs"].to_numpy())}
-    keep(f"annotation_{number}", plots.boxes(scores, domains, largest, of="the proxy set's mean"))
+    keep(f"annotation_{number}", figures.boxes(scores, domains, largest, of="the proxy set's mean"))
     if (folder / "trajectory.csv").is_file():
         with open(folder / "trajectory.csv", newline="", encoding="utf-8") as stream:
             lines = list(csv.DictReader(stream))
         columns = {key: [_nan(float(line[key]) if line[key] else None) for line in lines] for key in TRAJECTORY}
-        keep(f"trajectory_{number}", plots.trajectory(*(np.array(columns[key]) for key in TRAJECTORY)))
+        keep(f"trajectory_{number}", figures.trajectory(*(np.array(columns[key]) for key in TRAJECTORY)))
 
 
 def _is_selected(cell: Cell, rows: RatedRows) -> npt.NDArray[np.bool_]:

@@ -6,15 +6,15 @@ import numpy as np
 import numpy.typing as npt
 from matplotlib.figure import Figure
 
-from qurating.plots import ACCENT, GREY, INK, _panels, _styled, short
+from qurating.reports.style import ACCENT, GREY, INK, panel_grid, short, styled
 
 Floats = npt.NDArray[np.float64]
 
 
-@_styled
+@styled
 def orders(answers: Mapping[str, tuple[Floats, Floats]]) -> Figure:
     """P(text 1 ≻ text 0) as asked in the first order and in the second, a panel a criterion; NaN is left out."""
-    figure, panels = _panels(len(answers), 2.9, sharex=True, sharey=True)
+    figure, panels = panel_grid(len(answers), 2.9, sharex=True, sharey=True)
     for panel, (name, (first, second)) in zip(panels, answers.items(), strict=True):
         both = ~np.isnan(first) & ~np.isnan(second)
         x, y = first[both], second[both]
@@ -31,10 +31,10 @@ def orders(answers: Mapping[str, tuple[Floats, Floats]]) -> Figure:
     return figure
 
 
-@_styled
+@styled
 def preferences(preferred: Mapping[str, Floats]) -> Figure:
     """How sure the judge is: histograms of |2p − 1|, a panel a criterion; the line is where a rater trains from."""
-    figure, panels = _panels(len(preferred), 1.9, sharex=True)
+    figure, panels = panel_grid(len(preferred), 1.9, sharex=True)
     for panel, (name, p) in zip(panels, preferred.items(), strict=True):
         confidence = np.abs(2 * p[~np.isnan(p)] - 1)
         weights = np.full(len(confidence), 100.0 / max(1, len(confidence)))
@@ -46,10 +46,10 @@ def preferences(preferred: Mapping[str, Floats]) -> Figure:
     return figure
 
 
-@_styled
+@styled
 def lengths(preferred: Mapping[str, Floats], log2_ratio: Floats) -> Figure:
     """Mean preference for text 1 by how much longer it is, a panel a criterion; bars are standard errors."""
-    figure, panels = _panels(len(preferred), 2.1, sharex=True, sharey=True)
+    figure, panels = panel_grid(len(preferred), 2.1, sharex=True, sharey=True)
     edges = np.array([-np.inf, -2, -1, -0.5, -0.1, 0.1, 0.5, 1, 2, np.inf])
     for panel, (name, p) in zip(panels, preferred.items(), strict=True):
         usable = ~np.isnan(p)

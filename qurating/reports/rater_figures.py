@@ -8,7 +8,7 @@ import numpy.typing as npt
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
-from qurating.plots import ACCENT, COLOURS, GREY, INK, WIDTH, _panels, _signed, _styled, short
+from qurating.reports.style import ACCENT, COLOURS, GREY, INK, WIDTH, panel_grid, short, signed, styled
 
 Z = 1.96  # of a 95 % interval
 MAX_DOMAINS = 20
@@ -21,7 +21,7 @@ def wilson(share: float, number: int) -> tuple[float, float]:
     return float(middle - half), float(middle + half)
 
 
-@_styled
+@styled
 def accuracy_by_margin(by_criterion: Mapping[str, Mapping[str, Any]]) -> Figure:
     """A line a criterion over the judge's confidence |2p − 1|, with 95 % intervals."""
     figure = Figure(figsize=(WIDTH, 3.4))
@@ -50,7 +50,7 @@ def accuracy_by_margin(by_criterion: Mapping[str, Mapping[str, Any]]) -> Figure:
     return figure
 
 
-@_styled
+@styled
 def accuracy_by_domain(by_domain: Mapping[str, Mapping[str, Any]]) -> Figure:
     """A dot a domain with its 95 % interval, those with most judgments first."""
     there = sorted((n for n, p in by_domain.items() if p["num_pairs"]), key=lambda n: (-by_domain[n]["num_pairs"], n))
@@ -74,10 +74,10 @@ def accuracy_by_domain(by_domain: Mapping[str, Mapping[str, Any]]) -> Figure:
     return figure
 
 
-@_styled
+@styled
 def calibration(by_criterion: Mapping[str, Mapping[str, Any]]) -> Figure:
     """Reliability: the judge's mean probability of the text that the rater prefers over the rater's, in bins."""
-    figure, panels = _panels(len(by_criterion), 2.9, sharex=True, sharey=True)
+    figure, panels = panel_grid(len(by_criterion), 2.9, sharex=True, sharey=True)
     for panel, (name, found) in zip(panels, by_criterion.items(), strict=True):
         said = found["calibration"]
         panel.plot([0.5, 1], [0.5, 1], color=GREY, linewidth=0.9)
@@ -95,7 +95,7 @@ def calibration(by_criterion: Mapping[str, Mapping[str, Any]]) -> Figure:
     return figure
 
 
-@_styled
+@styled
 def rating_by_length(
     ratings: npt.NDArray[np.float64],
     lengths: npt.NDArray[np.int64],
@@ -103,7 +103,7 @@ def rating_by_length(
     correlations: Sequence[float | None],
 ) -> Figure:
     """Ratings (texts, criteria) over lengths (texts,), a panel a criterion, in standard deviations of the ratings."""
-    figure, panels = _panels(len(criteria), 2.3, sharex=True, sharey=True)
+    figure, panels = panel_grid(len(criteria), 2.3, sharex=True, sharey=True)
     for c, (panel, name) in enumerate(zip(panels, criteria, strict=True)):
         values = (ratings[:, c] - ratings[:, c].mean()) / max(float(ratings[:, c].std()), 1e-12)
         if len(values) > 2000:
@@ -112,7 +112,7 @@ def rating_by_length(
             alpha = min(1.0, 0.35 + 40 / len(values))
             panel.scatter(lengths, values, s=9, color=ACCENT, alpha=alpha, linewidths=0)
         rho = correlations[c]
-        panel.set_title(f"{short(name)}: ρ {'–' if rho is None else _signed('{:+.2f}', rho)}", loc="left")
+        panel.set_title(f"{short(name)}: ρ {'–' if rho is None else signed('{:+.2f}', rho)}", loc="left")
         panel.set_xlabel("tokens of the text")
         panel.set_ylabel("rating, std. deviations")
         panel.grid(color="#ececec")

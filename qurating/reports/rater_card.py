@@ -11,9 +11,9 @@ import numpy as np
 import numpy.typing as npt
 from huggingface_hub import ModelCardData
 
-from qurating import plots, rater_figures
 from qurating.artifacts.files import read_json
-from qurating.report import readable
+from qurating.reports import rater_figures, style
+from qurating.reports.numbers import readable
 
 EXCERPT_CHARACTERS = 300
 WRONG_PAIRS = 3  # of each criterion
@@ -70,11 +70,11 @@ def write_card(
     """
     by_criterion = report["by_criterion"]
     folder = output / "card"
-    plots.save(rater_figures.accuracy_by_margin(by_criterion), folder / "accuracy_by_margin.png")
-    plots.save(rater_figures.accuracy_by_domain(report["by_domain"]), folder / "accuracy_by_domain.png")
-    plots.save(rater_figures.calibration(by_criterion), folder / "calibration.png")
+    style.save(rater_figures.accuracy_by_margin(by_criterion), folder / "accuracy_by_margin.png")
+    style.save(rater_figures.accuracy_by_domain(report["by_domain"]), folder / "accuracy_by_domain.png")
+    style.save(rater_figures.calibration(by_criterion), folder / "calibration.png")
     rhos = [by_criterion[name]["length"]["spearman"] for name in criteria]
-    plots.save(rater_figures.rating_by_length(ratings, lengths, criteria, rhos), folder / "rating_by_length.png")
+    style.save(rater_figures.rating_by_length(ratings, lengths, criteria, rhos), folder / "rating_by_length.png")
 
     manifest, summary = (_read(judgments / name) for name in ("manifest.json", "summary.json"))
     is_on_hub = base is not None and re.fullmatch(r"[\w.-]+/[\w.-]+", base) and not Path(base).exists()
@@ -85,7 +85,7 @@ def write_card(
         tags=["qurating", "rater", "bradley-terry", *(label.replace(" ", "-") for label in manifest.get("labels", []))],
     )
     environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent),
+        loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"),
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         keep_trailing_newline=True,

@@ -6,12 +6,13 @@ import numpy as np
 import numpy.typing as npt
 from matplotlib.figure import Figure
 
-from qurating.plots import ACCENT, GREY, INK, WIDTH, _panels, _styled, heat_map, short
+from qurating.reports.figures import heat_map
+from qurating.reports.style import ACCENT, GREY, INK, WIDTH, panel_grid, short, styled
 
 MAX_DOMAINS = 16
 
 
-@_styled
+@styled
 def domains(tokens: Mapping[str, Mapping[str, int]]) -> Figure:
     """Share of each domain in the corpus and in the subset, in percent of tokens."""
     names = list(tokens)
@@ -34,10 +35,10 @@ def domains(tokens: Mapping[str, Mapping[str, int]]) -> Figure:
     return figure
 
 
-@_styled
+@styled
 def tenths(taken: Mapping[str, Sequence[float]]) -> Figure:
     """How much was taken of each tenth of the corpus by score, in percent of its tokens, a panel a criterion."""
-    figure, panels = _panels(len(taken), 2.1, sharex=True, sharey=True)
+    figure, panels = panel_grid(len(taken), 2.1, sharex=True, sharey=True)
     for panel, (name, shares) in zip(panels, taken.items(), strict=True):
         places = np.arange(1, len(shares) + 1)
         panel.bar(places, 100 * np.asarray(shares), color=ACCENT)

@@ -1,0 +1,38 @@
+"""Pages from templates; every value is escaped."""
+
+import base64
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from qurating.reports.numbers import interval, number, percent, readable, seconds, short_count
+
+
+def _as_url(image: str | bytes) -> str:
+    """An SVG (text) or a PNG (bytes) as the address of itself."""
+    kind, content = ("svg+xml", image.encode()) if isinstance(image, str) else ("png", image)
+    return f"data:image/{kind};base64,{base64.b64encode(content).decode()}"
+
+
+def render(content: Mapping[str, Any], template: str = "comparison.html.jinja") -> str:
+    """A page, from what a stage has gathered; every value is escaped by the template."""
+    import jinja2
+
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+    )
+    environment.filters.update(
+        number=number,
+        percent=percent,
+        interval=interval,
+        count=short_count,
+        seconds=seconds,
+        whole=lambda value: "–" if value is None else f"{value:,}",
+        readable=readable,
+        share=lambda value: "–" if value is None else f"{100 * value:.1f}",
+        # an image cannot run what a hostile name might have smuggled into it
+        image=_as_url,
+    )
+    return environment.get_template(template).render(content)
