@@ -19,7 +19,7 @@ import warnings
 import hydra
 from omegaconf import DictConfig
 
-from qurating import configuration
+from qurating.pipeline import configuration
 from qurating.runtime.errors import StageError
 
 configuration.register_resolvers()
@@ -33,13 +33,13 @@ _composed = False
 def main(config: DictConfig) -> None:
     global _composed
     _composed = True
-    from qurating import pipeline
+    from qurating.pipeline import run
 
     try:
-        pipeline.run(config)
+        run.run(config)
     except Exception as error:
         message = _for_the_user(error)
-        if message is None or pipeline.runs_elsewhere():
+        if message is None or run.runs_elsewhere():
             raise  # the launcher brings it home
         print(f"\nError: {message}", file=sys.stderr)
         sys.exit(1)
@@ -73,8 +73,8 @@ def _command_line() -> int:
         if stop.code and not _composed:
             _explain(sys.argv[1:])
         raise
-    if "qurating.pipeline" in sys.modules:
-        from qurating.pipeline import Sweep
+    if "qurating.pipeline.run" in sys.modules:
+        from qurating.pipeline.run import Sweep
 
         return int(Sweep.failed)
     return 0

@@ -10,7 +10,7 @@ from hydra.core.global_hydra import GlobalHydra
 from hypothesis import HealthCheck
 from hypothesis import settings as hypothesis_settings
 
-from qurating import configuration
+from qurating.pipeline import configuration
 
 # the machine has few cores, and many small tests: threads would only get in each other's way
 torch.set_num_threads(1)

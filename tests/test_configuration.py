@@ -16,8 +16,8 @@ from conftest import ROOT
 from hydra import compose
 from omegaconf import OmegaConf
 
-from qurating import configuration
-from qurating.naming import STAGES, name_artifacts
+from qurating.pipeline import configuration
+from qurating.pipeline.naming import STAGES, name_artifacts
 from qurating.runtime.errors import StageError
 
 GROUPS = sorted(p.name for p in (ROOT / "conf").iterdir() if p.is_dir() and p.name not in {"hydra", "prompts"})

@@ -32,10 +32,10 @@ from judge_fixtures import (
 from omegaconf import OmegaConf
 from tokenizers import Tokenizer
 
-from qurating import configuration
 from qurating.artifacts.files import read_json
 from qurating.judging.pairs import _unranked, draw_pairs
 from qurating.judging.prompts import Prompt, snippet
+from qurating.pipeline import configuration
 from qurating.runtime.errors import StageError
 from qurating.stages.judge import judge
 

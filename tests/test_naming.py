@@ -5,8 +5,8 @@ import functools
 import pytest
 from hydra.errors import HydraException
 
-from qurating import naming
-from qurating.naming import STAGES, name_artifacts
+from qurating.pipeline import naming
+from qurating.pipeline.naming import STAGES, name_artifacts
 
 pytestmark = pytest.mark.usefixtures("conf")
 

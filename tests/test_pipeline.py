@@ -17,8 +17,8 @@ import pytest
 from conftest import ROOT
 from hydra import compose
 
-from qurating import pipeline
-from qurating.naming import STAGES, name_artifacts
+from qurating.pipeline import run as pipeline_run
+from qurating.pipeline.naming import STAGES, name_artifacts
 from qurating.training import tracking
 
 SMALL = ["scale=smoke", "corpus.reader.max_characters_per_domain=60_000", "num_workers=1"]
@@ -249,7 +249,7 @@ def test_the_stages_of_a_language_model_share_a_run_of_the_tracker(monkeypatch: 
         overrides = ["+experiment=lqs_scorer", f"stage=[{','.join(stages)}]"]
         cell = {stage: name for stage, name in name_artifacts(overrides).items() if name}
         monkeypatch.setattr(tracking, "csv_only", lambda **given: given)
-        opened: dict[str, Any] = pipeline._tracker(compose("config", overrides), cell)
+        opened: dict[str, Any] = pipeline_run._tracker(compose("config", overrides), cell)
         return opened
 
     runs = {"scores": tracked("prepare_corpus", "score"), "before": tracked("select", "order")}

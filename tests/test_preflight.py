@@ -13,8 +13,8 @@ from hydra import compose
 from omegaconf import DictConfig, OmegaConf
 from test_hub_access import TOKEN, Hub
 
-from qurating import preflight
-from qurating.naming import STAGES, name_artifacts
+from qurating.pipeline import preflight
+from qurating.pipeline.naming import STAGES, name_artifacts
 from qurating.runtime import hub as runtime_hub
 from qurating.runtime.errors import StageError
 

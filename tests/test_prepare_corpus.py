@@ -23,10 +23,10 @@ from hydra.utils import instantiate
 from omegaconf import OmegaConf
 from transformers import AutoTokenizer
 
-from qurating import configuration
 from qurating.artifacts.files import row_files
 from qurating.corpus.readers import Document, Jsonl, Parquet, Reader
 from qurating.corpus.sequence_ids import SeenIds, sequence_id
+from qurating.pipeline import configuration
 from qurating.runtime.errors import StageError
 from qurating.stages.prepare_corpus import SCHEMA, heldout, prepare_corpus
 

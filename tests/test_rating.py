@@ -26,11 +26,12 @@ from qurating.corpus.tokenizing import train_bpe
 from qurating.corpus.windows import windows
 from qurating.models import rating_networks
 from qurating.models.rating_networks import LastTokenRater, LlamaRater, MaskedRater, rating_network
+from qurating.pipeline.sharing import share_of
 from qurating.rating import engine as rating_engine
 from qurating.rating import shards as rating_shards
 from qurating.rating.engine import Engine, batches
 from qurating.runtime.errors import StageError
-from qurating.sharding import Share, share_of
+from qurating.runtime.shares import Share
 from qurating.stages.rate import rate
 
 CRITERIA = ["clarity", "depth", "humour"]

@@ -11,11 +11,11 @@ import numpy as np
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from qurating import naming
 from qurating.artifacts.files import read_json
 from qurating.artifacts.identity import leaves
 from qurating.artifacts.seeds import seed_for
 from qurating.metrics import perplexity
+from qurating.pipeline import naming
 
 STAGES = tuple(stage for stage in naming.STAGES if stage != "analyse")
 

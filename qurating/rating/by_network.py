@@ -20,8 +20,8 @@ from qurating.rating import shards
 from qurating.rating.engine import Engine
 from qurating.runtime.errors import StageError
 from qurating.runtime.malloc import kept_heap
+from qurating.runtime.shares import Share
 from qurating.runtime.workers import ahead
-from qurating.sharding import Share
 
 
 def rate_corpus(

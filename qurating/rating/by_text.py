@@ -15,8 +15,8 @@ from tqdm import tqdm
 from qurating.artifacts.files import write_table
 from qurating.rating import shards
 from qurating.runtime.errors import StageError
+from qurating.runtime.shares import Share
 from qurating.runtime.workers import in_workers
-from qurating.sharding import Share
 
 _TEXTS_AT_ONCE = 1000
 

@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from qurating.artifacts.files import read_json, row_files, sha256
 from qurating.runtime.errors import StageError
-from qurating.sharding import Share
+from qurating.runtime.shares import Share
 
 KEY = b"qurating"
 

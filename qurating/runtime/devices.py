@@ -5,7 +5,7 @@ import os
 import torch
 
 from qurating.runtime.errors import StageError
-from qurating.sharding import Share
+from qurating.runtime.shares import Share
 
 
 def device_of(accelerator: str, share: Share | None) -> torch.device:

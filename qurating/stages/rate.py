@@ -11,7 +11,7 @@ from qurating.rating.engine import Engine
 from qurating.runtime import hub
 from qurating.runtime.devices import device_of
 from qurating.runtime.errors import StageError
-from qurating.sharding import Share
+from qurating.runtime.shares import Share
 
 
 def rate(

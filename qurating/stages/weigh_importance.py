@@ -15,8 +15,8 @@ from qurating.artifacts.files import replacing, row_files
 from qurating.rating.by_text import rate_texts, texts_of
 from qurating.rating.importance import counted, log_ratio, log_weights
 from qurating.runtime.errors import StageError
+from qurating.runtime.shares import Share
 from qurating.runtime.workers import in_workers
-from qurating.sharding import Share
 
 
 def weigh_importance(

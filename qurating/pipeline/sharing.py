@@ -1,29 +1,15 @@
-"""A stage's work shared out: among the tasks of a sweep over its `shard`, and the processes of each."""
+"""A stage's work shared among the tasks of a sweep over its `shard`, and the processes of each."""
 
 import contextlib
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 
 from qurating.runtime.errors import StageError
-
-Item = TypeVar("Item")
-
-
-@dataclass(frozen=True)
-class Share:
-    """Part `index` of `count`."""
-
-    index: int
-    count: int
-
-    def of(self, items: Sequence[Item]) -> list[Item]:
-        """Every `count`-th item."""
-        return list(items[self.index :: self.count])
+from qurating.runtime.shares import Share
 
 
 def share_of(stage: str, settings: Mapping[str, Any], sweep: Path, process: int, num_processes: int) -> Share | None:

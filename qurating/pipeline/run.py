@@ -16,11 +16,11 @@ from hydra.experimental.callback import Callback
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
-from qurating import configuration, naming, preflight, sharding
 from qurating.artifacts import files as artifacts_files
 from qurating.artifacts import identity as artifacts_identity
 from qurating.artifacts import manifest, publishing
 from qurating.artifacts.files import read_json, write_json
+from qurating.pipeline import configuration, naming, preflight, sharing
 from qurating.runtime.errors import StageError
 from qurating.training import tracking
 
@@ -102,7 +102,7 @@ def run_stage(stage: str, config: DictConfig, counter: str, before: Callable[[],
     if process() == 0:
         before()
 
-    share = sharding.share_of(stage, settings, _sweep_folder(), process(), num_processes())
+    share = sharing.share_of(stage, settings, _sweep_folder(), process(), num_processes())
     if share is not None:
         settings |= {"shard": share.index, "num_shards": share.count}
 

@@ -23,7 +23,7 @@ from omegaconf.errors import OmegaConfBaseException
 from qurating.artifacts.identity import leaves
 from qurating.runtime.errors import StageError
 
-ROOT = Path(__file__).parent.parent  # of the repository; relative paths to files of conf/ start here
+ROOT = Path(__file__).parents[2]  # of the repository; relative paths to files of conf/ start here
 _MAX_READ_BYTES = 64 * 2**20  # of files that a configuration names, to tell others from them
 
 
