@@ -187,7 +187,7 @@ def ours(folder: Path, precision: str, compiled: bool, options: argparse.Namespa
     import pyarrow.parquet as pq
 
     from qurating.rating.engine import Engine
-    from qurating.stages.rate import rate
+    from qurating.stages.judging.rate import rate
 
     inner = Engine.rate
 

@@ -181,7 +181,7 @@ def ours_index(place: Path) -> dict[str, Any]:
     import functools
 
     from qurating.selection import rules
-    from qurating.stages.select import select
+    from qurating.stages.selection.select import select
 
     num_tokens = json.loads((place / "made").read_text())["tokens"] // SHARE
     with tempfile.TemporaryDirectory(dir=place) as output:
@@ -210,7 +210,7 @@ def ours_materialised(place: Path) -> dict[str, Any]:
 
 def ours_tokens(place: Path) -> dict[str, Any]:
     """The tokens of the subset that lies there, in training order."""
-    from qurating.stages.order import order
+    from qurating.stages.selection.order import order
 
     with tempfile.TemporaryDirectory(dir=place) as output:
         return order(
@@ -229,7 +229,7 @@ def ours_tokens(place: Path) -> dict[str, Any]:
 
 
 def import_alone(place: Path) -> dict[str, Any]:
-    from qurating.stages.order import order
+    from qurating.stages.selection.order import order
 
     return {"name": order.__name__}
 
@@ -280,7 +280,7 @@ def ours_folding(file: Path) -> dict[str, Any]:
 
 
 def _ours_lines(file: Path, fraction: float, method: str) -> dict[str, Any]:
-    from qurating.stages.order_lines import order_lines
+    from qurating.stages.selection.order_lines import order_lines
 
     return order_lines(
         output=file.parent,

@@ -20,7 +20,7 @@ from qurating.artifacts.files import write_table
 from qurating.artifacts.seeds import seed_for
 from qurating.lqs import gradient_passes
 from qurating.lqs.samples import draw_batches
-from qurating.stages.annotate_proxy import annotate_proxy
+from qurating.stages.lqs.annotate_proxy import annotate_proxy
 
 VOCABULARY = 300
 SIZES: dict[str, dict[str, Any]] = {

@@ -13,7 +13,7 @@ from judge_fixtures import real_corpus
 from transformers import AutoTokenizer, get_linear_schedule_with_warmup
 
 from qurating.models import networks
-from qurating.stages.train_rater import train_rater
+from qurating.stages.judging.train_rater import train_rater
 
 CRITERIA = ["shortness", "reverse"]
 

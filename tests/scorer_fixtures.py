@@ -14,7 +14,7 @@ from judge_fixtures import make_corpus
 from transformers import AutoTokenizer, get_cosine_with_min_lr_schedule_with_warmup
 
 from qurating.models import networks
-from qurating.stages.train_scorer import train_scorer
+from qurating.stages.lqs.train_scorer import train_scorer
 
 MAX_TOKENS = 24
 

@@ -21,7 +21,7 @@ from qurating.reports.numbers import number, percent, short_count
 from qurating.reports.rated_rows import excerpts, rank_correlations, read_rated_rows
 from qurating.reports.table import MAX_COLUMNS, format_table
 from qurating.runtime.errors import StageError
-from qurating.stages.analyse import analyse
+from qurating.stages.comparison.analyse import analyse
 
 METHODS = ("uniform", "writing_style top-k", "educational_value sample τ=2")
 SETTINGS = {"title": "A sweep", "max_rated_rows": 100_000, "num_resamples": 300, "excerpt_characters": 200, "seed": 1}

@@ -23,7 +23,7 @@ from qurating.lqs import annotation, costate, gradient_passes
 
 # children are forks of one process that has imported everything, and has run nothing
 FORKS = multiprocessing.get_context("forkserver")
-FORKS.set_forkserver_preload(["qurating.stages.annotate_proxy"])
+FORKS.set_forkserver_preload(["qurating.stages.lqs.annotate_proxy"])
 
 
 @pytest.fixture(scope="module")

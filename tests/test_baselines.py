@@ -35,8 +35,8 @@ from qurating.models import likelihood
 from qurating.rating import kenlm
 from qurating.rating.importance import Buckets, counted, log_ratio, log_weights
 from qurating.runtime.errors import StageError
-from qurating.stages.measure_perplexity import measure_perplexity
-from qurating.stages.weigh_importance import weigh_importance
+from qurating.stages.selection.measure_perplexity import measure_perplexity
+from qurating.stages.selection.weigh_importance import weigh_importance
 
 MASK = 2**64 - 1
 

@@ -16,7 +16,7 @@ from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
 from qurating.artifacts.files import write_table
 from qurating.models import likelihood
 from qurating.runtime.errors import StageError
-from qurating.stages.evaluate import evaluate
+from qurating.stages.comparison.evaluate import evaluate
 
 SETTINGS = {"batch_size_sequences": 7, "precision": "32-true", "accelerator": "cpu"}
 

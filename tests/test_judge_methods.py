@@ -19,7 +19,7 @@ from qurating.judging import measures, preferences
 from qurating.judging.preferences import AnswerError
 from qurating.judging.prompts import Prompt
 from qurating.runtime.errors import StageError
-from qurating.stages.judge import judge
+from qurating.stages.judging.judge import judge
 
 ONE = {"educational_value": CRITERIA["educational_value"]}
 

@@ -37,7 +37,7 @@ from qurating.judging.pairs import _unranked, draw_pairs
 from qurating.judging.prompts import Prompt, snippet
 from qurating.pipeline import configuration
 from qurating.runtime.errors import StageError
-from qurating.stages.judge import judge
+from qurating.stages.judging.judge import judge
 
 
 def settings(choice: str = "simulated", **changes: Any) -> dict[str, Any]:

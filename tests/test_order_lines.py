@@ -11,7 +11,7 @@ import pytest
 
 from qurating.corpus import scored_lines
 from qurating.runtime.errors import StageError
-from qurating.stages.order_lines import order_lines
+from qurating.stages.selection.order_lines import order_lines
 
 
 def ordered(output: Path, paths: Any, **changes: Any) -> dict[str, Any]:

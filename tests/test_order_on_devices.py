@@ -20,7 +20,7 @@ from tokenizers import Tokenizer, models
 
 from qurating.artifacts.files import write_table
 from qurating.datamodules.tokens import TokenBlocks
-from qurating.stages.order import order
+from qurating.stages.selection.order import order
 from qurating.training.fit import fit
 
 FORKS = multiprocessing.get_context("fork")

@@ -24,7 +24,7 @@ from qurating.artifacts.seeds import seed_for
 from qurating.corpus.targets import HeldOut, Jsonl, Source, touched
 from qurating.runtime import hub
 from qurating.runtime.errors import StageError
-from qurating.stages.prepare_target import SCHEMA, prepare_target
+from qurating.stages.lqs.prepare_target import SCHEMA, prepare_target
 
 DOMAIN = "stdlib_docstrings"
 SENTENCES = [part.replace("\n", " ") for text in topics.values() for part in text.split("\n\n") if len(part) > 60]

@@ -19,8 +19,8 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, get_linear_schedul
 from qurating.models import networks
 from qurating.models.language_model import LanguageModel
 from qurating.runtime.errors import StageError
-from qurating.stages import pretrain_proxy as stage
-from qurating.stages.pretrain_proxy import pretrain_proxy
+from qurating.stages.lqs import pretrain_proxy as stage
+from qurating.stages.lqs.pretrain_proxy import pretrain_proxy
 
 SETTINGS: dict[str, Any] = {
     "num_tokens": 2000,

@@ -20,7 +20,7 @@ from qurating.metrics import bradley_terry
 from qurating.models import lora, networks
 from qurating.models.rater import Rater
 from qurating.runtime.errors import StageError
-from qurating.stages.rate import rate
+from qurating.stages.judging.rate import rate
 
 RATE: dict[str, Any] = {
     "from_pretrained": None,
@@ -87,7 +87,7 @@ def test_killed_after_the_last_validation_the_best_is_still_known(
 ) -> None:
     train(corpus, judgments, tmp_path / "whole")
     with monkeypatch.context() as patched:
-        patched.setattr("qurating.stages.train_rater.report", lambda *_: 1 / 0)
+        patched.setattr("qurating.stages.judging.train_rater.report", lambda *_: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             train(corpus, judgments, tmp_path / "cut")
     train(corpus, judgments, tmp_path / "cut")

@@ -32,7 +32,7 @@ from qurating.rating import shards as rating_shards
 from qurating.rating.engine import Engine, batches
 from qurating.runtime.errors import StageError
 from qurating.runtime.shares import Share
-from qurating.stages.rate import rate
+from qurating.stages.judging.rate import rate
 
 CRITERIA = ["clarity", "depth", "humour"]
 SMALL: dict[str, Any] = {"hidden_size": 32, "num_hidden_layers": 3, "num_attention_heads": 4, "vocab_size": 1500}

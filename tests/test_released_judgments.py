@@ -12,7 +12,7 @@ import pytest
 from qurating.artifacts.files import read_json
 from qurating.judging.released import checked
 from qurating.runtime.errors import StageError
-from qurating.stages.import_judgments import import_judgments
+from qurating.stages.judging.import_judgments import import_judgments
 
 CRITERIA = ["writing_style", "facts_and_trivia"]
 

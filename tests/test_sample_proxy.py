@@ -16,7 +16,7 @@ from qurating.artifacts.seeds import seed_for
 from qurating.corpus.sequences import read_sequences
 from qurating.runtime.errors import StageError
 from qurating.selection.noise import gumbel
-from qurating.stages.sample_proxy import SCHEMA, sample_proxy
+from qurating.stages.lqs.sample_proxy import SCHEMA, sample_proxy
 
 
 @pytest.fixture(scope="module")

@@ -19,7 +19,7 @@ from qurating.corpus.windows import weighted_mean, windows
 from qurating.models import networks
 from qurating.models.scorer_networks import load_scorer
 from qurating.runtime.errors import StageError
-from qurating.stages.score import score
+from qurating.stages.lqs.score import score
 
 
 @pytest.fixture(scope="module")

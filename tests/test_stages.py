@@ -19,8 +19,8 @@ from qurating.artifacts.seeds import seed_for
 from qurating.runtime.errors import StageError
 from qurating.selection import corpus_rows, ordering, rules, statistics
 from qurating.selection.rows import Arrays
-from qurating.stages.order import order
-from qurating.stages.select import select
+from qurating.stages.selection.order import order
+from qurating.stages.selection.select import select
 
 
 @pytest.fixture

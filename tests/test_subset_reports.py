@@ -21,9 +21,9 @@ from qurating.selection import rules
 from qurating.selection.contamination import Runs, in_parts
 from qurating.selection.near_duplicates import find_near_duplicates, runs_of_words
 from qurating.selection.subsets import Members, jaccard
-from qurating.stages.check_subset import check_subset
-from qurating.stages.report_subset import report_subset
-from qurating.stages.select import select
+from qurating.stages.selection.check_subset import check_subset
+from qurating.stages.selection.report_subset import report_subset
+from qurating.stages.selection.select import select
 
 WORDS = [a + b for a, b in itertools.product("bdfglmnprst", "aeiou")]
 NUM_ROWS = 90

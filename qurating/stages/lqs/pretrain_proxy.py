@@ -18,9 +18,9 @@ from qurating.artifacts.files import row_files
 from qurating.artifacts.seeds import seed_for
 from qurating.runtime.errors import StageError
 from qurating.selection import rules
-from qurating.stages.order import order
-from qurating.stages.select import select
-from qurating.stages.train_lm import train_lm
+from qurating.stages.comparison.train_lm import train_lm
+from qurating.stages.selection.order import order
+from qurating.stages.selection.select import select
 
 
 def pretrain_proxy(
