@@ -9,6 +9,7 @@ from hydra import initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hypothesis import HealthCheck
 from hypothesis import settings as hypothesis_settings
+from repository import ROOT
 
 from qurating.pipeline import configuration
 
@@ -17,8 +18,6 @@ torch.set_num_threads(1)
 # no deadlines: a machine under load, or one that compiles meanwhile, is no failure
 hypothesis_settings.register_profile("qurating", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 hypothesis_settings.load_profile("qurating")
-
-ROOT = Path(__file__).parent.parent
 
 
 @pytest.fixture

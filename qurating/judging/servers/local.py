@@ -1,8 +1,8 @@
 """A local language model as the judge: a llama.cpp server on loopback, in a process of its own.
 
 Needs the optional package xllamacpp (`pip install -e '.[local]'`) and a GGUF file. Run as a process:
-`python -m qurating.judging.servers.local`, which reads a JSON line of settings, prints its address, serves, and ends when its
-standard input closes.
+`python -m qurating.judging.servers.local`, which reads a JSON line of settings, prints its address, serves, and ends
+when its standard input closes.
 """
 
 import contextlib

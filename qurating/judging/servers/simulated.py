@@ -10,8 +10,8 @@ where score_c is the criterion's weighted sum of standardised statistics (text_s
 normal number drawn from a hash of (seed, c, A, B): the same prompt always gets the same answer, and the other order
 another z. A hundredth of the probability goes to a word that is no label, as it would in a real model.
 
-Run as a process: `python -m qurating.judging.servers.simulated`, which reads a JSON line of settings, prints its port, serves,
-and ends when its standard input closes: it cannot outlive the process that started it.
+Run as a process: `python -m qurating.judging.servers.simulated`, which reads a JSON line of settings, prints its port,
+serves, and ends when its standard input closes: it cannot outlive the process that started it.
 """
 
 import asyncio

@@ -55,8 +55,8 @@ def annotate_proxy(
 
     Columns: `id`, `shard`, `row`, `length`, `domain`; for each visited step, first to last, `dots`
     ⟨λ_{t+1}, ∇ℓ(x_n, θ_t)⟩, `norms` ‖∇ℓ(x_n, θ_t)‖ and `denominators`, by which the dot product is divided; `lqs`, the
-    sum of dots / denominators (`qurating.lqs.optimal_control`). Also `trajectory.csv` (step, training loss, target loss),
-    `summary.json` (what is returned) and `left_out.jsonl`, if any sample is left out.
+    sum of dots / denominators (`qurating.lqs.optimal_control`). Also `trajectory.csv` (step, training loss, target
+    loss), `summary.json` (what is returned) and `left_out.jsonl`, if any sample is left out.
 
     What an interrupted run left in `output/working` is gone on with; it is deleted at the end. Of a distributed run all
     processes call this, with one `output`; the first writes and returns.

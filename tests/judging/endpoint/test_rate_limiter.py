@@ -12,7 +12,6 @@ from typing import Any
 import pytest
 from aiohttp import web
 from judge_fixtures import endpoint, respond
-from test_clients import ask, at, number_of, requests
 
 from qurating.judging.endpoint import client, transport
 from qurating.judging.endpoint.costs import Spending
@@ -20,6 +19,7 @@ from qurating.judging.endpoint.rate_limiter import Pace, retry_after, seconds_in
 from qurating.judging.endpoint.response_log import Answer, Journal, Request
 from qurating.judging.endpoint.transport import NoReplyError, Reply
 from qurating.runtime.errors import StageError
+from tests.judging.endpoint.test_client import ask, at, number_of, requests
 
 ALL = {i: Answer([float(i)]) for i in range(30)}
 

@@ -14,11 +14,12 @@ import aiohttp.web
 import pyarrow as pa
 import yaml
 from aiohttp import web
+from repository import ROOT
 from tokenizers import ByteLevelBPETokenizer
 
 from qurating.artifacts.files import write_table
 
-CONF = Path(__file__).parents[1] / "conf"
+CONF = ROOT / "conf"
 CRITERIA: dict[str, dict[str, Any]] = {
     file.stem: {key: value for key, value in criterion.items() if not key.startswith("prompt")}  # judge.prompt
     for file in sorted((CONF / "criterion").glob("*.yaml"))

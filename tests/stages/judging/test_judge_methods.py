@@ -10,9 +10,8 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from aiohttp import web
-from conftest import ROOT
 from judge_fixtures import CRITERIA, EXPLANATION, LICENCE, TABLE, endpoint, logprob_reply, real_corpus, respond
-from test_judge_stage import run, settings
+from repository import ROOT
 
 from qurating.artifacts.files import read_json
 from qurating.judging import measures, preferences
@@ -20,6 +19,7 @@ from qurating.judging.preferences import AnswerError
 from qurating.judging.prompts import Prompt
 from qurating.runtime.errors import StageError
 from qurating.stages.judging.judge import judge
+from tests.stages.judging.test_judge import run, settings
 
 ONE = {"educational_value": CRITERIA["educational_value"]}
 

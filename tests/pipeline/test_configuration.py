@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 import yaml
-from conftest import ROOT
 from hydra import compose
 from omegaconf import OmegaConf
+from repository import ROOT
 
 from qurating.pipeline import configuration
 from qurating.pipeline.naming import STAGES, name_artifacts

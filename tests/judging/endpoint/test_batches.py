@@ -17,7 +17,6 @@ import pytest
 from aiohttp import web
 from batch_fixtures import BatchServer
 from judge_fixtures import CRITERIA, logprob_reply, real_corpus
-from test_judge_stage import KILLED, run, settings
 
 from qurating.artifacts.files import read_json
 from qurating.judging.endpoint import client
@@ -27,6 +26,7 @@ from qurating.judging.endpoint.costs import Price, Spending, prompt_limit
 from qurating.judging.endpoint.response_log import Answer, Journal, Request
 from qurating.judging.preferences import AnswerError
 from qurating.runtime.errors import StageError
+from tests.stages.judging.test_judge import KILLED, run, settings
 
 
 def requests(number: int = 25) -> list[Request]:

@@ -9,6 +9,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+from repository import ROOT
 
 from qurating.corpus.embedded import Candidate, Embedded, docstrings, machine_paths
 from qurating.corpus.readers import Document
@@ -109,7 +110,7 @@ def test_same_in_another_process_with_other_hashes(documents: list[Document]) ->
         f"found = [tuple(document) for document in Embedded(max_characters_per_domain={CAP})]\n"
         "print(hashlib.sha256(repr(found).encode()).hexdigest())"
     )
-    root = Path(__file__).parent.parent
+    root = ROOT
     environment = {**os.environ, "PYTHONHASHSEED": "77", "PYTHONPATH": str(root)}
     run = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, env=environment, cwd="/", check=True

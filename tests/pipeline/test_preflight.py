@@ -8,15 +8,15 @@ import threading
 from pathlib import Path
 
 import pytest
-from conftest import ROOT
 from hydra import compose
 from omegaconf import DictConfig, OmegaConf
-from test_hub_access import TOKEN, Hub
+from repository import ROOT
 
 from qurating.pipeline import preflight
 from qurating.pipeline.naming import STAGES, name_artifacts
 from qurating.runtime import hub as runtime_hub
 from qurating.runtime.errors import StageError
+from tests.runtime.test_hub import TOKEN, Hub
 
 LQS = "+experiment=lqs_scorer"
 

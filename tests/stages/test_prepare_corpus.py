@@ -21,6 +21,7 @@ import pytest
 from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
+from repository import ROOT
 from transformers import AutoTokenizer
 
 from qurating.artifacts.files import row_files
@@ -189,7 +190,7 @@ def test_killed_run_goes_on(tmp_path: Path) -> None:
         )
     )
     (tmp_path / "killed").mkdir()
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent.parent)}
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     process = subprocess.Popen([sys.executable, str(program)], env=environment, start_new_session=True)
     deadline = time.monotonic() + 120
     while len(list((tmp_path / "killed").glob("train/*.parquet"))) < 20 and process.poll() is None:
@@ -332,7 +333,7 @@ READERS = {"embedded": "Embedded", "jsonl": "Jsonl", "parquet": "Parquet"}
 @pytest.mark.parametrize("choice", CHOICES)
 def test_config_makes_the_reader_and_every_argument(choice: str) -> None:
     configuration.register_resolvers()
-    conf = Path(__file__).parent.parent / "conf"
+    conf = ROOT / "conf"
     with initialize_config_dir(str(conf), version_base="1.3"):
         corpus = compose(f"corpus/{choice}", overrides=CHOICES[choice])
         stage = compose("stage/prepare_corpus")

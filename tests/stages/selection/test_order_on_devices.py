@@ -15,13 +15,13 @@ import pytest
 import pytorch_lightning as pl
 import torch
 from ports import free_port
-from test_training import TRAINER, a_model
 from tokenizers import Tokenizer, models
 
 from qurating.artifacts.files import write_table
 from qurating.datamodules.tokens import TokenBlocks
 from qurating.stages.selection.order import order
 from qurating.training.fit import fit
+from tests.training.test_fit import TRAINER, a_model
 
 FORKS = multiprocessing.get_context("fork")
 SEQUENCE_LENGTH, BATCH = 4, 4

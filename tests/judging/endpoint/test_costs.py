@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 from aiohttp import web
 from judge_fixtures import CRITERIA, endpoint, logprob_reply, real_corpus, respond
-from test_judge_stage import run, settings
 
 from qurating.artifacts.files import read_json
 from qurating.judging.endpoint import client
@@ -19,6 +18,7 @@ from qurating.judging.endpoint.costs import Price, Spending, find_price, prompt_
 from qurating.judging.endpoint.response_log import Answer, Journal, Request
 from qurating.judging.settings import ROOT
 from qurating.runtime.errors import StageError
+from tests.stages.judging.test_judge import run, settings
 
 PRICES = ROOT / "conf" / "prices.yaml"
 ONE = {"educational_value": CRITERIA["educational_value"]}

@@ -14,12 +14,13 @@ from hydra.utils import instantiate
 from omegaconf import OmegaConf
 from ports import free_port
 from rater_fixtures import judged_pairs, network, train
+from repository import ROOT
 from safetensors.torch import load_file
 
 from qurating.models.rater import Rater
 
 FORKS = multiprocessing.get_context("fork")
-FSDP = str(Path(__file__).parent.parent / "conf/trainer/fsdp.yaml")
+FSDP = str(ROOT / "conf/trainer/fsdp.yaml")
 
 
 def trainer(strategy: str | None) -> functools.partial[pl.Trainer]:

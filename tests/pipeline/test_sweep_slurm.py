@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import ROOT
+from repository import ROOT
 from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
 
 if os.environ.get("QURATING_REQUIRE_SLURM"):

@@ -8,11 +8,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from judge_fixtures import CRITERIA, EXPLANATION, LICENCE, make_corpus, real_corpus
-from test_judge_stage import run, settings
 from transformers import PreTrainedTokenizerFast
 
 from qurating.artifacts.files import read_json
 from qurating.datamodules.judgments import Judgments
+from tests.stages.judging.test_judge import run, settings
 
 TWO = {name: CRITERIA[name] for name in ("educational_value", "writing_style")}
 

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import ROOT
 from hydra import compose
+from repository import ROOT
 
 from qurating.pipeline import run as pipeline_run
 from qurating.pipeline.naming import STAGES, name_artifacts
