@@ -73,8 +73,8 @@ def _command_line() -> int:
         if stop.code and not _composed:
             _explain(sys.argv[1:])
         raise
-    if "qurating.pipeline.run" in sys.modules:
-        from qurating.pipeline.run import Sweep
+    if "qurating.pipeline.sweep" in sys.modules:
+        from qurating.pipeline.sweep import Sweep
 
         return int(Sweep.failed)
     return 0

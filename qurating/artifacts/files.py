@@ -13,10 +13,10 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from qurating import __version__
-
 if TYPE_CHECKING:
     import pyarrow as pa
 from qurating.runtime.errors import StageError
+
 
 
 def row_files(folder: Path) -> list[Path]:
@@ -25,6 +25,7 @@ def row_files(folder: Path) -> list[Path]:
     if not files:
         raise StageError(f"{folder} holds no Parquet shard")
     return files
+
 
 
 @contextlib.contextmanager
@@ -36,6 +37,7 @@ def replacing(path: Path) -> Iterator[Path]:
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
 
 
 def parquet_format(schema: "pa.Schema") -> dict[str, Any]:
@@ -51,6 +53,7 @@ def parquet_format(schema: "pa.Schema") -> dict[str, Any]:
     }
 
 
+
 def _columns(path: str, kind: "pa.DataType") -> list[tuple[str, "pa.DataType"]]:
     """The columns that a field becomes in a Parquet file, each with its type."""
     import pyarrow as pa
@@ -62,6 +65,7 @@ def _columns(path: str, kind: "pa.DataType") -> list[tuple[str, "pa.DataType"]]:
     return [(path, kind)]
 
 
+
 def write_table(path: Path, table: "pa.Table") -> None:
     """Write a table as Parquet; the file is there whole or not at all."""
     import pyarrow.parquet as pq
@@ -71,6 +75,7 @@ def write_table(path: Path, table: "pa.Table") -> None:
         pq.write_table(table, temporary, **parquet_format(table.schema))
 
 
+
 def write_json(path: Path, value: Any) -> None:
     """Write JSON with sorted keys; the file is there whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -78,10 +83,13 @@ def write_json(path: Path, value: Any) -> None:
         temporary.write_text(json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
+
 def read_json(path: Path) -> Any:
     return json.loads(path.read_text(encoding="utf-8"))
+
 
 
 def sha256(file: Path) -> str:
     with open(file, "rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
+

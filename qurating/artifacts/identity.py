@@ -1,62 +1,60 @@
-"""What identifies an artifact: its stage, the settings that can change its content, and its inputs."""
+"""What identifies an artifact: its stage, its inputs, and the settings that can change its content.
 
-import contextlib
-import functools
-import hashlib
-import importlib.metadata
-import json
+Settings count by what they mean. A setting that says how a stage runs, and never what it makes (workers, devices,
+time-outs), is named by its path in `runtime` of the stage's file in conf/stage/, and does not count. A function of
+this package counts by its own name, wherever its module lies.
+"""
+
 import math
-import os
-import platform
-import subprocess
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-from qurating import __version__
+from typing import Any
 
-if TYPE_CHECKING:
-    import pyarrow as pa
+FORMAT = 2  # of a manifest's identity; 1, without a number, left settings out by their last name and had whole targets
 
-# Settings of these names say how a stage runs, never what it makes: results do not depend on them. (on_bad_sample is
-# among them so that an annotation that stopped at a sample can go on without it; what is left out is counted.)
-RUNTIME_SETTINGS = frozenset(
-    {
-        "accelerator",
-        "api",
-        "api_key_variable",
-        "api_version",
-        "base_url",
-        "checkpoint_every_steps",
-        "compilation",
-        "devices",
-        "enable_model_summary",
-        "enable_progress_bar",
-        "layer_checkpointing",
-        "log_every_n_steps",
-        "max_batch_bytes",
-        "max_batch_requests",
-        "max_concurrency",
-        "max_cost_usd",
-        "max_retries",
-        "micro_batch_size",
-        "num_nodes",
-        "num_shards",
-        "num_threads",
-        "num_workers",
-        "on_bad_sample",
-        "patience_seconds",
-        "poll_seconds",
-        "prices",
-        "shard",
-        "strategy",
-        "timeout_seconds",
-        "token_variable",
-        "tokens_per_batch",
-        "tokens_per_micro_batch",
-        "transport",
-        "usd_per_million_tokens",
-    }
-)
+
+def meaning(settings: Mapping[str, Any], runtime: Sequence[str]) -> dict[str, Any]:
+    """Settings as they are compared, in JSON's types.
+
+    Args:
+        settings: nested; `_target_` names what is instantiated.
+        runtime: dotted paths of settings that do not count, such as `trainer.devices`. A path that is not among the
+            settings is passed over: not every choice of a group has all of them.
+    """
+    found: dict[str, Any] = plain(_named(settings))
+    for path in runtime:
+        *parents, last = path.split(".")
+        node: Any = found
+        for key in parents:
+            node = node.get(key) if isinstance(node, Mapping) else None
+        if isinstance(node, dict):
+            node.pop(last, None)
+    return found
+
+
+def _named(value: Any, key: str = "") -> Any:
+    """Targets of this package by their own names: they survive a move to another module."""
+    if isinstance(value, Mapping):
+        return {name: _named(item, str(name)) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_named(item) for item in value]
+    if key == "_target_" and str(value).startswith("qurating."):
+        return str(value).rsplit(".", 1)[-1]
+    return value
+
+
+def recorded(manifest: Mapping[str, Any], runtime: Sequence[str]) -> dict[str, Any]:
+    """The identity in a manifest, as it would be written today.
+
+    A manifest of an earlier format left settings out of its identity by their last name, and named modules. But it
+    holds everything that the stage was given: its identity is made anew from that.
+    """
+    identity: dict[str, Any] = manifest["identity"]
+    return identity if is_current(manifest) else {**identity, "config": meaning(manifest["config"], runtime)}
+
+
+def is_current(manifest: Mapping[str, Any]) -> bool:
+    return bool(manifest.get("format", 1) == FORMAT)
 
 
 def plain(value: Any) -> Any:
@@ -68,13 +66,6 @@ def plain(value: Any) -> Any:
     if isinstance(value, Path) or (isinstance(value, float) and not math.isfinite(value)):
         return str(value)
     return value
-
-
-def without_runtime(value: Any) -> Any:
-    """Settings without those that cannot change a result."""
-    if isinstance(value, Mapping):
-        return {key: without_runtime(item) for key, item in value.items() if key not in RUNTIME_SETTINGS}
-    return [without_runtime(item) for item in value] if isinstance(value, list) else value
 
 
 def leaves(value: Any, prefix: str = "") -> dict[str, Any]:

@@ -1,30 +1,24 @@
-"""Artifacts on disk: whole or absent, built once, skipped when complete, refused when they differ.
+"""An artifact's manifest: how it came about, what is in it, and whether that is still there.
 
-An artifact is a folder `<root>/<kind>/<name>` with a `manifest.json`. While a stage builds it, its files lie in
-`<root>/<kind>/.<name>.partial`; publication is one rename. What identifies an artifact is its stage, the settings
-that can change its content, and the fingerprints of its inputs; anything else (workers, devices, time-outs) is
-recorded but never compared.
+An artifact is a folder `<root>/<kind>/<name>` with a `manifest.json`, which is written last.
 """
 
 import contextlib
+import datetime
 import functools
 import hashlib
 import importlib.metadata
 import json
-import math
-import os
 import platform
 import subprocess
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-from qurating import __version__
+from typing import Any
 
-if TYPE_CHECKING:
-    import pyarrow as pa
+from qurating import __version__
+from qurating.artifacts.files import read_json, sha256
+from qurating.artifacts.identity import FORMAT, plain
 from qurating.runtime.errors import StageError
-from qurating.artifacts.identity import differences
-from qurating.artifacts.files import read_json
 
 PACKAGES = (
     "datasets",
@@ -48,16 +42,54 @@ def manifest(path: Path) -> dict[str, Any]:
         )
     found: dict[str, Any] = read_json(file)
     way_out = f"make it anew: its stage, {found['stage']}, in `stage=[...]`, with overwrite=true"
-    for name, recorded in found["files"].items():
+    for name, written in found["files"].items():
         try:
             num_bytes = (path / name).stat().st_size
         except FileNotFoundError:
             raise StageError(f"{path} is damaged: {name} is missing; {way_out}") from None
-        if num_bytes != recorded["bytes"]:
+        if num_bytes != written["bytes"]:
             raise StageError(
-                f"{path} is damaged: {name} has {num_bytes} bytes, {recorded['bytes']} were written; {way_out}"
+                f"{path} is damaged: {name} has {num_bytes} bytes, {written['bytes']} were written; {way_out}"
             )
     return found
+
+
+def described(
+    folder: Path,
+    name: str,
+    identity: Mapping[str, Any],
+    settings: Mapping[str, Any],
+    labels: set[str],
+    counts: Mapping[str, Any],
+    seconds: float,
+) -> dict[str, Any]:
+    """The manifest of what lies in a folder.
+
+    Args:
+        name: `<kind>/<name>`.
+        settings: everything that the stage was given.
+        labels: warnings that later artifacts inherit; `counts` may bring more, under "labels".
+    """
+    names = sorted(file.relative_to(folder).as_posix() for file in folder.rglob("*") if file.is_file())
+    files = {name: {"bytes": (folder / name).stat().st_size, "sha256": sha256(folder / name)} for name in names}
+    content = json.dumps([identity, {name: file["sha256"] for name, file in files.items()}], sort_keys=True)
+    return {
+        "format": FORMAT,
+        "stage": identity["stage"],
+        "name": name,
+        "identity": identity,
+        "config": plain(settings),
+        "inputs": identity["inputs"],
+        "labels": sorted({*labels, *counts.get("labels", [])}),
+        "seed": settings.get("seed"),
+        "counts": {key: value for key, value in counts.items() if key != "labels"},
+        "seconds": seconds,
+        "finished": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "code_version": code_version(),
+        "packages": versions(),
+        "files": files,
+        "fingerprint": hashlib.sha256(content.encode()).hexdigest(),
+    }
 
 
 @functools.cache
@@ -71,38 +103,9 @@ def code_version() -> str:
 
 
 def versions() -> dict[str, str]:
+    """Of Python and the packages that can change a result."""
     found = {"python": platform.python_version()}
     for package in PACKAGES:
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
             found[package] = importlib.metadata.version(package)
     return found
-
-
-def up_to_date(path: Path, identity: Mapping[str, Any], overwrite: bool) -> bool:
-    """Whether `path` is complete and was made of exactly this.
-
-    Raises StageError, with the settings that differ and the two ways out, if it was made of something else, or is
-    damaged (unless `overwrite`, which then answers False).
-    """
-    if not (path / "manifest.json").is_file():
-        return False
-    try:
-        made = manifest(path)
-    except StageError:
-        if overwrite:
-            return False
-        raise
-    changed = differences(made["identity"], identity)
-    if changed and not overwrite:
-        raise StageError(refusal(str(path), "was made otherwise", changed, str(identity["stage"])))
-    return not changed
-
-
-def refusal(what: str, how: str, changed: list[str], stage: str) -> str:
-    shown = "\n".join(f"    {line}" for line in changed[:20])
-    more = f"\n    ... and {len(changed) - 20} more" if len(changed) > 20 else ""
-    return (
-        f"{what} {how}:\n{shown}{more}\n"
-        f"  Either keep both, by another name for the new one: artifacts.{stage}=<kind>/<name>\n"
-        "  or replace it: overwrite=true"
-    )

@@ -5,123 +5,154 @@ being built, by whom, and the counts once it is) and the lock `.<name>.lock`, wh
 """
 
 import contextlib
-import datetime
 import glob
-import hashlib
-import json
 import os
 import platform
 import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import filelock
 
-from qurating.runtime.errors import StageError
-from qurating.artifacts.manifest import code_version, refusal, up_to_date, versions
-from qurating.artifacts.identity import differences, plain
+from qurating.artifacts.artifact import Artifact
 from qurating.artifacts.files import read_json, sha256, write_json
+from qurating.artifacts.identity import differences, meaning, recorded
+from qurating.artifacts.manifest import described
+from qurating.runtime.errors import StageError
+from qurating.runtime.processes import run_token
 
 
-def publish(
-    path: Path,
-    identity: Mapping[str, Any],
-    settings: Mapping[str, Any],
-    labels: list[str],
-    overwrite: bool,
-    build: Callable[[Path], dict[str, Any] | None],
-    share: str | None = None,
-    keep: Sequence[str] = (),
-) -> dict[str, Any] | None:
-    """Build an artifact under its lock and publish it by a rename; None if another task had built it meanwhile.
+@dataclass
+class Work:
+    """The building of an artifact, for the task that does it.
 
-    `build(folder)` fills a working folder, which survives a kill and is handed to the next attempt at the same
-    `identity`; it returns the counts for the manifest (and, under "labels", warnings that every later artifact
-    inherits). Once it has returned it is not called again for this artifact. `settings` is everything the stage was
-    given, for the record.
-
-    Several tasks may fill one working folder side by side, each with a `share` of its own name. `build` then returns
-    None, and so does this, while other shares are missing; the task that finds all of them there publishes.
-
-    `keep` names files (relative to the folder) by which `build` can tell whether they are still good: a working folder
-    begins with those that are whole in the artifact which is replaced, if that was made with the same settings.
+    `folder`: to be filled. `to_do`: whether there is something left to build; not where it is complete, or only waits
+    to be published. `counts`: set by the builder once all is there; None while shares of others are missing. Under
+    "labels" they may bring warnings that every later artifact inherits. `published`: the manifest, if this task
+    published it.
     """
+
+    folder: Path
+    to_do: bool
+    counts: dict[str, Any] | None = None
+    published: dict[str, Any] | None = None
+
+
+@contextlib.contextmanager
+def building(artifact: Artifact, share: str | None = None, keep: Sequence[str] = ()) -> Iterator[Work]:
+    """Build an artifact in the block, under a lock, and publish it by a rename when the block has ended.
+
+        with building(artifact) as work:
+            if work.to_do:
+                work.counts = stage(output=work.folder)
+
+    The working folder survives a kill and is handed to the next attempt at the same identity. Once counts are there,
+    they are kept: nothing is built again.
+
+    Several tasks may fill one working folder side by side, each with a `share` of its own name and under a lock of its
+    own. The block then leaves `counts` at None while other shares are missing; the task that finds all of them there
+    publishes.
+
+    `keep` names files (relative to the folder) by which the builder can tell whether they are still good: a working
+    folder begins with those that are whole in the artifact which is replaced, if that was made with the same settings.
+    """
+    path = artifact.path
     path.parent.mkdir(parents=True, exist_ok=True)
-    if share is not None:
-        with _locked(path):
-            if up_to_date(path, identity, overwrite):
-                return None
-            work, plan = _open_work(path, identity, overwrite, keep)
-        # without the lock of the artifact: the other shares are built at the same time
-        with _locked(path.with_name(f"{path.name}.share-{share}")):
-            try:
-                build(work)
-            except BaseException as error:
-                # another task may have published the folder under this one's hands
-                if isinstance(error, OSError) and up_to_date(path, identity, overwrite):
-                    return None
-                with contextlib.suppress(OSError):
-                    write_json(_plan(path), plan | {"failed": True})  # for `follow`
-                raise
-    with _locked(path):
-        if up_to_date(path, identity, overwrite):
-            return None
-        work, plan = _open_work(path, identity, overwrite, keep)
-        if "counts" not in plan:
-            started = time.monotonic()
-            try:
-                counts = build(work)
-            except BaseException:
-                with contextlib.suppress(OSError):  # the disk may be what failed
-                    write_json(_plan(path), plan | {"failed": True})
-                    if not any(file.stat().st_size for file in work.rglob("*") if file.is_file()):
-                        shutil.rmtree(work)  # nothing worth keeping: what is mended may be tried at once
-                raise
-            if counts is None:
-                return None
-            plan |= {"counts": counts, "seconds": round(time.monotonic() - started, 1)}
-            write_json(_plan(path), plan)
-        made = _manifest(path, work, identity, settings, labels, plan)
-        write_json(work / "manifest.json", made)
-        old = path.with_name(f".{path.name}.replaced")
-        shutil.rmtree(old, ignore_errors=True)
-        if path.exists():  # with overwrite; or a folder without a manifest, which is no artifact
-            os.rename(path, old)
-        os.rename(work, path)
-        _plan(path).unlink()
-        for lock in path.parent.glob(f".{glob.escape(path.name)}.share-*.lock"):
-            lock.unlink()
-        shutil.rmtree(old, ignore_errors=True)
-        return made
+    with contextlib.ExitStack() as locks:
+        locks.enter_context(_locked(path))
+        if artifact.is_complete():
+            yield Work(_work(path), to_do=False)
+            return
+        folder, plan = _open_work(artifact, keep)
+        if share is not None:  # the other shares are built at the same time
+            locks.close()
+            locks.enter_context(_locked(path.with_name(f"{path.name}.share-{share}")))
+        work = Work(folder, to_do="counts" not in plan)
+        started = time.monotonic()
+        try:
+            yield work
+        except BaseException as error:
+            # another task may have published the folder under this one's hands
+            if share is not None and isinstance(error, OSError) and artifact.is_complete():
+                return
+            with contextlib.suppress(OSError):  # the disk may be what failed
+                write_json(_plan(path), plan | {"failed": True})  # for those that wait
+                if share is None and not any(file.stat().st_size for file in folder.rglob("*") if file.is_file()):
+                    shutil.rmtree(folder)  # nothing worth keeping: what is mended may be tried at once
+            raise
+        if work.to_do:
+            if work.counts is None:
+                return
+            plan |= {"counts": work.counts, "seconds": round(time.monotonic() - started, 1)}
+        if share is not None:
+            locks.close()
+            locks.enter_context(_locked(path))
+            if artifact.is_complete():
+                return
+        write_json(_plan(path), plan)
+        work.published = _publish(artifact, folder, plan)
 
 
-def follow(path: Path, identity: Mapping[str, Any], join: Callable[[Path], Any] | None) -> None:
-    """What the other processes of a distributed run do with an artifact that the first one builds.
+def _publish(artifact: Artifact, folder: Path, plan: dict[str, Any]) -> dict[str, Any]:
+    """Give a finished working folder its manifest and its name."""
+    path = artifact.path
+    for torn in folder.rglob(".*.tmp"):  # of writes that a kill cut short
+        torn.unlink()
+    (folder / "manifest.json").unlink(missing_ok=True)
+    name, done = f"{path.parent.name}/{path.name}", (plan["counts"], plan["seconds"])
+    made = described(folder, name, artifact.identity, artifact.settings, {*artifact.labels}, *done)
+    write_json(folder / "manifest.json", made)
+    old = path.with_name(f".{path.name}.replaced")
+    shutil.rmtree(old, ignore_errors=True)
+    if path.exists():  # with overwrite; or a folder without a manifest, which is no artifact
+        os.rename(path, old)
+    os.rename(folder, path)
+    _plan(path).unlink()
+    for lock in path.parent.glob(f".{glob.escape(path.name)}.share-*.lock"):
+        lock.unlink()
+    shutil.rmtree(old, ignore_errors=True)
+    return made
 
-    Wait until it is complete; if the stage trains on several devices, take part as soon as the first has begun:
-    `join(folder)` trains beside it in the same working folder. Raises StageError if the first process fails; it cannot
-    tell if that is killed (torchrun can, and ends the others).
+
+def begun_by_the_first(artifact: Artifact) -> Path | None:
+    """For the other processes of a distributed run: wait until the first process has begun to build.
+
+    Returns:
+        the working folder, in which they may take part; None if the artifact is complete.
+
+    Raises:
+        StageError: the first process failed. That it was killed cannot be told here (torchrun can, and ends the
+            others).
     """
-    while not up_to_date(path, identity, overwrite=True):
+    while not _is_there(artifact):
         time.sleep(0.2)
         plan: dict[str, Any] = {}
         with contextlib.suppress(FileNotFoundError):
-            plan = read_json(_plan(path))
+            plan = read_json(_plan(artifact.path))
         if plan.get("run") != run_token():
             continue  # of an earlier run, or of another job that builds the same
         if plan.get("failed"):
-            raise StageError(f"the first process failed to build {path}")
-        if join is not None and "counts" not in plan:
-            join(_work(path))
-            join = None
+            raise StageError(f"the first process failed to build {artifact.path}")
+        if "counts" not in plan:
+            return _work(artifact.path)
+    return None
 
 
-def run_token() -> str:
-    """What the processes of one distributed run, and no others, have in common."""
-    keys = ("TORCHELASTIC_RUN_ID", "MASTER_PORT", "SLURM_JOB_ID", "SLURM_RESTART_COUNT")
-    return "/".join(os.environ.get(key, "") for key in keys)
+def finished_by_the_first(artifact: Artifact) -> None:
+    """Wait until the first process has published; raises StageError if it fails."""
+    while begun_by_the_first(artifact) is not None:
+        time.sleep(0.2)
+
+
+def _is_there(artifact: Artifact) -> bool:
+    """Complete as this run wants it; what was made otherwise is about to be replaced."""
+    try:
+        return artifact.is_complete()
+    except StageError:
+        return False
 
 
 def _work(path: Path) -> Path:
@@ -132,81 +163,48 @@ def _plan(path: Path) -> Path:
     return path.with_name(f".{path.name}.plan.json")
 
 
-def _open_work(
-    path: Path, identity: Mapping[str, Any], overwrite: bool, keep: Sequence[str]
-) -> tuple[Path, dict[str, Any]]:
+def _open_work(artifact: Artifact, keep: Sequence[str]) -> tuple[Path, dict[str, Any]]:
     """The working folder and its plan: new, or as an attempt at the same thing left them."""
-    work = _work(path)
+    path, folder = artifact.path, _work(artifact.path)
     plan: dict[str, Any] = {}
-    if work.is_dir() and _plan(path).is_file():
+    if folder.is_dir() and _plan(path).is_file():
         plan = read_json(_plan(path))
+        begun = plan["identity"] | {"config": meaning(plan["identity"]["config"], artifact.runtime)}
         # files that were mended may be gone on with: the stage itself refuses what it had read already
-        changed = [d for d in differences(plan["identity"], identity) if not d.startswith("config.files:")]
-        if changed and not overwrite:
-            raise StageError(refusal(str(work), "was begun otherwise", changed, str(identity["stage"])))
+        changed = [d for d in differences(begun, artifact.identity) if not d.startswith("config.files:")]
+        if changed and not artifact.overwrite:
+            raise artifact.refused(str(folder), "was begun otherwise", changed)
         if changed:
             plan = {}
     is_new = not plan
     if is_new:
-        shutil.rmtree(work, ignore_errors=True)
+        shutil.rmtree(folder, ignore_errors=True)
     done = {key: plan[key] for key in ("counts", "seconds") if key in plan}
-    plan = {"identity": identity, "host": platform.node(), "process": os.getpid(), "run": run_token()} | done
+    plan = {"identity": artifact.identity, "host": platform.node(), "process": os.getpid(), "run": run_token()} | done
     # the plan first: a folder without one belongs to nobody
     write_json(_plan(path), plan)
-    work.mkdir(exist_ok=True)
-    (work / "manifest.json").unlink(missing_ok=True)
+    folder.mkdir(exist_ok=True)
+    (folder / "manifest.json").unlink(missing_ok=True)
     if is_new and keep and (path / "manifest.json").is_file():
-        _take_over(path, work, identity, keep)
-    return work, plan
+        _take_over(artifact, folder, keep)
+    return folder, plan
 
 
-def _take_over(path: Path, work: Path, identity: Mapping[str, Any], keep: Sequence[str]) -> None:
+def _take_over(artifact: Artifact, folder: Path, keep: Sequence[str]) -> None:
     """Files of a complete artifact, as they were written, into the working folder of the one that replaces it."""
-    old = read_json(path / "manifest.json")
-    if differences(old["identity"]["config"], identity["config"]):
+    old = read_json(artifact.path / "manifest.json")
+    if differences(recorded(old, artifact.runtime)["config"], artifact.identity["config"]):
         return
     for name in keep:
-        file, recorded = path / name, old["files"].get(name)
-        if recorded and file.is_file() and sha256(file) == recorded["sha256"]:
-            (work / name).parent.mkdir(parents=True, exist_ok=True)
+        file, written = artifact.path / name, old["files"].get(name)
+        if written and file.is_file() and sha256(file) == written["sha256"]:
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
             try:
-                os.link(file, work / name)
+                os.link(file, folder / name)
             except OSError:  # a file system without links
-                torn = (work / name).with_name(f".{file.name}.tmp")
+                torn = (folder / name).with_name(f".{file.name}.tmp")
                 shutil.copy2(file, torn)
-                os.replace(torn, work / name)
-
-
-def _manifest(
-    path: Path,
-    work: Path,
-    identity: Mapping[str, Any],
-    settings: Mapping[str, Any],
-    labels: list[str],
-    plan: Mapping[str, Any],
-) -> dict[str, Any]:
-    """How the artifact came about, and what is in it."""
-    for torn in work.rglob(".*.tmp"):  # of writes that a kill cut short
-        torn.unlink()
-    names = sorted(file.relative_to(work).as_posix() for file in work.rglob("*") if file.is_file())
-    files = {name: {"bytes": (work / name).stat().st_size, "sha256": sha256(work / name)} for name in names}
-    content = json.dumps([identity, {name: file["sha256"] for name, file in files.items()}], sort_keys=True)
-    return {
-        "stage": identity["stage"],
-        "name": f"{path.parent.name}/{path.name}",
-        "identity": identity,
-        "config": plain(settings),
-        "inputs": identity["inputs"],
-        "labels": sorted({*labels, *plan["counts"].get("labels", [])}),
-        "seed": settings.get("seed"),
-        "counts": {key: value for key, value in plan["counts"].items() if key != "labels"},
-        "seconds": plan["seconds"],
-        "finished": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        "code_version": code_version(),
-        "packages": versions(),
-        "files": files,
-        "fingerprint": hashlib.sha256(content.encode()).hexdigest(),
-    }
+                os.replace(torn, folder / name)
 
 
 @contextlib.contextmanager

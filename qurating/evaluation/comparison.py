@@ -11,13 +11,11 @@ import numpy as np
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from qurating.artifacts import lineage
 from qurating.artifacts.files import read_json
 from qurating.artifacts.identity import leaves
 from qurating.artifacts.seeds import seed_for
 from qurating.metrics import perplexity
-from qurating.pipeline import naming
-
-STAGES = tuple(stage for stage in naming.STAGES if stage != "analyse")
 
 
 @dataclass(frozen=True)
@@ -43,10 +41,10 @@ def distinct_ratings(cells: Iterable[Cell]) -> list[Rated]:
     """The ratings and scores that any of the cells used, each once."""
     return list(
         dict.fromkeys(
-            Rated(stage, cell.folders[stage], cell.folders["prepare_corpus"])
+            Rated(stage, cell.folders[stage], cell.folders[lineage.CORPUS])
             for cell in cells
-            for stage in ("rate", "score")
-            if {stage, "prepare_corpus"} <= {*cell.folders}
+            for stage in lineage.RATING
+            if {stage, lineage.CORPUS} <= {*cell.folders}
         )
     )
 
@@ -59,7 +57,8 @@ def read_cells(given: Sequence[Mapping[str, Path | str | None]]) -> list[Cell]:
     """
     cells: list[Cell] = []
     different = dict.fromkeys(
-        tuple((stage, Path(folder)) for stage in STAGES if (folder := cell.get(stage)) is not None) for cell in given
+        tuple((stage, Path(folder)) for stage in lineage.OF_A_CELL if (folder := cell.get(stage)) is not None)
+        for cell in given
     )
     for folders in different:
         manifests = {stage: read_json(folder / "manifest.json") for stage, folder in folders}
@@ -77,7 +76,7 @@ def read_cells(given: Sequence[Mapping[str, Path | str | None]]) -> list[Cell]:
 def settings(cell: Cell) -> dict[str, str]:
     """The settings that identify a cell, `stage.key` -> value."""
     found = {}
-    for stage in STAGES:
+    for stage in lineage.OF_A_CELL:
         manifest = cell.manifests.get(stage, {})
         config = (manifest.get("identity") or {}).get("config") or manifest.get("config") or {}
         found.update({f"{stage}.{key}": str(value) for key, value in leaves(config).items()})

@@ -24,6 +24,7 @@ from qurating.artifacts.identity import leaves
 from qurating.runtime.errors import StageError
 
 ROOT = Path(__file__).parents[2]  # of the repository; relative paths to files of conf/ start here
+_NO_ARGUMENTS = {"_target_", "inputs", "fetches", "runtime"}  # of a stage; inputs become arguments one by one
 _MAX_READ_BYTES = 64 * 2**20  # of files that a configuration names, to tell others from them
 
 
@@ -165,7 +166,7 @@ def _check_signature(stage: str, given: DictConfig) -> None:
     """Compare what a stage is given with its function's parameters, without importing it (it may load torch)."""
     module, function = given["_target_"].rsplit(".", 1)
     takes = parameters(module, function)
-    settings = {str(key) for key in given} - {"_target_", "inputs", "fetches"} | {str(key) for key in given.inputs}
+    settings = {str(key) for key in given} - _NO_ARGUMENTS | {str(key) for key in given.inputs}
     unknown, absent = settings - takes, takes - settings - {"output"}
     if unknown:
         key = sorted(unknown)[0]

@@ -19,18 +19,8 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from qurating.artifacts.identity import leaves, without_runtime
-
-# In the order in which they feed one another.
-STAGES = (
-    "prepare_corpus",
-    *("judge", "import_judgments", "train_rater", "rate"),
-    # the target and proxy sets are quickly made, and wrong settings of theirs told of, before anything is trained
-    *("prepare_target", "sample_proxy", "pretrain_proxy", "annotate_proxy", "train_scorer", "score"),
-    *("measure_perplexity", "weigh_importance"),
-    *("select", "check_subset", "report_subset", "order", "train_lm", "evaluate", "analyse"),
-    "order_lines",  # of files, by itself
-)
+from qurating.artifacts.identity import leaves, meaning
+from qurating.artifacts.lineage import STAGES
 
 _MAX_NAME_BYTES = 200  # a file's name may have 255 bytes; the working folder and the lock add a few
 
@@ -111,7 +101,8 @@ def _walk(
         given = {
             str(key): _resolved(config.stages[stage], str(key)) for key in config.stages[stage] if key != "fetches"
         }
-        now = _Stage(base, given.pop("inputs", None), without_runtime(given))
+        runtime = given.pop("runtime", [])
+        now = _Stage(base, given.pop("inputs", None), meaning(given, runtime))
         if f"artifacts.{stage}" not in kept_by_hand:
             now.name = _tagged(base, tags[stage])
             own = before is not None and now.settings != before[stage].settings

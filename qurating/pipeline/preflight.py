@@ -8,15 +8,24 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from qurating.artifacts import manifest
+from qurating.artifacts.manifest import manifest
 from qurating.runtime.errors import StageError
+from qurating.runtime.processes import num_processes
+
+
+def check(config: DictConfig, stages: Sequence[str]) -> None:
+    """Refuse what the stages cannot do, before the first of them begins; raises StageError."""
+    check_processes(config, stages)
+    check_files(config, stages)
+    check_annotation(config, stages)
+    check_access(config, stages)
 
 
 def check_processes(config: DictConfig, stages: Sequence[str]) -> None:
     """Refuse several devices without a process for each: Lightning would start them itself, past the locks."""
     devices = config.trainer.devices
     wanted = devices * config.trainer.num_nodes if isinstance(devices, int) else 1
-    started = int(os.environ.get("WORLD_SIZE") or os.environ.get("SLURM_NTASKS") or 1)
+    started = num_processes()
     if any("trainer" in config.stages[stage] for stage in stages) and wanted not in {1, started}:
         raise StageError(
             f"trainer.devices={devices} on {config.trainer.num_nodes} node(s) need {wanted} processes, there are "
@@ -90,7 +99,7 @@ def _data_set(file: str) -> str | None:
 
 def check_budget(config: DictConfig, corpus: Path) -> None:
     """Refuse a budget beyond the corpus as soon as that is there, not after all that a selection waits for."""
-    budget, there = config.selection.num_tokens, manifest.manifest(corpus)["counts"].get("tokens")
+    budget, there = config.selection.num_tokens, manifest(corpus)["counts"].get("tokens")
     if isinstance(budget, int) and isinstance(there, int) and budget > there:
         raise StageError(
             f"{corpus.name} has {there:,} tokens to select from, and num_tokens={budget:,} are asked for: "

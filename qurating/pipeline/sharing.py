@@ -8,12 +8,13 @@ from typing import Any
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 
+from qurating.artifacts.lineage import SHARED
 from qurating.runtime.errors import StageError
 from qurating.runtime.shares import Share
 
 
 def share_of(stage: str, settings: Mapping[str, Any], sweep: Path, process: int, num_processes: int) -> Share | None:
-    """This process' share of a stage; None if it has no `shard`, or the stage is not shared out.
+    """This process' share of a stage; None if the stage cannot be shared, or is not.
 
     Args:
         settings: of the stage; with `shard` None the processes alone share it, with `num_shards` None there are as many
@@ -24,7 +25,7 @@ def share_of(stage: str, settings: Mapping[str, Any], sweep: Path, process: int,
     Raises:
         StageError: a shard beyond their number, or whose number is not known.
     """
-    if "shard" not in settings:
+    if stage not in SHARED:
         return None
     shard, count, key = settings["shard"], settings["num_shards"], f"stages.{stage}.num_shards"
     if shard is None:

@@ -18,8 +18,10 @@ from qurating.artifacts import identity as artifacts_identity
 from qurating.artifacts import publishing
 from qurating.artifacts import seeds as artifacts_seeds
 from qurating.artifacts.files import read_json, write_json, write_table
-from qurating.artifacts.manifest import manifest, up_to_date
-from qurating.artifacts.publishing import follow, publish
+from qurating.artifacts import manifest as manifests
+from qurating.artifacts.artifact import Artifact
+from qurating.artifacts.manifest import manifest
+from qurating.artifacts.publishing import begun_by_the_first, building, finished_by_the_first
 from qurating.runtime.errors import StageError
 
 CONFIG = {"max_tokens": 512, "seed": 1}
@@ -32,8 +34,21 @@ def build(folder: Path) -> dict[str, Any]:
     return {"rows": 1, "labels": ["simulated judge"]}
 
 
+def wanted(path: Path, identity: Any = IDENTITY, overwrite: bool = False) -> Artifact:
+    stage, inputs, settings = identity["stage"], identity["inputs"], identity["config"]
+    return Artifact(path, stage, inputs, settings, labels=frozenset({"inherited"}), overwrite=overwrite)
+
+
+def publish(artifact: Artifact, build: Any, share: str | None = None, keep: Any = ()) -> Any:
+    """The manifest if this call published, as a stage would be built."""
+    with building(artifact, share, keep) as work:
+        if work.to_do:
+            work.counts = build(work.folder)
+    return work.published
+
+
 def made(path: Path, identity: Any = IDENTITY, overwrite: bool = False, build: Any = build) -> Any:
-    return publish(path, identity, identity["config"], ["inherited"], overwrite, build)
+    return publish(wanted(path, identity, overwrite), build)
 
 
 def test_shares_fill_one_folder_and_the_last_publishes(tmp_path: Path) -> None:
@@ -47,7 +62,7 @@ def test_shares_fill_one_folder_and_the_last_publishes(tmp_path: Path) -> None:
                 (folder / f"{number}.txt").write_text(str(number))
             return {"rows": 3} if len(list(folder.glob("*.txt"))) == 3 else None
 
-        return publish(path, IDENTITY, CONFIG, [], False, build, share=f"{number}_of_3")
+        return publish(wanted(path), build, share=f"{number}_of_3")
 
     with ThreadPoolExecutor(3) as pool:
         found = list(pool.map(share, range(3)))
@@ -72,7 +87,7 @@ def test_a_share_that_fails_leaves_the_others_alone(tmp_path: Path) -> None:
         return good(folder)
 
     def shared(build: Any, share: str) -> Any:
-        return publish(path, IDENTITY, CONFIG, [], False, build, share)
+        return publish(wanted(path), build, share)
 
     assert shared(good, "0_of_2") is None
     with pytest.raises(ValueError, match="a broken share"):
@@ -112,7 +127,7 @@ def test_the_fingerprint_is_of_content_and_identity_not_of_time(tmp_path: Path) 
 def test_what_is_complete_is_not_built_again(tmp_path: Path) -> None:
     path = tmp_path / "k" / "x"
     made(path)
-    assert up_to_date(path, IDENTITY, overwrite=False)
+    assert wanted(path).is_complete()
     assert made(path, build=None) is None
 
 
@@ -183,9 +198,9 @@ def test_damage_is_noticed(tmp_path: Path, damage: str) -> None:
     file = path / "part" / "a.txt"
     file.unlink() if damage == "gone" else file.write_text("o")
     with pytest.raises(StageError, match=r"damaged: part/a.txt .*overwrite=true"):
-        up_to_date(path, IDENTITY, overwrite=False)
+        wanted(path).is_complete()
     made(path, overwrite=True)
-    assert up_to_date(path, IDENTITY, overwrite=False)
+    assert wanted(path).is_complete()
 
 
 @pytest.mark.parametrize("links", [True, False])
@@ -206,7 +221,7 @@ def test_what_replaces_an_artifact_keeps_shards_that_are_whole(
 
     def again(identity: Any) -> list[str]:
         written.clear()
-        publish(path, identity, identity["config"], [], True, build, keep=names)
+        publish(wanted(path, identity, overwrite=True), build, keep=names)
         assert sorted(manifest(path)["files"]) == names
         return list(written)
 
@@ -291,12 +306,6 @@ def test_seeds_are_apart_and_stable() -> None:
     assert all(0 <= seed < 2**63 for seed in seeds)
 
 
-def test_settings_that_change_no_result_are_not_compared() -> None:
-    found = artifacts_identity.without_runtime({"a": {"num_workers": 3, "b": 1}, "c": [{"devices": 2}]})
-    assert found == {"a": {"b": 1}, "c": [{}]}
-    assert artifacts_identity.plain({"t": float("inf"), "p": Path("x")}) == {"t": "inf", "p": "x"}
-
-
 @pytest.mark.parametrize("window", ["hashing", "writing the manifest", "renaming"])
 def test_a_kill_during_publication_loses_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, window: str) -> None:
     """What is built is not built again, and is not taken for something else."""
@@ -308,7 +317,7 @@ def test_a_kill_during_publication_loses_nothing(tmp_path: Path, monkeypatch: py
     original = publishing.write_json
     with monkeypatch.context() as patched:
         if window == "hashing":
-            patched.setattr(publishing, "sha256", killed)
+            patched.setattr(manifests, "sha256", killed)
         elif window == "renaming":
             patched.setattr(publishing.os, "rename", killed)
         else:
@@ -336,7 +345,14 @@ def test_followers_wait_take_part_and_hear_of_a_failure(tmp_path: Path, monkeypa
     monkeypatch.setenv("SLURM_JOB_ID", "7")
     path = tmp_path / "k" / "x"
     joined: list[Path] = []
-    follower = threading.Thread(target=follow, args=(path, IDENTITY, joined.append))
+
+    def follow() -> None:
+        folder = begun_by_the_first(wanted(path))
+        assert folder is not None
+        joined.append(folder)
+        finished_by_the_first(wanted(path))
+
+    follower = threading.Thread(target=follow)
 
     def slowly(folder: Path) -> dict[str, Any]:
         while not joined:
@@ -355,7 +371,7 @@ def test_followers_wait_take_part_and_hear_of_a_failure(tmp_path: Path, monkeypa
     with pytest.raises(ValueError):  # noqa: PT011
         made(tmp_path / "k" / "y", build=fails)
     with pytest.raises(StageError, match="the first process failed"):
-        follow(tmp_path / "k" / "y", IDENTITY, None)
+        finished_by_the_first(wanted(tmp_path / "k" / "y"))
 
 
 def test_text_is_packed_tightly_and_numbers_are_quick_to_read(tmp_path: Path) -> None:

@@ -7,8 +7,9 @@ from typing import Any
 
 from tqdm import tqdm
 
+from qurating.artifacts import lineage
 from qurating.artifacts.files import read_json, write_json
-from qurating.evaluation.comparison import STAGES, Cell, compare, distinct_ratings, labels_of, read_cells
+from qurating.evaluation.comparison import Cell, compare, distinct_ratings, labels_of, read_cells
 from qurating.reports import page, style, table
 from qurating.reports.rated_rows import excerpts, read_rated_rows
 from qurating.reports.sweep_figures import (
@@ -110,7 +111,7 @@ def analyse(
             "artifacts": _artifacts(read),
             "package_sets": _package_sets(_artifacts(read)),
             "cells": read,
-            "stages": [stage for stage in STAGES if any(stage in cell.folders for cell in read)],
+            "stages": [stage for stage in lineage.OF_A_CELL if any(stage in cell.folders for cell in read)],
             "num_resamples": num_resamples,
             "max_methods": MAX_METHODS,
             "seed_spread": _seed_spread(rows),
@@ -156,7 +157,7 @@ def _read_each(cells: Sequence[Cell], stage: str, file: str) -> list[dict[str, A
 def _artifacts(cells: Sequence[Cell]) -> list[dict[str, Any]]:
     """Each artifact that any cell used, once, in the order of the stages."""
     found: dict[Path, dict[str, Any]] = {}
-    for stage in STAGES:
+    for stage in lineage.OF_A_CELL:
         for cell in cells:
             if stage in cell.folders:
                 found.setdefault(cell.folders[stage], {"stage": stage, **cell.manifests[stage]})
