@@ -1,14 +1,17 @@
-"""Requests per second of the judge's client against a server with 50 ms of latency, and its memory.
+"""Requests per second of the judge's client against a server with 0.5 s of latency, and its memory.
 
-    python benchmarks/judging.py [num_requests] [num_requests_for_memory]
+    python benchmarks/judging.py [num_requests]
 
-In one run, on one machine: what the server can do (a bare load generator in a process of its own, without parsing,
-costs or journal), what the judge's client gets out of it at 256 requests at once, and the loop over one request after
-the other that the released code is. The server is a bare protocol in its own process. Prompts are 4.5 KB.
+1,024 requests are in flight at once; 1,024 / 0.5 s is the ideal. The server is a bare protocol in a process of its own,
+prompts are 4.5 KB, and the client is used as the stage uses it: parsing, a cap on costs, the journal. The steady rate
+leaves out the start, in which the client widens from 32 requests at once, and the end, in which it has none left to
+send. Beside it: the loop over one request after the other that the released code is.
 """
 
 import asyncio
+import contextlib
 import json
+import os
 import resource
 import subprocess
 import sys
@@ -16,18 +19,21 @@ import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import openai
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from qurating.judging import preferences
 from qurating.judging.endpoint import client as endpoint_client
+from qurating.judging.endpoint import replies
+from qurating.judging.endpoint.base import Endpoint
 from qurating.judging.endpoint.costs import Price, Spending
 from qurating.judging.endpoint.response_log import Answer, Journal, Request
 
-LATENCY_SECONDS, CONCURRENCY = 0.05, 256
+LATENCY_SECONDS, CONCURRENCY = 0.5, 1024
+IDEAL = CONCURRENCY / LATENCY_SECONDS
+WARM_UP = 10_000  # requests, after which memory should grow no more
 TEXT = "A paragraph of some length that stands where two texts would. " * 72
 TOP = [{"token": "A", "logprob": -0.3}, {"token": "B", "logprob": -1.4}]
 REPLY = {
@@ -65,65 +71,57 @@ class Answering(asyncio.Protocol):
 
 
 async def serve() -> None:
-    server = await asyncio.get_running_loop().create_server(Answering, "127.0.0.1", 0, backlog=1024)
+    server = await asyncio.get_running_loop().create_server(Answering, "127.0.0.1", 0, backlog=2 * CONCURRENCY)
     print(server.sockets[0].getsockname()[1], flush=True)
     await server.serve_forever()
 
 
-async def load(port: int, num_requests: int) -> float:
-    """The bare load generator: one prepared request, replies counted by their length."""
-    content = json.dumps(body(0)).encode()
-    message = b"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % len(content) + content
-    left, done = iter(range(num_requests)), asyncio.Event()
-    num_open = CONCURRENCY
+class Measured(NamedTuple):
+    """Of one run: requests a second, CPU time a request, peak memory after the warm-up and at the end."""
 
-    class Asking(asyncio.Protocol):
-        def connection_made(self, transport: Any) -> None:
-            self.transport, self.received = transport, 0
-            self.ask()
-
-        def ask(self) -> None:
-            nonlocal num_open
-            if next(left, None) is None:
-                num_open -= 1
-                if not num_open:
-                    done.set()
-            else:
-                self.transport.write(message)
-
-        def data_received(self, data: bytes) -> None:
-            self.received += len(data)
-            if self.received >= len(Answering.reply):
-                self.received = 0
-                self.ask()
-
-    started = time.perf_counter()
-    for _ in range(CONCURRENCY):
-        await asyncio.get_running_loop().create_connection(Asking, "127.0.0.1", port)
-    await done.wait()
-    return num_requests / (time.perf_counter() - started)
+    whole: float
+    steady: float
+    cpu_microseconds: float
+    early_mib: float
+    late_mib: float
 
 
-async def by_client(port: int, num_requests: int, folder: Path) -> tuple[float, float]:
-    """The judge's client as the stage uses it: parsing, a cap on costs, journal. Requests a second, CPU a call."""
-    journal, num_answered = Journal(folder / f"{num_requests}.jsonl"), 0
+async def by_client(port: int, num_requests: int, folder: Path) -> Measured:
+    """The judge's client as the stage uses it."""
+    answered: list[float] = []  # when, every CONCURRENCY requests
+    num_answered, early_mib = 0, 0.0
     spending = Spending(Price(0.15, 0.6, "benchmark"), 1e6)
-    where = endpoint_client.Endpoint(f"http://127.0.0.1:{port}/v1", "m", None, CONCURRENCY, 60.0, 0, loopback=True)
+    where = Endpoint(
+        base_url=f"http://127.0.0.1:{port}/v1",
+        model="m",
+        max_concurrency=CONCURRENCY,
+        timeout_seconds=60.0,
+        max_retries=0,
+        loopback=True,
+    )
 
     def requests() -> Iterator[Request]:
         for number in range(num_requests):
             yield Request(number, body(number))
 
     def record(position: int, answer: Answer) -> None:
-        nonlocal num_answered
+        nonlocal num_answered, early_mib
         num_answered += answer.values is not None
+        if num_answered == WARM_UP:
+            early_mib = peak_mib()
+        if num_answered % CONCURRENCY == 0:
+            answered.append(time.perf_counter())
 
-    started, cpu = time.perf_counter(), time.process_time()
-    async with endpoint_client.opened(where, journal, spending) as asking:
-        await asking.ask_all(requests(), lambda reply: list(preferences.weights_from_logprobs(reply)), record)
-    journal.close()
+    with contextlib.closing(Journal(folder / "journal.jsonl")) as journal:
+        started, cpu = time.perf_counter(), time.process_time()
+        async with endpoint_client.opened(where, journal, spending) as asking:
+            await asking.ask_all(requests(), lambda reply: list(replies.weights_from_logprobs(reply)), record)
+        seconds = time.perf_counter() - started
     assert num_answered == num_requests
-    return num_requests / (time.perf_counter() - started), 1e6 * (time.process_time() - cpu) / num_requests
+    rounds = answered[4:-1]  # by the fourth the client has widened to all; the last are waited for
+    steady = CONCURRENCY * (len(rounds) - 1) / (rounds[-1] - rounds[0])
+    cpu_microseconds = 1e6 * (time.process_time() - cpu) / num_requests
+    return Measured(num_requests / seconds, steady, cpu_microseconds, early_mib, peak_mib())
 
 
 def sequential(port: int, num_requests: int) -> float:
@@ -138,35 +136,22 @@ def peak_mib() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
-def main(num_requests: int, num_for_memory: int) -> None:
-    itself = [sys.executable, __file__]
-    server = subprocess.Popen([*itself, "serve"], stdout=subprocess.PIPE, text=True)
+def main(num_requests: int) -> None:
+    server = subprocess.Popen([sys.executable, __file__, "serve"], stdout=subprocess.PIPE, text=True)
     assert server.stdout is not None
     port = int(server.stdout.readline())
     try:
         with tempfile.TemporaryDirectory() as folder:
-            asyncio.run(by_client(port, 1000, Path(folder)))  # warm
-            ceilings, rates, cpus = [], [], []
-            for _ in range(3):  # in turn: the machine may have other things to do
-                found = subprocess.run([*itself, "load", str(port), str(num_requests)], capture_output=True, check=True)
-                ceilings.append(float(found.stdout))
-                rate, cpu = asyncio.run(by_client(port, num_requests, Path(folder)))
-                Path(folder, f"{num_requests}.jsonl").unlink()
-                rates.append(rate)
-                cpus.append(cpu)
-            ideal = CONCURRENCY / LATENCY_SECONDS
-            bars = [rate / min(ideal, ceiling) for rate, ceiling in zip(rates, ceilings, strict=True)]
-            print(f"ideal, concurrency / latency   {ideal:8,.0f} requests/s")
-            print("the server alone               ", *(f"{value:8,.0f}" for value in ceilings))
-            print("the judge's client             ", *(f"{value:8,.0f}" for value in rates))
-            print("  CPU a request, µs            ", *(f"{value:8,.0f}" for value in cpus))
-            print("  of the lower of the two, %   ", *(f"{100 * value:8,.0f}" for value in bars))
-            print(f"one after the other            {sequential(port, 100):8,.1f}")
-            asyncio.run(by_client(port, num_for_memory // 10, Path(folder)))
-            before = peak_mib()
-            asyncio.run(by_client(port, num_for_memory, Path(folder)))
-            print(f"peak memory after {num_for_memory // 10:,} requests {before:,.1f} MiB, "
-                  f"after {num_for_memory:,} more {peak_mib():,.1f} MiB")  # fmt: skip
+            print(f"load average                    {os.getloadavg()[0]:8.1f}")
+            print(f"ideal, concurrency / latency    {IDEAL:8,.0f} requests/s", flush=True)
+            found = asyncio.run(by_client(port, WARM_UP + num_requests, Path(folder)))
+            for name, rate in (("the judge's client, steady", found.steady), ("  with its start and end", found.whole)):
+                print(f"{name:30s}  {rate:8,.0f} requests/s, {100 * rate / IDEAL:.1f} % of the ideal")
+            print(f"  CPU a request                 {found.cpu_microseconds:8,.0f} µs")
+            print(f"one after the other             {sequential(port, 20):8,.1f} requests/s")
+            print(f"peak memory                     {found.early_mib:8.1f} MiB after {WARM_UP:,} requests, "
+                  f"{found.late_mib:.1f} MiB after {num_requests:,} more")  # fmt: skip
+            print(f"load average                    {os.getloadavg()[0]:8.1f}")
     finally:
         server.kill()
         server.wait()
@@ -175,7 +160,5 @@ def main(num_requests: int, num_for_memory: int) -> None:
 if __name__ == "__main__":
     if sys.argv[1:2] == ["serve"]:
         asyncio.run(serve())
-    elif sys.argv[1:2] == ["load"]:
-        print(asyncio.run(load(int(sys.argv[2]), int(sys.argv[3]))))
     else:
-        main(*(int(sys.argv[i]) if len(sys.argv) > i else default for i, default in ((1, 20_000), (2, 100_000))))
+        main(int(sys.argv[1]) if len(sys.argv) > 1 else 100_000)

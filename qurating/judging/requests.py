@@ -7,10 +7,11 @@ from typing import Any
 import numpy as np
 
 from qurating.judging import preferences
+from qurating.judging.endpoint import replies
 from qurating.judging.endpoint.costs import Estimate, completion_limit
+from qurating.judging.endpoint.replies import AnswerError
 from qurating.judging.endpoint.response_log import Answer, Request
 from qurating.judging.pairs import Pairs
-from qurating.judging.preferences import AnswerError
 from qurating.judging.prompts import Messages, Prompt
 from qurating.judging.settings import JudgeSettings
 from qurating.runtime.errors import StageError
@@ -88,12 +89,12 @@ class Questions:
     def parse(self, reply: Any) -> list[float]:
         """The numbers in a reply; raises AnswerError if there are none."""
         if not self.pairwise:
-            return preferences.grades_from_votes(reply)
+            return replies.grades_from_votes(reply)
         if self.method == "logprobs":
-            return list(preferences.weights_from_logprobs(reply))
+            return list(replies.weights_from_logprobs(reply))
         if self.method == "votes":
-            return list(preferences.weights_from_votes(reply, self.settings.num_votes))
-        return list(preferences.vote_of(reply))
+            return list(replies.weights_from_votes(reply, self.settings.num_votes))
+        return list(replies.vote_of(reply))
 
     def record(self, position: int, answer: Answer) -> None:
         """Take the answer to the request of this position."""
@@ -145,9 +146,9 @@ async def find_method(
             body["n"] = min(2, settings.num_votes)
         try:
             found = await reply(body)
-            choices = preferences.num_choices(found)
+            choices = replies.num_choices(found)
             if method == "logprobs":
-                preferences.weights_from_logprobs(found)
+                replies.weights_from_logprobs(found)
         except AnswerError as error:
             if "neither label" in error.reason:  # log-probabilities there are; what it says is another matter
                 return method, found

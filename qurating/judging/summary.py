@@ -24,7 +24,7 @@ def measures(
     ranking: Ranking | None,
     num_pairs: int,
 ) -> dict[str, dict[str, Any]]:
-    """What `judge_measures` and `judging.agreement` find, by criterion.
+    """What `judge_measures` and `preferences.agreement` find, by criterion.
 
     `preferred`: (pairs, criteria), P(text 1 ≻ text 0); the pairs from `num_pairs` on are those of the ranking.
     """

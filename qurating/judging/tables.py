@@ -19,7 +19,7 @@ def preferred(questions: Questions, pairs: Pairs) -> preferences.Floats:
     """P(text 1 ≻ text 0) of every pair, (pairs, criteria)."""
     if questions.pairwise:
         weights = questions.weights
-        return np.stack([preferences.preferences(weights[:, c]) for c in range(weights.shape[1])], axis=1)
+        return np.stack([preferences.pair_preferences(weights[:, c]) for c in range(weights.shape[1])], axis=1)
     grades = questions.grades
     columns = [preferences.grade_preferences(grades[:, c], pairs.first, pairs.second) for c in range(grades.shape[1])]
     return np.stack(columns, axis=1)

@@ -1,4 +1,4 @@
-"""Replies to weights, weights to preferences; against loops and hand-made cases."""
+"""Weights to preferences; against loops and hand-made cases."""
 
 import math
 
@@ -6,62 +6,8 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from judge_fixtures import logprob_reply, votes_reply
 
 from qurating.judging import preferences
-from qurating.judging.preferences import AnswerError
-
-
-@pytest.mark.parametrize(
-    ("token", "label"),
-    [("A", 0), (" B", 1), ("B.", 1), ("**A**", 0), ("(B)", 1), ("a", None), ("AB", None), ("", None), (None, None)],
-)
-def test_labels(token: str | None, label: int | None) -> None:
-    assert preferences.label_of(token) == label
-
-
-def test_weights_are_the_labels_probabilities_whatever_their_spelling() -> None:
-    reply = logprob_reply({"B": math.log(0.5), " A": math.log(0.2), "A": math.log(0.1), "The": math.log(0.2)})
-    assert preferences.weights_from_logprobs(reply) == pytest.approx((0.3, 0.5))
-
-
-def test_a_label_beyond_the_listed_tokens_has_no_weight() -> None:
-    assert preferences.weights_from_logprobs(logprob_reply({"A": -0.01, "The": -5.0})) == pytest.approx(
-        (math.exp(-0.01), 0)
-    )
-
-
-def test_the_answer_counts_where_no_alternatives_are_listed() -> None:
-    reply = logprob_reply({"B": -0.1})
-    reply["choices"][0]["logprobs"]["content"][0]["top_logprobs"] = []
-    assert preferences.weights_from_logprobs(reply) == pytest.approx((0.0, math.exp(-0.1)))
-
-
-@pytest.mark.parametrize(
-    ("reply", "reason"),
-    [
-        (logprob_reply({"Both": -0.01, "Sure": -6.0}), "neither label"),
-        (logprob_reply({"Both": -0.01, "A": -9.0, "B": -7.0}), "neither label"),
-        (logprob_reply({"A": math.nan}), "neither label"),
-        (votes_reply("A"), "no log-probabilities"),
-        ({"choices": []}, "no chat completion"),
-        ({"error": "busy"}, "no chat completion"),
-        ([], "no chat completion"),
-        ({"choices": [{"logprobs": {"content": []}}]}, "no log-probabilities"),
-    ],
-)
-def test_replies_without_a_judgment(reply: dict, reason: str) -> None:
-    with pytest.raises(AnswerError, match=reason):
-        preferences.weights_from_logprobs(reply)
-
-
-def test_votes_need_a_majority_of_labels() -> None:
-    assert preferences.weights_from_votes(votes_reply("A", "B", "B", None, "I"), 5) == (1, 2)
-    with pytest.raises(AnswerError, match="half"):
-        preferences.weights_from_votes(votes_reply("A", "B", None, "I"), 4)
-    with pytest.raises(AnswerError, match="half"):  # an endpoint that gives fewer choices than asked for
-        preferences.weights_from_votes(votes_reply("A"), 20)
-
 
 weights_of_pairs = st.lists(
     st.tuples(*[st.one_of(st.just(math.nan), st.floats(0.01, 20.0))] * 4), min_size=1, max_size=12
@@ -89,7 +35,7 @@ def test_matrices_against_a_loop(weights: np.ndarray) -> None:
 def test_positional_bias_cancels_in_the_preference_and_shows_in_the_report() -> None:
     # a judge that finds both texts equal, but says A 70 % of the time
     biased = np.array([[[0.7, 0.3], [0.7, 0.3]]])
-    assert preferences.preferences(biased) == pytest.approx([0.5])
+    assert preferences.pair_preferences(biased) == pytest.approx([0.5])
     report = preferences.agreement(biased)
     assert report["positional_bias"] == pytest.approx(0.2)
     assert report["mean_order_gap"] == pytest.approx(0.4)

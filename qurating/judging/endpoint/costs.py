@@ -14,6 +14,10 @@ TOKENS_AROUND_A_MESSAGE = 16  # its role and marks, in every chat format seen so
 _DATED = re.compile(r"-\d{4}-\d{2}-\d{2}$")  # gpt-4o-mini-2024-07-18 is priced as gpt-4o-mini
 
 
+class CapReachedError(StageError):
+    """The next call could cost more than is left of `max_cost_usd`."""
+
+
 class Price(NamedTuple):
     """US dollars per million tokens, and where that is from."""
 

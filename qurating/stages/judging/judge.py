@@ -12,12 +12,16 @@ from tqdm import tqdm
 
 from qurating.artifacts.files import read_json, write_json
 from qurating.artifacts.seeds import seed_for
-from qurating.judging import preferences, tables
 from qurating.judging import summary as judging_summary
-from qurating.judging.endpoint import client
-from qurating.judging.endpoint.batches import Batches, Limits
+from qurating.judging import tables
+from qurating.judging.endpoint import client, replies
+from qurating.judging.endpoint.base import Endpoint
+from qurating.judging.endpoint.batch_files import Limits
+from qurating.judging.endpoint.batch_log import BatchLog
+from qurating.judging.endpoint.batches import Batches
 from qurating.judging.endpoint.costs import Estimate, Price, Spending
 from qurating.judging.endpoint.response_log import Answer, Journal, Request
+from qurating.judging.endpoint.retries import UnansweredError, down
 from qurating.judging.pairs import draw_pairs, read_ranking, with_ranked
 from qurating.judging.requests import Questions, find_method
 from qurating.judging.servers import local, simulated
@@ -109,7 +113,7 @@ def judge(
 
 async def _ask(
     settings: JudgeSettings,
-    endpoint: client.Endpoint,
+    endpoint: Endpoint,
     journal: Journal,
     price: Price | None,
     as_method: Callable[[str], Questions],
@@ -147,7 +151,8 @@ async def _ask(
 
             if settings.transport == "batch":
                 limits = Limits(settings.max_batch_requests, settings.max_batch_bytes, settings.poll_seconds)
-                batches = Batches(asking, output / "batches.jsonl", limits, lambda said: progress.write(f"    {said}"))
+                log, say = BatchLog(output / "batches.jsonl"), lambda said: progress.write(f"    {said}")
+                batches = Batches(endpoint, journal, spending, log, limits, say)
                 await batches.ask_all(questions.requests, questions.parse, record)
             else:
                 await asking.ask_all(questions.requests(), questions.parse, record)
@@ -192,9 +197,9 @@ async def _probe(settings: JudgeSettings, asking: client.Asking, as_method: Call
         nonlocal used
         asking.journal.add_lost(*used)  # of the one before
         try:
-            found, said = await asking.reply(Request(0, body))
-        except client.UnansweredError as error:
-            raise asking.down(error) from None
+            found, said = await asking.calls.reply(Request(0, body))
+        except UnansweredError as error:
+            raise down(asking.calls.endpoint, error) from None
         used = said[0] or 0, said[1] or 0
         return found
 
@@ -203,7 +208,7 @@ async def _probe(settings: JudgeSettings, asking: client.Asking, as_method: Call
     first: Request = next(questions.requests())
     try:
         asking.journal.add(first.key(), Answer(questions.parse(found), "", "", *used), remember=True)
-    except preferences.AnswerError:
+    except replies.AnswerError:
         asking.journal.add_lost(*used)
     return method
 
@@ -216,21 +221,32 @@ def _outlook(spending: Spending, done: int, total: int) -> str:
 
 
 @contextlib.contextmanager
-def _endpoint(
-    settings: JudgeSettings, criteria: Mapping[str, Mapping[str, Any]], seed: int
-) -> Iterator[client.Endpoint]:
+def _endpoint(settings: JudgeSettings, criteria: Mapping[str, Mapping[str, Any]], seed: int) -> Iterator[Endpoint]:
     """The endpoint to ask; for the simulated and the local judge, a server that runs as long as the block."""
-    limits = (settings.max_concurrency, settings.timeout_seconds, settings.max_retries, settings.patience_seconds)
+
+    def at(base_url: str, **others: Any) -> Endpoint:
+        return Endpoint(
+            base_url=base_url,
+            model=settings.model,
+            max_concurrency=settings.max_concurrency,
+            timeout_seconds=settings.timeout_seconds,
+            max_retries=settings.max_retries,
+            patience_seconds=settings.patience_seconds,
+            **others,
+        )
+
     if settings.where == "remote":
-        api = (False, settings.api, settings.api_version)
-        yield client.Endpoint(
-            str(settings.base_url).rstrip("/"), settings.model, settings.api_key_variable, *limits, *api
+        yield at(
+            str(settings.base_url).rstrip("/"),
+            api_key_variable=settings.api_key_variable,
+            api=settings.api,
+            api_version=settings.api_version,
         )
         return
     if settings.gguf is not None:
         gguf = Path(settings.gguf).expanduser()
         with local.serving(gguf, settings.context_tokens, settings.max_concurrency, settings.num_threads) as url:
-            yield client.Endpoint(url, settings.model, None, *limits, loopback=True)
+            yield at(url, loopback=True)
         return
     server = simulated.Settings(
         {criterion["question"]: dict(criterion["simulated_weights"]) for criterion in criteria.values()},
@@ -240,7 +256,7 @@ def _endpoint(
     )
     try:
         with simulated.serving(server) as base_url:
-            yield client.Endpoint(base_url, settings.model, None, *limits, loopback=True)
+            yield at(base_url, loopback=True)
     except simulated.SettingsError as error:
         raise StageError(f"simulated_weights of a criterion: {error}") from None
 

@@ -19,13 +19,14 @@ from batch_fixtures import BatchServer
 from judge_fixtures import CRITERIA, logprob_reply, real_corpus
 
 from qurating.artifacts.files import read_json
-from qurating.judging.endpoint import client
-from qurating.judging.endpoint.batches import Batches, Limits
-from qurating.judging.endpoint.client import CapReachedError, Endpoint
-from qurating.judging.endpoint.costs import Price, Spending, prompt_limit
+from qurating.judging.endpoint.batch_files import Limits
+from qurating.judging.endpoint.batch_log import BatchLog
+from qurating.judging.endpoint.batches import Batches
+from qurating.judging.endpoint.costs import CapReachedError, Price, Spending, prompt_limit
+from qurating.judging.endpoint.replies import AnswerError
 from qurating.judging.endpoint.response_log import Answer, Journal, Request
-from qurating.judging.preferences import AnswerError
 from qurating.runtime.errors import StageError
+from tests.judging.endpoint.test_client import at
 from tests.stages.judging.test_judge import KILLED, run, settings
 
 
@@ -57,16 +58,16 @@ def ask(
     async def asked() -> None:
         journal = Journal(folder / "journal.jsonl", remember=True)
         spending = Spending(price, cap, journal.prompt_tokens, journal.completion_tokens)
+        log, given = BatchLog(folder / "b.jsonl"), limits or Limits(10, 10**6, 0.01)
+        batches = Batches(at(url), journal, spending, log, given, lambda said: None)
+
+        def record(position: int, answer: Answer) -> None:
+            assert position not in found
+            found[position] = answer
+
         try:
-            async with client.opened(Endpoint(url, "m", None, 4, 5.0, 0, loopback=True), journal, spending) as asking:
-                batches = Batches(asking, folder / "b.jsonl", limits or Limits(10, 10**6, 0.01), lambda said: None)
-
-                def record(position: int, answer: Answer) -> None:
-                    assert position not in found
-                    found[position] = answer
-
-                await batches.ask_all(requests, parse, record)
-                assert spending.reserved_usd == pytest.approx(0)
+            await batches.ask_all(requests, parse, record)
+            assert spending.reserved_usd == pytest.approx(0)
         finally:
             journal.close()
 

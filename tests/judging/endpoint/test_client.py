@@ -11,11 +11,11 @@ from aiohttp import web
 from judge_fixtures import endpoint, respond
 from ports import NOBODY_LISTENS
 
-from qurating.judging.endpoint import client
-from qurating.judging.endpoint.client import Endpoint
+from qurating.judging.endpoint import client, retries
+from qurating.judging.endpoint.base import Endpoint
 from qurating.judging.endpoint.costs import Spending
+from qurating.judging.endpoint.replies import AnswerError
 from qurating.judging.endpoint.response_log import Answer, Journal, Request
-from qurating.judging.preferences import AnswerError
 from qurating.runtime.errors import StageError
 
 
@@ -37,7 +37,7 @@ def parse(reply: Any) -> list[float]:
 
 def at(base_url: str, **changes: Any) -> Endpoint:
     given = {"max_concurrency": 4, "timeout_seconds": 5.0, "max_retries": 0, "loopback": True} | changes
-    return Endpoint(base_url, "m", given.pop("api_key_variable", None), **given)
+    return Endpoint(base_url=base_url, model="m", **given)
 
 
 async def ask_all(where: Endpoint, given: Any, journal: Journal, record: Any, spending: Spending) -> None:
@@ -305,7 +305,7 @@ def test_nothing_but_unusable_answers_stops_and_blames_no_request(tmp_path: Path
         pytest.raises(StageError, match=r"no usable answer.*As a language model.*judge.method"),
     ):
         ask(at(url), tmp_path / "j", number)
-    assert num_asked <= client.MAX_UNUSABLE_AT_FIRST + 4
+    assert num_asked <= retries.MAX_UNUSABLE_AT_FIRST + 4
     assert (tmp_path / "j").read_bytes() == b""  # asked anew once the endpoint is mended
 
 

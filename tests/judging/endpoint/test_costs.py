@@ -13,11 +13,11 @@ from judge_fixtures import CRITERIA, endpoint, logprob_reply, real_corpus, respo
 
 from qurating.artifacts.files import read_json
 from qurating.judging.endpoint import client
-from qurating.judging.endpoint.client import CapReachedError, Endpoint
-from qurating.judging.endpoint.costs import Price, Spending, find_price, prompt_limit
+from qurating.judging.endpoint.costs import CapReachedError, Price, Spending, find_price, prompt_limit
 from qurating.judging.endpoint.response_log import Answer, Journal, Request
 from qurating.judging.settings import ROOT
 from qurating.runtime.errors import StageError
+from tests.judging.endpoint.test_client import at
 from tests.stages.judging.test_judge import run, settings
 
 PRICES = ROOT / "conf" / "prices.yaml"
@@ -78,7 +78,7 @@ def test_the_cap_holds_whatever_the_concurrency(tmp_path: Path, concurrency: int
         return respond({"value": 1} | said)
 
     async def ask(url: str, journal: Journal, cap: float | None) -> Counter[int]:
-        where = Endpoint(url, "m", None, concurrency, 5.0, 0, loopback=True)
+        where = at(url, max_concurrency=concurrency)
         spending = Spending(price, cap, journal.prompt_tokens, journal.completion_tokens)
         seen: Counter[int] = Counter()
         async with client.opened(where, journal, spending) as asking:
@@ -187,7 +187,7 @@ def test_a_call_whose_reply_is_lost_counts_as_paid(tmp_path: Path) -> None:
     async def ask(url: str) -> Spending:
         journal, spending = Journal(tmp_path / "j"), Spending(Price(1.0, 1.0, "test"), None)
         found: dict[int, Answer] = {}
-        async with client.opened(Endpoint(url, "m", None, 1, 5.0, 1, loopback=True), journal, spending) as asking:
+        async with client.opened(at(url, max_concurrency=1, max_retries=1), journal, spending) as asking:
             await asking.ask_all([Request(0, body(0))], lambda reply: [reply["value"]], found.__setitem__)
         journal.close()
         assert found == {0: Answer([1], "", "", 10, 1)}

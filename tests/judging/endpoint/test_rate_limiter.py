@@ -1,9 +1,9 @@
-"""Endpoints that ask for patience, break down for a while, or speak HTTP in their own way."""
+"""Endpoints that ask for patience, or break down for a while."""
 
 import asyncio
+import dataclasses
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from pathlib import Path
@@ -13,11 +13,10 @@ import pytest
 from aiohttp import web
 from judge_fixtures import endpoint, respond
 
-from qurating.judging.endpoint import client, transport
+from qurating.judging.endpoint import client
 from qurating.judging.endpoint.costs import Spending
 from qurating.judging.endpoint.rate_limiter import Pace, retry_after, seconds_in
 from qurating.judging.endpoint.response_log import Answer, Journal, Request
-from qurating.judging.endpoint.transport import NoReplyError, Reply
 from qurating.runtime.errors import StageError
 from tests.judging.endpoint.test_client import ask, at, number_of, requests
 
@@ -171,139 +170,9 @@ def test_azure_by_its_own_client(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         )
         assert ask(where, tmp_path / "j") == ALL
         with pytest.raises(StageError, match="knows no such path"):
-            ask(where._replace(base_url=url + "/other"), tmp_path / "k")
+            ask(dataclasses.replace(where, base_url=url + "/other"), tmp_path / "k")
     assert {s["path"] for s in seen} == {"/openai/deployments/m/chat/completions?api-version=2024-10-21"}
     assert {s["key"] for s in seen} == {"azure-secret"}
-
-
-def test_a_proxy_is_used_where_one_is_set_and_never_on_loopback(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    asked: list[str] = []
-
-    def answer(call: dict[str, Any]) -> web.Response:
-        asked.append(str(call["request"].headers["Host"]))
-        return respond({"value": number_of(call)})
-
-    with endpoint(answer) as url:
-        monkeypatch.setenv("http_proxy", url.removesuffix("/v1"))
-        monkeypatch.setenv("no_proxy", "")
-        ask(at("http://judge.example/v1", loopback=False), tmp_path / "j")
-        assert set(asked) == {"judge.example"}
-        monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
-        assert ask(at(url), tmp_path / "k") == ALL
-
-
-Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
-
-
-def talk(handler: Callable[[int], list[bytes]], num_requests: int, pause_seconds: float = 0.0) -> list[Any]:
-    """What our side makes of a server that writes these pieces to its n-th request, then closes if the last is b""."""
-    seen = 0
-
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        nonlocal seen
-        try:
-            while True:
-                head = await reader.readuntil(b"\r\n\r\n")
-                await reader.readexactly(int(head.lower().split(b"content-length: ")[1].split(b"\r\n")[0]))
-                seen += 1
-                for piece in handler(seen):
-                    if not piece:
-                        return
-                    writer.write(piece)
-                    await writer.drain()
-                    await asyncio.sleep(0.01)
-        except asyncio.IncompleteReadError:
-            pass
-        finally:
-            writer.close()
-
-    async def go() -> list[Any]:
-        server = await asyncio.start_server(serve, "127.0.0.1", 0)
-        where = at(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1", timeout_seconds=1.0)
-        found: list[Any] = []
-        async with transport.opened(where, transport.client(where)) as direct:
-            for _ in range(num_requests):
-                try:
-                    reply = await direct.send(Request(0, {"n": 1}))
-                    found.append((reply.status, reply.content))
-                except NoReplyError as error:
-                    found.append((str(error), error.lost))
-                await asyncio.sleep(pause_seconds)
-        server.close()
-        await asyncio.sleep(0.02)
-        return found
-
-    return asyncio.run(go())
-
-
-OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n"
-BROKEN = "no connection: the reply broke off"
-CASES: list[tuple[list[bytes], Any]] = [
-    ([OK + b"{}"], (200, b"{}")),
-    ([OK[:20], OK[20:], b"{", b"}"], (200, b"{}")),
-    ([b"HTTP/1.1 100 Continue\r\n\r\n", OK, b"{}"], (200, b"{}")),
-    (
-        [b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\n{\r\n", b"1;x=y\r\n}\r", b"\n0\r\n\r\n"],
-        (200, b"{}"),
-    ),
-    ([b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n{", b"}", b""], (200, b"{}")),
-    ([b"HTTP/1.1 204 No Content\r\n\r\n"], (204, b"")),
-    ([OK + b"{", b""], (BROKEN, True)),
-    ([b""], (BROKEN, True)),
-    ([b"SSH-2.0-server\r\n\r\n"], (BROKEN, True)),
-    (
-        [b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nxyz\r\n"],
-        (BROKEN, True),
-    ),
-]
-
-
-def test_a_question_is_not_silently_sent_twice_when_a_used_connection_dies() -> None:
-    asked: list[int] = []
-
-    def pieces(n: int) -> list[bytes]:
-        asked.append(n)
-        return [OK + b"{}"] if n == 1 else [b""]
-
-    found = talk(pieces, 2)
-    assert found[0] == (200, b"{}")
-    assert found[1][1]  # lost: it may have been paid for
-    assert asked == [1, 2]
-
-
-@pytest.mark.parametrize(("pieces", "expected"), CASES)
-def test_http_as_servers_speak_it(pieces: list[bytes], expected: Any) -> None:
-    found = talk(lambda n: pieces, 2)
-    # libcurl's own words for what is wrong follow
-    assert [(BROKEN, lost) if str(said).startswith(BROKEN) else (said, lost) for said, lost in found] == [expected] * 2
-
-
-def test_a_connection_closed_for_being_idle_is_opened_anew() -> None:
-    found = talk(lambda n: [OK + b"{}", b""] if n == 1 else [OK + b"[]"], 2, pause_seconds=0.1)
-    assert found == [(200, b"{}"), (200, b"[]")]
-
-
-def test_a_reply_that_does_not_come_is_a_time_out_and_nobody_there_is_not_lost() -> None:
-    assert talk(lambda n: [], 1) == [("no reply within 1 seconds", True)]
-
-    async def nobody() -> None:
-        where = at("http://127.0.0.1:9/v1")
-        async with transport.opened(where, transport.client(where)) as direct:
-            with pytest.raises(NoReplyError) as refused:
-                await direct.send(Request(0, {}))
-        assert not refused.value.lost
-
-    asyncio.run(nobody())
-
-
-def test_what_a_refusal_says_is_read_in_every_form() -> None:
-    assert client.error_of(b'{"error": {"message": "m", "code": "c"}}') == ("m", "c")
-    assert client.error_of(b'{"error": "plain"}') == ("plain", "")
-    assert client.error_of(b"<html>") == ("<html>", "")
-    where = at("http://x/v1")
-    assert "no such path or model" in str(where.refused(Reply(301, {}, b"")))
 
 
 def test_a_journal_of_equal_requests_keeps_them_apart(tmp_path: Path) -> None:

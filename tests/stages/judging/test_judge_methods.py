@@ -15,7 +15,8 @@ from repository import ROOT
 
 from qurating.artifacts.files import read_json
 from qurating.judging import measures, preferences
-from qurating.judging.preferences import AnswerError
+from qurating.judging.endpoint import replies
+from qurating.judging.endpoint.replies import AnswerError
 from qurating.judging.prompts import Prompt
 from qurating.runtime.errors import StageError
 from qurating.stages.judging.judge import judge
@@ -257,14 +258,14 @@ def test_more_settings_that_cannot_work(tmp_path: Path, corpus: Path, changes: d
     [("7", 7), (" 10.", 10), ("**3**", 3), ("8/10", 8), ("0", None), ("11", None), ("I say 7", None), (None, None)],
 )
 def test_grades(content: str | None, grade: int | None) -> None:
-    assert preferences.grade_of(content) == grade
+    assert replies.grade_of(content) == grade
 
 
 def test_grades_of_choices() -> None:
     reply = {"choices": [{"message": {"content": said}} for said in ("7", "well", "9")]}
-    assert preferences.grades_from_votes(reply) == [7.0, 9.0]
+    assert replies.grades_from_votes(reply) == [7.0, 9.0]
     with pytest.raises(AnswerError, match="no grade"):
-        preferences.grades_from_votes({"choices": [{"message": {"content": "good"}}]})
+        replies.grades_from_votes({"choices": [{"message": {"content": "good"}}]})
 
 
 def test_preferences_of_grades_against_a_loop() -> None:

@@ -1,0 +1,131 @@
+"""From a judge's reply, a decoded chat completion, to the weights of the labels or to grades.
+
+A reply about two texts becomes two weights, one for each label: probabilities of the labels, or votes for them. A reply
+about one text becomes grades from 1 to 10. Pure functions on decoded JSON.
+"""
+
+import math
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from qurating.judging.preferences import GRADES
+
+LABELS = ("A", "B")
+MIN_LABEL_PROBABILITY = 0.01  # below, the model means to say something else, and the ratio of the labels is noise
+
+
+class AnswerError(ValueError):
+    """A reply that holds no judgment: `reason` is the same for all of its kind, `detail` says what was there."""
+
+    def __init__(self, reason: str, detail: str = "") -> None:
+        super().__init__(f"{reason}: {detail}" if detail else reason)
+        self.reason, self.detail = reason, detail
+
+
+def label_of(token: str | None) -> int | None:
+    """0 for the label A, 1 for B, None for anything else; blanks and marks around it do not matter, its case does."""
+    stripped = (token or "").strip(" \t\r\n\"'*()[].:Ġ▁")
+    return LABELS.index(stripped) if stripped in LABELS else None
+
+
+def weights_from_logprobs(reply: Mapping[str, Any]) -> tuple[float, float]:
+    """Probabilities of the two labels as the first token, from a chat completion with `top_logprobs`.
+
+    Spellings of a label (" A", "A") are added up; a label beyond the listed tokens has weight 0. Raises AnswerError
+    if the reply has no log-probabilities, or the labels have less than 1 % of the probability between them.
+    """
+    choice = _choices(reply)[0]
+    try:
+        first = choice["logprobs"]["content"][0]
+        listed = {entry["token"]: float(entry["logprob"]) for entry in [*(first.get("top_logprobs") or []), first]}
+    except (KeyError, TypeError, IndexError, ValueError):
+        raise AnswerError(
+            "the endpoint gives no log-probabilities (judge.method=votes does without)", _said(choice)
+        ) from None
+    weights = [0.0, 0.0]
+    for token, logprob in listed.items():
+        if (label := label_of(token)) is not None:
+            weights[label] += math.exp(min(logprob, 0.0))
+    if not sum(weights) >= MIN_LABEL_PROBABILITY:  # also when a log-probability is not a number
+        raise AnswerError("neither label is among the likely first tokens", _said(choice))
+    return weights[0], weights[1]
+
+
+def weights_from_votes(reply: Mapping[str, Any], num_votes: int) -> tuple[float, float]:
+    """Votes for the two labels among the sampled choices of a chat completion.
+
+    Raises AnswerError unless more than half of the `num_votes` choices are a label (as in the released code).
+    """
+    choices = _choices(reply)
+    if 2 * len(choices) <= num_votes:
+        raise AnswerError(
+            "fewer choices came than half of the votes asked for (judge.method=separate_votes asks one by one)",
+            f"{len(choices)} of {num_votes}",
+        )
+    labels = [label_of(_content(choice)) for choice in choices]
+    votes = float(labels.count(0)), float(labels.count(1))
+    if not 2 * sum(votes) > num_votes:
+        other = next((choice for choice, label in zip(choices, labels, strict=True) if label is None), choices[0])
+        raise AnswerError("no more than half of the votes name a label", _said(other))
+    return votes
+
+
+def vote_of(reply: Mapping[str, Any]) -> tuple[float, float]:
+    """One vote for a label, where every vote is a call of its own; raises AnswerError if the answer is no label."""
+    choice = _choices(reply)[0]
+    label = label_of(_content(choice))
+    if label is None:
+        raise AnswerError("the answer names no label", _said(choice))
+    return (1.0, 0.0) if label == 0 else (0.0, 1.0)
+
+
+def grades_from_votes(reply: Mapping[str, Any]) -> list[float]:
+    """The grades, 1 to 10, that the choices of a chat completion give; choices without one are left out.
+
+    Raises AnswerError if none gives one.
+    """
+    choices = _choices(reply)
+    found = [grade for choice in choices if (grade := grade_of(_content(choice))) is not None]
+    if not found:
+        raise AnswerError("the answer gives no grade from 1 to 10", _said(choices[0]))
+    return [float(grade) for grade in found]
+
+
+def grade_of(content: str | None) -> int | None:
+    """The whole number from 1 to 10 that an answer consists of, such as `7`, `7/10` or `**7**`; None for all else."""
+    found = re.fullmatch(r"\W*(\d{1,2})(?:\s*/\s*10)?\W*", content or "")
+    return int(found[1]) if found and int(found[1]) in GRADES else None
+
+
+def num_choices(reply: Mapping[str, Any]) -> int:
+    """How many choices a chat completion has; raises AnswerError if it is none."""
+    return len(_choices(reply))
+
+
+def usage(reply: Any) -> tuple[int, int] | None:
+    """Tokens of the prompt and of the completion that the endpoint says it has used; None where it does not say."""
+    said = reply.get("usage") if isinstance(reply, Mapping) else None
+    if not isinstance(said, Mapping):
+        return None
+    prompt, completion = said.get("prompt_tokens"), said.get("completion_tokens", 0)
+    if isinstance(prompt, int) and isinstance(completion, int) and prompt >= 0 and completion >= 0:
+        return prompt, completion
+    return None
+
+
+def _choices(reply: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    choices = reply.get("choices") if isinstance(reply, Mapping) else None
+    if not isinstance(choices, list) or not choices or not all(isinstance(choice, Mapping) for choice in choices):
+        raise AnswerError("the reply is no chat completion", repr(reply)[:80])
+    return choices
+
+
+def _content(choice: Mapping[str, Any]) -> str | None:
+    message = choice.get("message")
+    content = message.get("content") if isinstance(message, Mapping) else None
+    return content if isinstance(content, str) else None
+
+
+def _said(choice: Mapping[str, Any]) -> str:
+    return f"the answer was {_content(choice)!r}"[:80]

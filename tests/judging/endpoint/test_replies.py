@@ -1,0 +1,60 @@
+"""Replies to weights of the labels; replies that hold no judgment."""
+
+import math
+
+import pytest
+from judge_fixtures import logprob_reply, votes_reply
+
+from qurating.judging.endpoint import replies
+from qurating.judging.endpoint.replies import AnswerError
+
+
+@pytest.mark.parametrize(
+    ("token", "label"),
+    [("A", 0), (" B", 1), ("B.", 1), ("**A**", 0), ("(B)", 1), ("a", None), ("AB", None), ("", None), (None, None)],
+)
+def test_labels(token: str | None, label: int | None) -> None:
+    assert replies.label_of(token) == label
+
+
+def test_weights_are_the_labels_probabilities_whatever_their_spelling() -> None:
+    reply = logprob_reply({"B": math.log(0.5), " A": math.log(0.2), "A": math.log(0.1), "The": math.log(0.2)})
+    assert replies.weights_from_logprobs(reply) == pytest.approx((0.3, 0.5))
+
+
+def test_a_label_beyond_the_listed_tokens_has_no_weight() -> None:
+    assert replies.weights_from_logprobs(logprob_reply({"A": -0.01, "The": -5.0})) == pytest.approx(
+        (math.exp(-0.01), 0)
+    )
+
+
+def test_the_answer_counts_where_no_alternatives_are_listed() -> None:
+    reply = logprob_reply({"B": -0.1})
+    reply["choices"][0]["logprobs"]["content"][0]["top_logprobs"] = []
+    assert replies.weights_from_logprobs(reply) == pytest.approx((0.0, math.exp(-0.1)))
+
+
+@pytest.mark.parametrize(
+    ("reply", "reason"),
+    [
+        (logprob_reply({"Both": -0.01, "Sure": -6.0}), "neither label"),
+        (logprob_reply({"Both": -0.01, "A": -9.0, "B": -7.0}), "neither label"),
+        (logprob_reply({"A": math.nan}), "neither label"),
+        (votes_reply("A"), "no log-probabilities"),
+        ({"choices": []}, "no chat completion"),
+        ({"error": "busy"}, "no chat completion"),
+        ([], "no chat completion"),
+        ({"choices": [{"logprobs": {"content": []}}]}, "no log-probabilities"),
+    ],
+)
+def test_replies_without_a_judgment(reply: dict, reason: str) -> None:
+    with pytest.raises(AnswerError, match=reason):
+        replies.weights_from_logprobs(reply)
+
+
+def test_votes_need_a_majority_of_labels() -> None:
+    assert replies.weights_from_votes(votes_reply("A", "B", "B", None, "I"), 5) == (1, 2)
+    with pytest.raises(AnswerError, match="half"):
+        replies.weights_from_votes(votes_reply("A", "B", None, "I"), 4)
+    with pytest.raises(AnswerError, match="half"):  # an endpoint that gives fewer choices than asked for
+        replies.weights_from_votes(votes_reply("A"), 20)
