@@ -20,14 +20,8 @@ from qurating.judging.servers.simulated import (
 from qurating.judging.servers.text_statistics import standardised, weighted
 
 PROMPT = Prompt(CONF / "prompts" / "pairwise.txt")
-
-
 WEIGHTS = {criterion["question"]: criterion["simulated_weights"] for criterion in CRITERIA.values()}
-
-
 QUIET = Settings(WEIGHTS, noise=0.0, positional_bias=0.0, seed=1)
-
-
 NOISY = Settings(WEIGHTS, noise=0.7, positional_bias=0.5, seed=1)
 
 
