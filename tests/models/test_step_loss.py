@@ -30,7 +30,7 @@ def test_it_is_the_mean_over_all_targets_of_the_step_and_of_no_other() -> None:
     loss, module = StepLoss(), Module()
     for value, weight in zip(losses, weights, strict=True):
         loss.add(torch.tensor(value, requires_grad=True), torch.tensor(weight))
-    loss.log(module)  # type: ignore[arg-type]
+    loss.log(module)
     loss.add(torch.tensor(7.0), torch.tensor(2))
-    loss.log(module)  # type: ignore[arg-type]
+    loss.log(module)
     assert module.logged == [("train/loss", pytest.approx((3 * 2 + 5) / 4)), ("train/loss", 7.0)]

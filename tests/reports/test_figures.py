@@ -1,5 +1,7 @@
 """The figures show the numbers that they are given."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 from matplotlib.colors import to_hex
@@ -54,7 +56,8 @@ def test_curves_behind_the_highlighted_ones_have_no_name() -> None:
 def test_bars_of_shares_lie_one_after_another() -> None:
     values = np.array([[60.0, 38.0, 2.0], [10.0, 10.0, 80.0]])
     figure = figures.shares(["one", "other"], ["web", "books", "code"], values)
-    bars = [(bar.get_x(), bar.get_width(), bar.get_y()) for bar in figure.axes[0].patches]
+    patches: Any = figure.axes[0].patches
+    bars = [(bar.get_x(), bar.get_width(), bar.get_y()) for bar in patches]
     assert [width for _, width, _ in bars] == values.T.ravel().tolist()
     assert [start for start, _, _ in bars] == [0, 0, 60, 10, 98, 20]
     assert bars[0][2] > bars[1][2]
@@ -80,7 +83,7 @@ def test_what_is_inside_and_outside_are_percents_of_all() -> None:
     rng = np.random.default_rng()
     inside, outside = rng.normal(1, 1, 250), rng.normal(0, 1, 750)
     panel = figures.inside_outside([("top-k", "clarity", inside, outside)]).axes[0]
-    heights = [sum(bar.get_height() for bar in group) for group in panel.containers]  # type: ignore[attr-defined]
+    heights = [sum(bar.get_height() for bar in group) for group in panel.containers]
     assert heights == [pytest.approx(75.0), pytest.approx(25.0)]  # also those beyond the axis
 
 

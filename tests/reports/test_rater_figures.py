@@ -33,7 +33,7 @@ def test_accuracy_by_margin_has_a_line_a_criterion() -> None:
     lines = {line.get_label(): line.get_ydata() for line in axes.lines if line.get_marker() == "o"}
     assert lines.keys() == {"style", "facts"}
     for name, values in lines.items():
-        parts = [part for part in found[name]["by_confidence"].values() if part["num_pairs"]]  # type: ignore[index]
+        parts = [part for part in found[name]["by_confidence"].values() if part["num_pairs"]]
         assert list(values) == [part["accuracy"] for part in parts]  # type: ignore[arg-type]
 
 
