@@ -52,3 +52,18 @@ def test_agreement_of_an_unbiased_judge_and_of_none() -> None:
         "confident": 1.0,
     }
     assert preferences.agreement(np.full((2, 2, 2), np.nan))["positional_bias"] is None
+
+
+def test_preferences_of_grades_against_a_loop() -> None:
+    draw = np.random.default_rng(3)
+    grades = draw.integers(1, 11, (8, 6)).astype(float)
+    grades[draw.random((8, 6)) < 0.3] = np.nan
+    grades[7] = np.nan
+    first, second = (part.astype(np.int64) for part in np.triu_indices(8, 1))
+    found = preferences.grade_preferences(grades, first, second)
+    for p, i, j in zip(found, first, second, strict=True):
+        pairs = [(a < b) + (a == b) / 2 for a in grades[i] for b in grades[j] if a == a and b == b]
+        assert p == pytest.approx(np.mean(pairs)) if pairs else np.isnan(p)
+    matrices = preferences.grade_matrices(found)
+    assert matrices["average"][-1].tolist() == [[-100, -100], [-100, -100]]
+    assert matrices["average"][0][0, 1] + matrices["average"][0][1, 0] == pytest.approx(1)

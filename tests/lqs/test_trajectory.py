@@ -9,7 +9,6 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from qurating.lqs.tensors import read_tensors, write_tensors
 from qurating.lqs.trajectory import KINDS, Trajectory
 
 NUM_STEPS = 11
@@ -159,12 +158,3 @@ def test_what_is_not_there_is_refused(tmp_path: Path) -> None:
     trajectory.run()
     with pytest.raises(ValueError, match="no state 12 among 0 to 11"):
         trajectory.go_to(12)
-
-
-def test_tensors_and_notes_are_read_as_written(tmp_path: Path) -> None:
-    tensors = {"a": torch.randn(3, 2).t(), "b": torch.randn(4, dtype=torch.float64)}
-    write_tensors(tmp_path / "sub" / "file.safetensors", tensors, {"step": 3, "of": [1.5]})
-    found, notes = read_tensors(tmp_path / "sub" / "file.safetensors")
-    assert all(torch.equal(found[name], tensors[name]) for name in tensors)
-    assert notes == {"step": 3, "of": [1.5]}
-    assert [file.name for file in (tmp_path / "sub").iterdir()] == ["file.safetensors"]

@@ -4,7 +4,6 @@ import math
 
 import numpy as np
 
-from qurating.corpus.hashing import as_ids
 from qurating.selection.noise import gumbel
 
 
@@ -41,9 +40,3 @@ def test_the_largest_hash_gives_a_finite_number() -> None:
     u = ((2**52 - 1) + 0.5) / 2**52
     assert u < 1
     assert math.isfinite(-math.log(-math.log(u)))
-
-
-def test_ids_are_64_bits() -> None:
-    assert as_ids(np.array([-1, 2])).tolist() == [2**64 - 1, 2]
-    assert as_ids(np.array([1, 2], dtype=np.int32)).tolist() == [1, 2]
-    assert as_ids(["a", "b"])[0] != as_ids(["b", "a"])[0]

@@ -7,22 +7,17 @@ from typing import Any
 
 import numpy as np
 import pytest
+from chosen_rows import chosen
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qurating.selection import cutoff, statistics
 from qurating.selection.budgets import shares
 from qurating.selection.noise import gumbel
 from qurating.selection.rows import Arrays
-from qurating.selection.rules import mix, select, threshold, top_r
+from qurating.selection.rules import mix, threshold, top_r
 from qurating.selection.statistics import normalise
 
 ROWS = st.lists(st.tuples(st.integers(0, 50), st.sampled_from("abcd"), st.integers(-3, 3)), min_size=1, max_size=40)
-
-
-def chosen(scores: Any, lengths: Any, num_tokens: int, *, seed: int = 0, **settings: Any) -> list[int]:
-    about = {key: settings.pop(key) for key in ("domains", "ids", "chunk_size") if key in settings}
-    return select(Arrays(scores, lengths, **about), num_tokens=num_tokens, seed=seed, **settings).indices().tolist()
 
 
 def slow_keys(
@@ -108,56 +103,6 @@ def test_matches_the_slow_reference(temperature: float, normalisation: str, comb
         quotas = slow_budgets(budget, lengths.tolist(), domains.tolist())
         expected = slow_take(keys, lengths.tolist(), quotas, domains.tolist(), ids.tolist())
         assert chosen(columns, lengths, budget, seed=3, **about, **settings) == expected
-
-
-@pytest.mark.parametrize("temperature", [0.0, 1.0])
-def test_a_sample_changes_nothing(temperature: float, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Cuts that are guessed from a sample of any size, good or bad, lead to the same rows."""
-    rng = np.random.default_rng()
-    n = 5000
-    scores, lengths = rng.standard_t(2, size=n).round(2), rng.integers(0, 100, n)
-    domains, ids = rng.choice(list("abcd"), n, p=[0.7, 0.25, 0.04, 0.01]), rng.permutation(10**6)[:n]
-    scores[domains == "b"] += 5 * np.arange((domains == "b").sum()) / n  # sorted in parts: a sample misleads
-    about: dict[str, Any] = {"domains": domains, "ids": ids, "temperature": temperature, "chunk_size": 700}
-    budgets = [1, 40_000, int(lengths.sum()) - 1, int(lengths.sum())]
-    expected = [chosen(scores, lengths, budget, **about) for budget in budgets]
-    weights: dict[str, Any] = {"domain_weights": {"a": 1, "c": 2}, "on_short_domain": "redistribute"}
-    expected.append(chosen(scores, lengths, 20_000, **about, **weights))
-    several = {name: rng.normal(size=n) for name in "xy"}
-    expected_mix = mix(Arrays(several, lengths, domains=domains, ids=ids), num_tokens=40_000, seed=1).indices()
-    expected_r = top_r(Arrays(scores, lengths, ids=ids), fraction=0.1, seed=0).indices()
-    passes, original = [], cutoff._divided
-
-    def counted(*given: Any) -> Any:
-        passes.append(given)
-        return original(*given)
-
-    monkeypatch.setattr(cutoff, "_divided", counted)
-    for size, deviations in ((3, 8.0), (100, 0.0), (1000, 8.0), (2500, 0.5)):
-        monkeypatch.setattr(statistics, "SAMPLE_SIZE", size)
-        monkeypatch.setattr(cutoff, "_DEVIATIONS", deviations)
-        assert [chosen(scores, lengths, budget, **about) for budget in budgets] == expected[:-1]
-        assert chosen(scores, lengths, 20_000, **about, **weights) == expected[-1]
-        rows = Arrays(several, lengths, domains=domains, ids=ids)
-        assert np.array_equal(mix(rows, num_tokens=40_000, seed=1).indices(), expected_mix)
-        assert np.array_equal(top_r(Arrays(scores, lengths, ids=ids), fraction=0.1, seed=0).indices(), expected_r)
-    assert len(passes) > 4 * 8, "no guess was wrong: the second pass was not tried"
-
-
-def test_guesses_from_a_sample_leave_little_to_sort(monkeypatch: pytest.MonkeyPatch) -> None:
-    rng = np.random.default_rng()
-    n = 200_000
-    monkeypatch.setattr(statistics, "SAMPLE_SIZE", 20_000)
-    sorted_rows, original = list[int](), cutoff._until_crossed
-
-    def counted(rows: cutoff.Keyed, budgets: Any) -> Any:
-        sorted_rows.append(len(rows.ids))
-        return original(rows, budgets)
-
-    monkeypatch.setattr(cutoff, "_until_crossed", counted)
-    chosen(rng.normal(size=n), rng.integers(200, 1025, n), 10_000_000, temperature=1.0)
-    assert len(sorted_rows) == 1
-    assert sorted_rows[0] < n / 10
 
 
 def test_draws_follow_plackett_luce() -> None:
@@ -302,23 +247,6 @@ def test_refuses_bad_options() -> None:
         chosen(*several, combination="sum", weights={"a": 1, "c": 1})
     with pytest.raises(ValueError, match="weights of criteria are not all 0"):
         chosen(*several, combination="sum", weights={"a": 0, "b": 0})
-
-
-def test_string_ids_are_hashed() -> None:
-    names = [f"doc{i}" for i in range(50)]
-    one = chosen(np.zeros(50), np.ones(50), 10, temperature=1.0, ids=names, seed=2)
-    other = chosen(np.zeros(50), np.ones(50), 10, temperature=1.0, ids=names[::-1], seed=2)
-    assert {names[i] for i in one} == {names[::-1][i] for i in other}
-
-
-def test_normalising_is_the_definition_whatever_the_scale() -> None:
-    rng = np.random.default_rng()
-    for scale, offset in ((1.0, 0.0), (1e-9, 0.0), (1e6, 1e9), (1e-3, -1e3)):
-        scores = rng.normal(size=999) * scale + offset
-        expected = (scores - scores.mean()) / scores.std()
-        assert np.abs(normalise(scores) - expected).max() < 1e-6
-    assert normalise(np.full(5, 0.1)).tolist() == [0.0] * 5
-    assert normalise(np.array([3.0])).tolist() == [0.0]
 
 
 def test_threshold_and_top_r() -> None:

@@ -26,7 +26,7 @@ from transformers import AutoTokenizer
 
 from qurating.artifacts.files import row_files
 from qurating.corpus.readers import Document, Jsonl, Parquet, Reader
-from qurating.corpus.sequence_ids import SeenIds, sequence_id
+from qurating.corpus.sequence_ids import sequence_id
 from qurating.pipeline import configuration
 from qurating.runtime.errors import StageError
 from qurating.stages.prepare_corpus import SCHEMA, heldout, prepare_corpus
@@ -249,19 +249,6 @@ def test_duplicate_ids_are_refused_by_name(tmp_path: Path) -> None:
         prepare(tmp_path)
 
 
-def test_seen_ids_over_many_batches() -> None:
-    seen = SeenIds()
-    for start in range(0, 5000, 50):
-        seen.add([f"d{i}" for i in range(start, start + 50)])
-    assert len(seen.runs) <= 8
-    for old in ("d0", "d2345", "d4999"):
-        with pytest.raises(StageError, match=f"'{old}'"):
-            seen.add(["new", old, "newer"])
-    with pytest.raises(StageError, match="'twice'"):
-        seen.add(["once", "twice", "twice"])
-    seen.add(["new", "newer"])
-
-
 def test_split_without_a_document_is_refused(tmp_path: Path) -> None:
     (tmp_path / "a.jsonl").write_text('{"id": "only", "text": "one document is all there is"}\n')
     with pytest.raises(StageError, match=r"no document of 1 came into the heldout split .*raise it"):
@@ -325,8 +312,6 @@ CHOICES = {
     "redpajama": [],
     "fineweb": [],
 }
-
-
 READERS = {"embedded": "Embedded", "jsonl": "Jsonl", "parquet": "Parquet"}
 
 
@@ -344,25 +329,3 @@ def test_config_makes_the_reader_and_every_argument(choice: str) -> None:
     assert type(settings["reader"]).__name__ == READERS.get(choice, "Hub")
     names = {"jsonl": "wiki", "parquet": "a", "hub": "web"}
     assert config.corpus.name == names.get(choice, choice)
-
-
-def _begin_and_end(folder: Path) -> None:
-    (folder / "begun").touch()
-    time.sleep(0.5)
-    (folder / "ended").touch()
-
-
-def test_work_that_has_begun_ends_before_the_error_is_raised(tmp_path: Path) -> None:
-    from qurating.runtime.workers import in_workers
-
-    def batches() -> Iterator[Path]:
-        yield tmp_path
-        deadline = time.monotonic() + 60
-        while not (tmp_path / "begun").exists():
-            assert time.monotonic() < deadline
-            time.sleep(0.01)
-        raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        list(in_workers(_begin_and_end, batches(), 2))
-    assert (tmp_path / "ended").exists()

@@ -13,6 +13,8 @@ import torch
 from judge_fixtures import make_corpus
 from transformers import AutoTokenizer, get_cosine_with_min_lr_schedule_with_warmup
 
+from qurating.corpus.token_reader import TokenReader
+from qurating.datamodules.scores import Scores
 from qurating.models import networks
 from qurating.stages.lqs.train_scorer import train_scorer
 
@@ -97,3 +99,8 @@ def train(corpus: Path, annotation: Path, output: Path, **changes: Any) -> dict[
         "seed": 3,
     }
     return train_scorer(output=output, corpus=corpus, annotation=annotation, **(settings | changes))
+
+
+def scores_of(corpus: Path, annotation: Path, micro_batch_size: int = 16, batch_size: int = 32) -> Scores:
+    reader = TokenReader(corpus, AutoTokenizer.from_pretrained(corpus / "tokenizer"))
+    return Scores(corpus, annotation, reader, MAX_TOKENS, batch_size, micro_batch_size, 2, 0.2, 1)

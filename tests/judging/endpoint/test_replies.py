@@ -58,3 +58,18 @@ def test_votes_need_a_majority_of_labels() -> None:
         replies.weights_from_votes(votes_reply("A", "B", None, "I"), 4)
     with pytest.raises(AnswerError, match="half"):  # an endpoint that gives fewer choices than asked for
         replies.weights_from_votes(votes_reply("A"), 20)
+
+
+@pytest.mark.parametrize(
+    ("content", "grade"),
+    [("7", 7), (" 10.", 10), ("**3**", 3), ("8/10", 8), ("0", None), ("11", None), ("I say 7", None), (None, None)],
+)
+def test_grades(content: str | None, grade: int | None) -> None:
+    assert replies.grade_of(content) == grade
+
+
+def test_grades_of_choices() -> None:
+    reply = {"choices": [{"message": {"content": said}} for said in ("7", "well", "9")]}
+    assert replies.grades_from_votes(reply) == [7.0, 9.0]
+    with pytest.raises(AnswerError, match="no grade"):
+        replies.grades_from_votes({"choices": [{"message": {"content": "good"}}]})

@@ -7,11 +7,11 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 from judge_fixtures import CRITERIA, real_corpus
+from judge_stage import run, settings
 
 from qurating.artifacts.files import read_json
 from qurating.judging.servers import local
 from qurating.runtime.errors import StageError
-from tests.stages.judging.test_judge import run, settings
 
 
 def model() -> Path | None:

@@ -1,22 +1,14 @@
-"""The simulated judge: its statistics, its answers, and its server as the real client sees it."""
+"""The simulated judge: its answers, and its server as the real client sees it."""
 
-import contextlib
 import itertools
 import math
-import os
-import pydoc_data.topics
-import signal
-import statistics
-import subprocess
-import sys
-import time
 
 import openai
 import pytest
 from judge_fixtures import CODE, CONF, CRITERIA, EXPLANATION, LICENCE, TABLE
 
 from qurating.judging.prompts import Prompt
-from qurating.judging.servers import simulated, text_statistics
+from qurating.judging.servers import simulated
 from qurating.judging.servers.simulated import (
     RefusedError,
     Settings,
@@ -25,7 +17,7 @@ from qurating.judging.servers.simulated import (
     label_logprobs,
     logit_of_b,
 )
-from qurating.judging.servers.text_statistics import STATISTICS, standardised, weighted
+from qurating.judging.servers.text_statistics import standardised, weighted
 
 PROMPT = Prompt(CONF / "prompts" / "pairwise.txt")
 WEIGHTS = {criterion["question"]: criterion["simulated_weights"] for criterion in CRITERIA.values()}
@@ -44,41 +36,6 @@ def logit(criterion: str, a: str, b: str, settings: Settings = QUIET) -> float:
 @pytest.mark.parametrize("other", [LICENCE, TABLE, CODE], ids=["licence", "table", "code"])
 def test_an_explanation_has_more_educational_value(other: str) -> None:
     assert logit("educational_value", other, EXPLANATION) > 1.0
-
-
-def test_no_criterion_stands_for_another() -> None:
-    texts = list(
-        itertools.islice((body for _, body in sorted(pydoc_data.topics.topics.items()) if len(body) > 500), 60)
-    )
-    scores = {
-        name: [weighted(standardised(text[:800]), criterion["simulated_weights"]) for text in texts]
-        for name, criterion in CRITERIA.items()
-    }
-    for one, other in itertools.combinations(scores, 2):
-        assert abs(statistics.correlation(scores[one], scores[other])) < 0.8, (one, other)
-
-
-@pytest.mark.parametrize("text", ["", "\n", "7", "漢字かな", "🙂" * 50, "a" * 5000, "\0\ud800", "1,2\n" * 300])
-def test_statistics_of_any_text_are_finite(text: str) -> None:
-    found = standardised(text)
-    assert found.keys() == STATISTICS.keys()
-    assert all(-3 <= value <= 3 for value in found.values())
-
-
-def test_statistics_by_hand() -> None:
-    text = "In 1905 the young Einstein wrote because nobody else did."
-    measured = {name: standard.measure(_parts(text)) for name, standard in STATISTICS.items()}
-    assert measured["share_of_digits"] == pytest.approx(4 / 48)
-    assert measured["mean_word_length"] == pytest.approx(43 / 9)
-    assert measured["type_token_ratio"] == 1.0
-    assert measured["explanatory_markers"] == pytest.approx(100 / 20)  # short texts count as 20 words
-    assert measured["names_inside_sentences"] == pytest.approx(100 / 20)
-    assert measured["figures_in_prose"] == 10.0  # 11.1, at most 10
-    assert measured["share_of_symbols"] == 0.0
-
-
-def _parts(text: str) -> text_statistics.Parts:
-    return text_statistics._parts(text)
 
 
 @pytest.mark.parametrize("value", [-800.0, -30.0, -1.0, 0.0, 0.3, 30.0, 800.0])
@@ -170,23 +127,3 @@ def test_an_unknown_statistic_is_an_error_before_the_server_starts() -> None:
         simulated.serving(QUIET._replace(criteria={"Which?": {"sparkle": 1.0}})),
     ):
         pass
-
-
-def test_the_server_ends_with_its_parent_even_if_that_is_killed() -> None:
-    program = (
-        "import time\nfrom qurating.judging.servers.simulated import Settings, serving\n"
-        "with serving(Settings({}, 0.0, 0.0, 0)) as url:\n    print(url, flush=True)\n    time.sleep(60)\n"
-    )
-    parent = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True)
-    assert parent.stdout is not None
-    base_url = parent.stdout.readline().strip()
-    with openai.OpenAI(base_url=base_url, api_key="none", max_retries=0) as client:
-        assert client.models.list()
-        os.kill(parent.pid, signal.SIGKILL)
-        parent.wait()
-        parent.stdout.close()
-        deadline = time.monotonic() + 60
-        with contextlib.suppress(openai.APIConnectionError):
-            while client.models.list():
-                assert time.monotonic() < deadline, "it serves on"
-                time.sleep(0.1)

@@ -2,35 +2,21 @@
 
 import base64
 import csv
-import html.parser
-import json
 import math
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from sweep_example import CRITERIA, DOMAINS, learned, read, sweep
+from analysis_example import DELT, METHODS, Page, run
+from sweep_example import CRITERIA, DOMAINS, sweep
 
 from qurating.artifacts.files import read_json, write_json, write_table
-from qurating.evaluation.comparison import read_cells
-from qurating.reports.numbers import number, percent, short_count
-from qurating.reports.rated_rows import excerpts, rank_correlations, read_rated_rows
-from qurating.reports.table import MAX_COLUMNS, format_table
+from qurating.reports.table import format_table
 from qurating.runtime.errors import StageError
-from qurating.stages.comparison.analyse import analyse
 
-METHODS = ("uniform", "writing_style top-k", "educational_value sample τ=2")
-SETTINGS = {"title": "A sweep", "max_rated_rows": 100_000, "num_resamples": 300, "excerpt_characters": 200, "seed": 1}
 HOSTILE = "<script>alert(1)</script> $x^{ & \x1b[31m"
-
-
-def run(cells: list[dict[str, Path]], output: Path, **changed: object) -> dict:
-    output.mkdir()
-    return analyse(output=output, cells=cells, **(SETTINGS | changed))  # type: ignore[arg-type]
 
 
 @pytest.fixture(scope="module")
@@ -39,22 +25,6 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[dict[str, Path]
     cells = sweep(root, METHODS)
     run(cells, root / "out")
     return cells, root / "out"
-
-
-class Page(html.parser.HTMLParser):
-    """What a browser would see: tags with their attributes, and the text."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.tags: list[tuple[str, dict[str, str | None]]] = []
-        self.text = ""
-        self.feed(text)
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append((tag, dict(attrs)))
-
-    def handle_data(self, data: str) -> None:
-        self.text += data
 
 
 def test_the_table_says_what_the_evaluations_say(made: tuple[list[dict[str, Path]], Path]) -> None:
@@ -156,17 +126,6 @@ def test_without_baseline_ratings_or_evaluation_there_is_still_a_page(tmp_path: 
     assert "No cell used ratings or scores" in (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
 
 
-def test_cells_on_other_documents_are_not_compared(tmp_path: Path) -> None:
-    cells = sweep(tmp_path, METHODS[:2])
-    file = cells[1]["evaluate"] / "sequences.parquet"
-    write_table(file, pq.read_table(file).slice(5))
-    run(cells, tmp_path / "out")
-    other = next(row for row in read_json(tmp_path / "out" / "table.json") if not row["is_reference"])
-    assert other["reference"] is None
-    assert other["change_percent"] is None
-    assert other["perplexity"] is not None
-
-
 def test_no_cell_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(StageError, match="no cell"):
         run([], tmp_path / "out")
@@ -179,37 +138,6 @@ def test_ratings_of_another_corpus_are_refused(tmp_path: Path) -> None:
     write_table(file, table.take(list(range(len(table)))[::-1]))
     with pytest.raises(StageError, match="ids differ"):
         run(cells, tmp_path / "out")
-
-
-def test_cells_of_one_method_are_told_apart_and_held_against_their_like(tmp_path: Path) -> None:
-    cells = sweep(tmp_path, ("uniform", "uniform", "writing_style top-k", "writing_style top-k"))
-    for place, cell in enumerate(cells):
-        for stage in ("select", "train_lm"):
-            manifest = read_json(cell[stage] / "manifest.json")
-            manifest["config"]["seed"] = manifest["identity"]["config"]["seed"] = place % 2 + 1
-            write_json(cell[stage] / "manifest.json", manifest)
-    run([*cells, cells[0]], tmp_path / "out")
-    rows = read_json(tmp_path / "out" / "table.json")
-    assert {row["method"]: row["reference"] for row in rows} == {
-        "uniform, seed=1": "uniform, seed=1",
-        "uniform, seed=2": "uniform, seed=2",
-        "writing_style top-k, seed=1": "uniform, seed=1",
-        "writing_style top-k, seed=2": "uniform, seed=2",
-    }
-    assert "alone span perplexities" in (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
-
-
-def test_an_order_is_part_of_the_name_and_no_baseline(tmp_path: Path) -> None:
-    cells = sweep(tmp_path, ("uniform",))
-    manifest = read_json(cells[0]["order"] / "manifest.json")
-    manifest["config"] = {"method": "curriculum", "criterion": "required_expertise", "descending": False}
-    write_json(cells[0]["order"] / "manifest.json", manifest)
-    (cell,) = read_cells(cells)
-    assert cell.method == "uniform, curriculum by required_expertise (reversed)"
-    assert not cell.is_uniform
-
-
-DELT = ("uniform", "uniform, folding by lqs", "lqs top-k", "lqs top-k, folding by lqs")
 
 
 def test_lqs_takes_the_place_of_judge_and_ratings(tmp_path: Path) -> None:
@@ -239,19 +167,6 @@ def test_lqs_takes_the_place_of_judge_and_ratings(tmp_path: Path) -> None:
     assert "target loss after 4.125" in page.text
 
 
-def test_cells_are_told_apart_by_what_their_scores_are_made_of(tmp_path: Path) -> None:
-    cells = sweep(tmp_path, DELT[1:3])
-    pds = cells[1] | learned(tmp_path, cells[1]["prepare_corpus"], denominator="none")
-    assert [cell.method for cell in read_cells([*cells, pds])] == [
-        "uniform, folding by lqs",
-        "lqs top-k, denominator=next_visited",
-        "lqs top-k, denominator=none",
-    ]
-    run([*cells, pds], tmp_path / "out")
-    text = Page((tmp_path / "out" / "report.html").read_text(encoding="utf-8")).text
-    assert "these are PDS' scores" in text
-
-
 def test_without_a_language_model_the_page_is_of_the_scores(tmp_path: Path) -> None:
     (cell,) = sweep(tmp_path, DELT[2:3])
     before = {
@@ -260,31 +175,6 @@ def test_without_a_language_model_the_page_is_of_the_scores(tmp_path: Path) -> N
     run([before, before], tmp_path / "out")
     page = Page((tmp_path / "out" / "report.html").read_text(encoding="utf-8"))
     assert {"ratings_0", "annotation_0", "scorer_0"} <= {a["id"] for _, a in page.tags if "id" in a}
-
-
-def test_rows_are_read_evenly_and_excerpts_stand_at_their_percentiles(made: tuple[list[dict[str, Path]], Path]) -> None:
-    cell = made[0][1]
-    texts = read(cell["prepare_corpus"])
-    every = read_rated_rows(cell["prepare_corpus"], cell["rate"], 10**6)
-    some = read_rated_rows(cell["prepare_corpus"], cell["rate"], 100)
-    stride = -(-len(texts) // 100)
-    assert some.ids.tolist() == texts["id"].to_pylist()[::stride]
-    assert every.ids.tolist() == texts["id"].to_pylist()
-    assert every.num_rows == some.num_rows == len(texts)
-    by_id = dict(zip(texts["id"].to_pylist(), texts["text"].to_pylist(), strict=True))
-    for item in excerpts(cell["prepare_corpus"], every, CRITERIA[1], (5, 95), 40):
-        below = (every.ratings[CRITERIA[1]] < item["rating"]).mean()
-        assert below == pytest.approx(item["percentile"] / 100, abs=0.005)
-        (index,) = np.flatnonzero(every.ratings[CRITERIA[1]] == item["rating"])
-        assert by_id[every.ids[index]][:40] == item["text"]
-
-
-def test_rank_correlations_are_spearmans() -> None:
-    a = np.array([1.0, 2.0, 2.0, 5.0])
-    got = rank_correlations({"a": a, "b": np.exp(a), "c": -a, "d": np.zeros(4), "e": np.array([1, 4, 2, 3])})
-    assert got[0, :3].tolist() == pytest.approx([1, 1, -1])
-    assert np.isnan(got[0, 3])
-    assert got[0, 4] == pytest.approx(np.corrcoef([0, 1.5, 1.5, 3], [0, 3, 1, 2])[0, 1])
 
 
 def test_two_hundred_cells_stay_readable(tmp_path: Path) -> None:
@@ -296,64 +186,3 @@ def test_two_hundred_cells_stay_readable(tmp_path: Path) -> None:
     assert (tmp_path / "out" / "report.html").stat().st_size < 4_000_000
     lines = format_table(read_json(tmp_path / "out" / "table.json")).splitlines()
     assert len(lines) == 200 + 4
-
-
-def row(method: str, domains: list[str]) -> dict:
-    measures = {
-        "perplexity": 123.456,
-        "num_heldout_tokens": 5,
-        "change_percent": 1.2,
-        "change_low": -3.0,
-        "change_high": 44.0,
-    }
-    rest = {"is_reference": False, "tokens": 30_000_000_000, "labels": ["simulated judge"]}
-    return {"method": method, **measures, **rest, "domains": dict.fromkeys(domains, measures)}
-
-
-def test_the_terminal_table_is_aligned_and_not_too_wide() -> None:
-    domains = [
-        "language_reference",
-        "stdlib_docstrings",
-        "package_docstrings",
-        "package_readmes",
-        "licences",
-        "source_code",
-    ]
-    text = format_table(
-        [row("facts_and_trivia sample τ=2, learning_rate=0.0005", [*domains, "tabular_data"]), row("a", domains)]
-    )
-    lines = text.splitlines()
-    assert max(map(len, lines)) <= MAX_COLUMNS
-    assert "123.5" in lines[3]
-    assert "+1.20 [−3.00, +44.0]" in lines[3]
-    assert lines[3].index("30.0B") == lines[4].index("30.0B")
-    assert lines[-1] == "Note: simulated judge."
-    assert "domains are in table.csv" in format_table([row("a", [f"domain_{i}" for i in range(40)])])
-    assert format_table([]) == "(no cell to compare)"
-
-
-@pytest.mark.parametrize(
-    ("got", "expected"),
-    [
-        (short_count(987), "987"),
-        (short_count(12_345), "12.3K"),
-        (short_count(999_999), "1.00M"),
-        (short_count(None), "–"),
-        (number(4.5), "4.50"),
-        (number(12345.6), "12,346"),
-        (percent(-0.5), "−0.50"),
-        (percent(None), "–"),
-    ],
-)
-def test_numbers_are_written_shortly(got: str, expected: str) -> None:
-    assert got == expected
-
-
-def test_the_table_is_light_to_import() -> None:
-    code = (
-        "import sys, time; started = time.perf_counter(); from qurating.reports.table import format_table; "
-        "print(time.perf_counter() - started); "
-        "assert not {'torch', 'matplotlib', 'transformers', 'numpy', 'pyarrow', 'jinja2'} & set(sys.modules)"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert json.loads(done.stdout) < 0.3

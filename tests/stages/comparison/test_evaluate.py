@@ -10,36 +10,17 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
-from sweep_example import PIECE, corpus, read
-from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
+from evaluation_example import corpus_and_model, run
+from sweep_example import PIECE, read
+from transformers import AutoModelForCausalLM
 
 from qurating.artifacts.files import write_table
-from qurating.models import likelihood
 from qurating.runtime.errors import StageError
-from qurating.stages.comparison.evaluate import evaluate
-
-SETTINGS = {"batch_size_sequences": 7, "precision": "32-true", "accelerator": "cpu"}
 
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    root = tmp_path_factory.mktemp("evaluate")
-    texts = corpus(root / "corpus")
-    torch.manual_seed(0)
-    config = LlamaConfig(
-        vocab_size=600, hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=4,
-        max_position_embeddings=PIECE, initializer_range=0.3,
-    )  # fmt: skip
-    LlamaForCausalLM(config).save_pretrained(root / "lm")
-    for file in (texts / "tokenizer").iterdir():
-        shutil.copy(file, root / "lm")
-    return texts, root / "lm"
-
-
-def run(made: tuple[Path, Path], output: Path, **changed: object) -> dict:
-    output.mkdir()
-    given = {"corpus": made[0], "language_model": made[1]} | SETTINGS | changed
-    return evaluate(output=output, **given)  # type: ignore[arg-type]
+    return corpus_and_model(tmp_path_factory.mktemp("evaluate"))
 
 
 def test_every_sequence_matches_a_plain_forward_pass(made: tuple[Path, Path], tmp_path: Path) -> None:
@@ -62,32 +43,6 @@ def test_every_sequence_matches_a_plain_forward_pass(made: tuple[Path, Path], tm
     assert counts["perplexity"] == metrics["overall"]["perplexity"]
     assert set(metrics["domains"]) == set(held["domain"].to_pylist())
     assert sum(m["num_tokens"] for m in metrics["domains"].values()) == metrics["overall"]["num_tokens"]
-
-
-def test_batches_and_chunks_change_nothing(
-    made: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    run(made, tmp_path / "a", batch_size_sequences=1)
-    monkeypatch.setattr(likelihood, "MAX_LOGITS", 600 * 11)  # eleven tokens at a time
-    run(made, tmp_path / "b", batch_size_sequences=33)
-    a, b = (pq.read_table(tmp_path / x / "sequences.parquet")["nll_nats"].to_numpy() for x in "ab")
-    np.testing.assert_allclose(a, b, rtol=1e-5)
-
-
-def test_logits_are_never_held_for_more_than_the_bound(
-    made: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    sizes = []
-    plain = likelihood.F.cross_entropy
-
-    def watched(logits: torch.Tensor, *given: object, **named: object) -> torch.Tensor:
-        sizes.append(logits.numel())
-        return plain(logits, *given, **named)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(likelihood, "MAX_LOGITS", 600 * 50)
-    monkeypatch.setattr(likelihood.F, "cross_entropy", watched)
-    run(made, tmp_path / "out", batch_size_sequences=64)
-    assert max(sizes) == 600 * 50
 
 
 def test_bfloat16_is_near(made: tuple[Path, Path], tmp_path: Path) -> None:

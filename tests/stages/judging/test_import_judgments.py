@@ -1,6 +1,5 @@
-"""Judgments in the released columns: taken over as they are, or refused with the file and the row."""
+"""Judgments in the released columns: taken over as they are, or refused with the way out."""
 
-import copy
 import json
 from pathlib import Path
 from typing import Any
@@ -8,24 +7,11 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from released_rows import CRITERIA, row
 
 from qurating.artifacts.files import read_json
-from qurating.judging.released import checked
 from qurating.runtime.errors import StageError
 from qurating.stages.judging.import_judgments import import_judgments
-
-CRITERIA = ["writing_style", "facts_and_trivia"]
-
-
-def row(number: int, p: float = 0.7) -> dict[str, Any]:
-    """As in the released set: whole votes, and an average that sums to 1 with its transpose."""
-    found: dict[str, Any] = {"texts": [f"The first text, {number}.", f"The second text, {number}."]}
-    for name in CRITERIA:
-        found[f"{name}_votes_a"] = [[-100, 4], [14, -100]]
-        found[f"{name}_votes_b"] = [[-100, 16], [6, -100]]
-        found[f"{name}_average"] = [[-100.0, p], [1 - p, -100.0]]
-    return found
-
 
 ABSENT = [[-100.0, -100.0], [-100.0, -100.0]]
 
@@ -57,33 +43,6 @@ def test_rows_are_taken_over_as_they_are(tmp_path: Path, kind: str) -> None:
     }
     one = taken(tmp_path / "one", [str(file)], num_pairs=1, simulated=True)
     assert (one["pairs"], one["labels"]) == (1, ["simulated judge"])
-
-
-@pytest.mark.parametrize(
-    ("key", "value", "message"),
-    [
-        ("texts", ["one"], "`texts` must be two texts"),
-        ("texts", ["one", "  "], "neither of them blank"),
-        ("texts", ["one", "\ud800"], "half a character"),
-        ("indices", [1, "2"], "`indices` must be two whole numbers"),
-        (
-            "writing_style_votes_a",
-            [[-100, 4]],
-            r"writing_style_votes_a must be a 2 × 2 nested list, and is '\[\[-100, 4",
-        ),
-        ("writing_style_votes_b", [[-100, None], [1, -100]], "holds what is no number"),
-        ("writing_style_votes_b", [[-100, -3], [1, -100]], "0 or more, or −100"),
-        ("facts_and_trivia_average", [[-100, float("nan")], [0.5, -100]], "0 or more, or −100"),
-        ("facts_and_trivia_average", [[-100, 0.7], [0.7, -100]], "probabilities of sum 1"),
-        ("facts_and_trivia_average", [[-100, 16], [4, -100]], "probabilities of sum 1"),
-        ("facts_and_trivia_average", [[-100, 0.7], [-100, -100]], "or both −100"),
-        ("facts_and_trivia_average", [[0.5, 0.7], [0.3, 0.5]], "−100 must stand on its diagonal"),
-    ],
-)
-def test_a_bad_row_is_refused_with_its_place(key: str, value: Any, message: str) -> None:
-    bad = copy.deepcopy(row(0)) | {key: value}
-    with pytest.raises(StageError, match=rf"^here, row 7: .*{message}"):
-        checked("here, row 7", bad, CRITERIA)
 
 
 def test_files_that_cannot_be_read_are_refused_with_the_way_out(tmp_path: Path) -> None:

@@ -18,7 +18,6 @@ import pyarrow.parquet as pq
 import pytest
 from aiohttp import web
 from judge_fixtures import (
-    CONF,
     CRITERIA,
     EXPLANATION,
     LICENCE,
@@ -29,42 +28,10 @@ from judge_fixtures import (
     respond,
     votes_reply,
 )
-from omegaconf import OmegaConf
-from tokenizers import Tokenizer
+from judge_stage import KILLED, run, settings
 
 from qurating.artifacts.files import read_json
-from qurating.judging.pairs import _unranked, draw_pairs
-from qurating.judging.prompts import Prompt, snippet
-from qurating.pipeline import configuration
 from qurating.runtime.errors import StageError
-from qurating.stages.judging.judge import judge
-
-
-def settings(choice: str = "simulated", **changes: Any) -> dict[str, Any]:
-    configuration.register_resolvers()
-    given = OmegaConf.load(CONF / "judge" / f"{choice}.yaml")
-    if "defaults" in given:  # as Hydra composes it
-        first = CONF / "judge" / f"{given.defaults[0]}.yaml"
-        given = OmegaConf.masked_copy(given, [str(key) for key in given if key != "defaults"])  # type: ignore[arg-type]
-        given = OmegaConf.merge(OmegaConf.load(first), given)
-    small: dict[str, Any] = {"num_pairs": 12, "max_snippet_tokens": 64, "max_retries": 0, "timeout_seconds": 20.0}
-    small |= {"patience_seconds": 0.0, "triple_fraction": 0.0}
-    if choice == "local":
-        small |= {"gguf": "", "name": "local"}
-    if choice == "endpoint":
-        small |= {"name": "served", "model": "m"}
-    if choice == "openai":
-        small |= {"max_cost_usd": None}
-    merged = OmegaConf.to_container(OmegaConf.merge(given, small | changes), resolve=True)
-    assert isinstance(merged, dict)
-    return {str(key): value for key, value in merged.items()}
-
-
-def run(
-    output: Path, corpus: Path, given: dict[str, Any], criteria: dict[str, Any] | None = None, seed: int = 1
-) -> Any:
-    output.mkdir(exist_ok=True)
-    return judge(output=output, corpus=corpus, criteria=criteria or CRITERIA, judge=given, compared=None, seed=seed)
 
 
 @pytest.fixture(scope="module")
@@ -74,7 +41,7 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(autouse=True)
 def _quick_figures(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Figures are built and not drawn: that takes a second, and has a test of its own (test_judge_report.py)."""
+    """Figures are built and not drawn: that takes a second, and has a test of its own (test_summary.py)."""
     monkeypatch.setattr(
         "qurating.reports.style.save", lambda figure, path: path.parent.mkdir(exist_ok=True) or "<svg/>"
     )
@@ -140,16 +107,6 @@ def test_preferences_follow_the_criterion(tmp_path: Path) -> None:
     (row,) = pq.read_table(tmp_path / "o" / "judgments.parquet").to_pylist()
     good = row["domains"].index("good")
     assert row["educational_value_average"][1 - good][good] > 0.9
-
-
-KILLED = """
-import json, sys
-from pathlib import Path
-from qurating.stages.judge import judge
-given = json.loads(sys.argv[1])
-given |= {"output": Path(given["output"]), "corpus": Path(given["corpus"])}
-judge(**given, compared=None, seed=1)
-"""
 
 
 def test_a_stage_killed_midway_gives_the_same_and_asks_only_the_rest(tmp_path: Path, corpus: Path) -> None:
@@ -246,108 +203,3 @@ def test_an_endpoint_that_is_down_keeps_the_journal(tmp_path: Path, corpus: Path
     with pytest.raises(StageError, match=r"http://127\.0\.0\.1:9/v1 does not answer"):
         run(tmp_path / "o", corpus, given)
     assert (tmp_path / "o" / "journal.jsonl").exists()
-
-
-@pytest.mark.parametrize(
-    ("changes", "says"),
-    [
-        ({"method": "guess"}, "auto, logprobs, votes or separate_votes"),
-        ({"modell": "x"}, "no setting modell"),
-        ({"num_pairs": 0}, "num_pairs is 0"),
-        ({"num_pairs": "many"}, "num_pairs is many: it must be a whole number"),
-        ({"max_cost_usd": "abc"}, "max_cost_usd is abc: a sum in US dollars"),
-        ({"simulated": False}, "judge.base_url"),
-        ({"simulated": False, "base_url": "http://x/v1", "api_key_variable": "NO_SUCH_KEY"}, "NO_SUCH_KEY"),
-        ({"prompt": "conf/prompts/none.txt"}, "none.txt"),
-        ({"num_pairs": 10**6}, "different pairs.*lower judge.num_pairs"),
-        ({"min_words": 10**6}, "0 can be judged"),
-    ],
-)
-def test_settings_that_cannot_work(tmp_path: Path, corpus: Path, changes: dict[str, Any], says: str) -> None:
-    with pytest.raises(StageError, match=says):
-        run(tmp_path / "o", corpus, settings(**changes))
-
-
-@pytest.mark.parametrize(
-    ("change", "says"),
-    [
-        ({"question": None}, "conf/criterion/humour.yaml: `question` is missing"),
-        ({"simulated_weights": None}, "conf/criterion/humour.yaml: `simulated_weights` is missing.*judge=endpoint"),
-        ({"simulated_weights": {"wit": 1.0}}, "no statistic wit"),
-        ({"name": "humor"}, "conf/criterion/humour.yaml: `name` is 'humor'"),
-    ],
-)
-def test_criteria_that_are_incomplete(tmp_path: Path, corpus: Path, change: dict[str, Any], says: str) -> None:
-    humour: dict[str, Any] = {"name": "humour", "question": "Which is funnier?", "description": "Laughs."}
-    humour |= {"simulated_weights": {"even_sentences": 1.0}} | change
-    with pytest.raises(StageError, match=says):
-        run(tmp_path / "o", corpus, settings(), {"humour": humour})
-
-
-@pytest.mark.parametrize("texts", [[], [EXPLANATION], [EXPLANATION, "too short"]])
-def test_a_corpus_of_fewer_than_two_sequences(tmp_path: Path, texts: list[str]) -> None:
-    corpus = make_corpus(tmp_path / "c", {"d": texts})
-    with pytest.raises(StageError, match="judging takes two"):
-        run(tmp_path / "o", corpus, settings(num_pairs=1))
-
-
-def test_pairs_never_repeat_and_use_every_sequence_once_where_there_are_enough(corpus: Path) -> None:
-    tokenizer = Tokenizer.from_file(str(corpus / "tokenizer" / "tokenizer.json"))
-    once = draw_pairs(corpus / "train", tokenizer, 30, 20, 64, seed=3)
-    used = [*once.first, *once.second]
-    assert sorted(used) == list(range(60))
-    many = draw_pairs(corpus / "train", tokenizer, 500, 20, 64, seed=3)
-    assert len({frozenset(pair) for pair in zip(many.first.tolist(), many.second.tolist(), strict=True)}) == 500
-    assert all(len(pair) == 2 for pair in map(set, zip(many.first, many.second, strict=True)))
-    assert len(set(many.ids)) == len(many.ids) == 61
-    assert many.num_too_short == 3
-    snippets = dict(zip(many.ids, many.texts, strict=True))
-    assert all(snippets[sequence] == text for sequence, text in zip(once.ids, once.texts, strict=True))
-
-
-def test_all_pairs_have_a_number() -> None:
-    first, second = _unranked(np.arange(45))
-    assert list(zip(first.tolist(), second.tolist(), strict=True)) == [(i, j) for j in range(10) for i in range(j)]
-    large = 250_000 * 249_999 // 2
-    first, second = _unranked(np.array([large - 1, large]))
-    assert (first.tolist(), second.tolist()) == ([249_998, 0], [249_999, 250_000])
-
-
-def test_snippets(corpus: Path) -> None:
-    tokenizer = Tokenizer.from_file(str(corpus / "tokenizer" / "tokenizer.json"))
-    text = "🙂é漢字 x " * 60
-    offsets = tokenizer.encode(text).offsets
-    lengths = []
-    for seed in range(300):
-        cut = snippet(text, tokenizer, 64, seed)
-        assert cut in text
-        assert "\ufffd" not in cut
-        assert cut == snippet(text, tokenizer, 64, seed)
-        lengths.append(len(cut) / len(text) * len(offsets))
-    assert snippet("short", tokenizer, 64, 0) == "short"
-    assert 25 < min(lengths) < 45  # U[32, 64] in half of the cases
-    assert max(lengths) < 72
-    assert 0.4 < np.mean([length > 58 for length in lengths]) < 0.8
-
-
-@pytest.mark.parametrize(
-    ("template", "says"),
-    [
-        ("{{ text_a }}", "block user"),
-        ("{% block user %}{{ text_a }} {{ criterion.question }}{% endblock %}", "text_b"),
-        ("{% block user %}{{ text_c }}{% endblock %}", "text_c"),
-        ("x\n{% block user %}{{ text_a }", "line 2"),
-    ],
-)
-def test_prompt_templates_that_cannot_work(tmp_path: Path, template: str, says: str) -> None:
-    (tmp_path / "p.txt").write_text(template)
-    with pytest.raises(ValueError, match=rf"p\.txt.*{says}"):
-        Prompt(tmp_path / "p.txt")
-
-
-def test_a_prompt_shows_texts_as_they_are() -> None:
-    prompt = Prompt(CONF / "prompts" / "pairwise.txt")
-    system, user = prompt.messages(CRITERIA["writing_style"], "{{ 7 * 7 }} <b>&amp;", "  {% block user %}\n")
-    assert (system["role"], user["role"]) == ("system", "user")
-    assert "<text_a>\n{{ 7 * 7 }} <b>&amp;\n</text_a>" in user["content"]
-    assert "<text_b>\n  {% block user %}\n\n</text_b>" in user["content"]

@@ -1,37 +1,18 @@
-"""The rater: what it learns, that an interruption leaves no trace, and ratings against a plain loop."""
+"""The rater: what it learns, and that an interruption leaves no trace."""
 
 import csv
 import functools
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import pyarrow.parquet as pq
 import pytest
 import torch
 from rater_fixtures import CRITERIA, judgments_of, network, rated_corpus, train
-from transformers import AutoModelForSequenceClassification, AutoTokenizer, get_linear_schedule_with_warmup
+from transformers import AutoModelForSequenceClassification
 
-from qurating.corpus.windows import weighted_mean, windows
-from qurating.datamodules.judgments import Judgments
-from qurating.metrics import bradley_terry
-from qurating.models import lora, networks
 from qurating.models.rater import Rater
 from qurating.runtime.errors import StageError
-from qurating.stages.judging.rate import rate
-
-RATE: dict[str, Any] = {
-    "from_pretrained": None,
-    "criteria": CRITERIA,
-    "precision": "32-true",
-    "compilation": "auto",
-    "num_workers": 1,
-    "shard": None,
-    "num_shards": None,
-    "accelerator": "cpu",
-}
 
 
 @pytest.fixture(scope="module")
@@ -118,145 +99,7 @@ def test_judgments_that_cannot_be_used_are_refused(corpus: Path, judgments: Path
         train(corpus, judgments, tmp_path / "c", max_tokens=20)
 
 
-def test_padding_does_not_reach_the_ratings(corpus: Path, judgments: Path) -> None:
-    tokenizer = AutoTokenizer.from_pretrained(corpus / "tokenizer")
-    data = Judgments(judgments, tokenizer, CRITERIA, 0.5, 1.0, 512, 16, 800, 1, 0.2, 0)
-    tiny = networks.rater(
-        "llama",
-        tokenizer=tokenizer,
-        criteria=CRITERIA,
-        hidden_size=16,
-        intermediate_size=32,
-        num_hidden_layers=1,
-        num_attention_heads=2,
-        num_key_value_heads=2,
-    ).eval()
-    module = Rater(tiny, CRITERIA, torch.optim.AdamW, get_linear_schedule_with_warmup, 0.1, 0)
-    together = torch.stack(module.scores(data.batch(np.arange(6))), dim=1)
-    for pair in range(6):
-        for text in range(2):
-            alone = tiny(input_ids=torch.tensor([data.texts[2 * pair + text]])).logits[0]
-            assert torch.allclose(together[pair, text], alone, atol=1e-5)
-
-
-@pytest.mark.parametrize(("num_devices", "budget"), [(1, 700), (3, 300), (2, 1), (1, 100_000)])
-def test_a_step_holds_each_pair_once_within_the_budget(
-    corpus: Path, judgments: Path, num_devices: int, budget: int
-) -> None:
-    tokenizer = AutoTokenizer.from_pretrained(corpus / "tokenizer")
-    data = Judgments(judgments, tokenizer, CRITERIA, 0.5, 1.0, 512, 16, budget, 2, 0.2, 0)
-    passes = data.accumulation(num_devices)
-    for step in range(data.num_steps):
-        devices = [list(data.step_batches(step, rank, num_devices, passes)) for rank in range(num_devices)]
-        assert {len(batches) for batches in devices} == {passes}
-        batches = [batch for device in devices for batch in device]
-        counted = [batch for batch in batches if batch["weight"] > 0]
-        lengths = torch.cat([torch.stack([b["longer_mask"].sum(1), b["shorter_mask"].sum(1)], 1) for b in counted])
-        expected = np.sort(data.lengths[data.step(step)], axis=1)[:, ::-1]
-        assert sorted(map(tuple, lengths.tolist())) == sorted(map(tuple, expected.tolist()))
-        for batch in batches:
-            tokens = batch["longer_ids"].numel() + batch["shorter_ids"].numel()
-            assert tokens <= budget or len(batch["longer_ids"]) == 1
-        # the mean of the devices' and passes' weighted means is the mean over the step's preferences
-        targets = [int((~torch.isnan(b["preference"])).sum()) for b in batches]
-        whole = sum(n for n, b in zip(targets, batches, strict=True) if b["weight"] > 0)
-        for number, batch in zip(targets, batches, strict=True):
-            share = float(batch["weight"]) / (num_devices * passes)
-            assert share == pytest.approx(number / whole if batch["weight"] > 0 else 0)
-
-
-SMALL = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
-
-
-@pytest.mark.parametrize(
-    ("model_type", "settings"),
-    [
-        ("gpt2", {"n_embd": 16, "n_layer": 1, "n_head": 2, "n_positions": 600}),
-        ("qwen2", SMALL | {"num_key_value_heads": 1}),
-        ("bert", SMALL),
-        ("modernbert", SMALL),
-        ("distilbert", {"dim": 16, "hidden_dim": 32, "n_layers": 1, "n_heads": 2}),
-    ],
-)
-def test_any_backbone_rates_a_text_the_same_alone_and_padded(
-    corpus: Path, judgments: Path, model_type: str, settings: dict[str, Any]
-) -> None:
-    tokenizer = AutoTokenizer.from_pretrained(corpus / "tokenizer")
-    data = Judgments(judgments, tokenizer, CRITERIA, 0.5, 1.0, 512, 16, 800, 1, 0.2, 0)
-    made = networks.rater(model_type, tokenizer=tokenizer, criteria=CRITERIA, **settings)
-    module = Rater(made, CRITERIA, torch.optim.AdamW, get_linear_schedule_with_warmup, 0.1, 0)
-    pairs = data.training[:4]
-    bradley_terry.loss(*module.scores(data.batch(pairs)), data.preference[pairs]).backward()
-    assert all(p.grad is not None for p in module.parameters())  # several devices wait for every gradient
-    module.eval()
-    together = torch.stack(module.scores(data.batch(pairs)), dim=1)
-    for pair, scores in zip(pairs, together, strict=True):
-        alone = torch.cat(module.scores(data.batch(np.array([pair]))))
-        assert torch.allclose(scores, alone, atol=1e-5)
-
-
-def test_texts_beyond_the_positions_of_a_network_are_refused(corpus: Path, judgments: Path, tmp_path: Path) -> None:
-    few = functools.partial(networks.rater, "gpt2", n_embd=16, n_layer=1, n_head=2, n_positions=100)
-    with pytest.raises(StageError, match=r"it reads 1 to 100 tokens, and a text may have 512 \(rater.max_tokens"):
-        train(corpus, judgments, tmp_path / "a", network=few)
-
-
-def test_a_network_that_padding_changes_is_refused(corpus: Path, judgments: Path, tmp_path: Path) -> None:
-    right = functools.partial(networks.rater, "xlnet", d_model=16, n_layer=1, n_head=2, d_inner=16)
-    with pytest.raises(StageError, match="xlnet reads a text otherwise when padding follows it"):
-        train(corpus, judgments, tmp_path / "a", network=right)
-
-
 def test_a_training_that_diverges_is_told(corpus: Path, judgments: Path, tmp_path: Path) -> None:
     optimizer = functools.partial(torch.optim.SGD, lr=1e30)
     with pytest.raises(StageError, match=r"the rater diverged: at step \d+ .* lower rater.optimizer.lr"):
         train(corpus, judgments, tmp_path / "a", optimizer=optimizer, gradient_clip_norm=None, num_epochs=1)
-
-
-def test_lora_learns_and_leaves_a_plain_network(corpus: Path, judgments: Path, tmp_path: Path) -> None:
-    pytest.importorskip("peft", reason="LoRA needs peft, an optional extra: pip install -e '.[lora]'")
-    adapter = functools.partial(lora.adapted, r=2, lora_alpha=4)
-    tokenizer = AutoTokenizer.from_pretrained(corpus / "tokenizer")
-    adapted = adapter(network(0.0)(tokenizer=tokenizer, criteria=CRITERIA))
-    learns = {name for name, weight in adapted.named_parameters() if weight.requires_grad}
-    assert all("lora_" in name or "score" in name for name in learns)
-    assert any("score" in name for name in learns)
-    train(corpus, judgments, tmp_path / "one", lora=adapter, network=network(0.0), num_epochs=2)
-    plain, loading = AutoModelForSequenceClassification.from_pretrained(tmp_path / "one", output_loading_info=True)
-    assert not loading["missing_keys"]
-    assert not loading["unexpected_keys"]
-    assert not any("lora" in name for name in plain.state_dict())
-    assert not any("adapter" in file.name for file in (tmp_path / "one").iterdir())
-    with pytest.raises(ValueError, match=r"rater\.lora: .*rank"):
-        lora.adapted(network(0.0)(tokenizer=tokenizer, criteria=CRITERIA), rank=3)
-
-
-def test_lora_without_peft_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "peft", None)
-    with pytest.raises(ValueError, match=r"pip install -e '\.\[lora\]'"):
-        lora.adapted(torch.nn.Linear(1, 1))
-
-
-@pytest.mark.parametrize("tokens_per_batch", [1, 300, 100_000])
-def test_ratings_match_a_plain_loop(corpus: Path, judgments: Path, tmp_path: Path, tokens_per_batch: int) -> None:
-    train(corpus, judgments, tmp_path / "rater", num_epochs=1)
-    (tmp_path / "ratings").mkdir()
-    arguments = RATE | {"max_tokens": 50, "tokens_per_batch": tokens_per_batch}
-    rate(output=tmp_path / "ratings", corpus=corpus, rater=tmp_path / "rater", **arguments)
-    model = AutoModelForSequenceClassification.from_pretrained(tmp_path / "rater").eval()
-    for file in sorted((corpus / "train").glob("*.parquet"))[:1]:
-        given = pq.read_table(file, columns=["id", "input_ids", "length"]).to_pylist()
-        found = pq.read_table(tmp_path / "ratings/train" / file.name).to_pylist()
-        assert [row["id"] for row in found] == [row["id"] for row in given]
-        for row, source in zip(found[:12], given[:12], strict=True):
-            ids = source["input_ids"]
-            ids = ids[:-1] if ids[-1] == model.config.pad_token_id and len(ids) > 1 else ids
-            parts = windows(ids, 50)
-            with torch.inference_mode():
-                ratings = torch.cat([model(input_ids=torch.tensor([part])).logits for part in parts]).numpy()
-            assert row["chunk_lengths"] == [len(part) for part in parts]
-            assert row["length"] == source["length"]
-            for c, name in enumerate(CRITERIA):
-                assert row[f"{name}_chunks"] == pytest.approx(ratings[:, c].tolist(), abs=1e-5)
-                mean = np.asarray(weighted_mean(ratings, row["chunk_lengths"]))[c]
-                assert row[f"{name}_average"] == pytest.approx(mean, abs=1e-5)

@@ -9,7 +9,7 @@ import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -17,12 +17,15 @@ import pytest
 import pytorch_lightning as pl
 import torch
 from annotation_example import annotate, make_inputs
+from costate_failures import fail_at
 from ports import free_port
 
 from qurating.lqs import annotation, costate, gradient_passes
 
 # children are forks of one process that has imported everything, and has run nothing
 FORKS = multiprocessing.get_context("forkserver")
+
+
 FORKS.set_forkserver_preload(["qurating.stages.lqs.annotate_proxy"])
 
 
@@ -172,7 +175,7 @@ def test_two_processes_share_the_work_and_agree_with_one(
 ) -> None:
     if begun:
         with monkeypatch.context() as patched:
-            patched.setattr(costate.Costate, "go_back", functools.partialmethod(_fail_at, 5))
+            patched.setattr(costate.Costate, "go_back", functools.partialmethod(fail_at, 5))
             with pytest.raises(InterruptedError):
                 annotate(tmp_path / "two", inputs)
     first, second = _two_processes(tmp_path / "two", inputs, tmp_path)
@@ -188,50 +191,3 @@ def test_two_processes_share_the_work_and_agree_with_one(
     assert one["id"].to_pylist() == two["id"].to_pylist()
     assert two["lqs"].to_numpy() == pytest.approx(one["lqs"].to_numpy(), rel=1e-4, abs=1e-4)
     assert not (tmp_path / "two/working").exists()
-
-
-_go_back = costate.Costate.go_back
-
-
-def _fail_at(self: costate.Costate, step: int) -> None:
-    if self.step - 1 == step:
-        raise InterruptedError
-    _go_back(self)
-
-
-class Bar:
-    """What the progress bar is told."""
-
-    made: ClassVar[list["Bar"]] = []
-
-    def __init__(self, *, desc: str, total: float, initial: float, **_: Any) -> None:
-        self.desc, self.total, self.initial, self.at = desc, total, initial, initial
-        Bar.made.append(self)
-
-    def __enter__(self) -> "Bar":
-        return self
-
-    def __exit__(self, *_: Any) -> None:
-        pass
-
-    def update(self, work: float) -> None:
-        self.at += work
-
-
-def test_progress_is_one_bar_that_goes_on_where_it_was(
-    inputs: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    Bar.made.clear()
-    monkeypatch.setattr(annotation, "tqdm", Bar)
-    with monkeypatch.context() as patched:
-        patched.setattr(costate.Costate, "go_back", functools.partialmethod(_fail_at, 4))
-        with pytest.raises(InterruptedError):
-            annotate(tmp_path, inputs)
-    annotate(tmp_path, inputs)
-    first, second = Bar.made
-    assert first.desc == "annotating"
-    assert first.initial == 0
-    assert first.total == second.total
-    # at most two steps of three samples were taken again for the state that it was at
-    assert first.at - 6 <= second.initial <= first.at < first.total
-    assert second.at == pytest.approx(second.total)

@@ -1,4 +1,4 @@
-"""Scoring a corpus: against a plain loop, from where it stopped, and what it refuses to load."""
+"""Scoring a corpus: against a plain loop, and from where it stopped."""
 
 import functools
 import json
@@ -17,7 +17,6 @@ from transformers import AutoModel, AutoTokenizer, PreTrainedTokenizerFast
 from qurating.corpus.tokenizing import train_bpe
 from qurating.corpus.windows import weighted_mean, windows
 from qurating.models import networks
-from qurating.models.scorer_networks import load_scorer
 from qurating.runtime.errors import StageError
 from qurating.stages.lqs.score import score
 
@@ -166,66 +165,6 @@ def test_exactly_one_scorer_is_wanted(corpus: Path, scorer: Path, tmp_path: Path
         scored(tmp_path, corpus, scorer, from_pretrained=str(scorer))
     with pytest.raises(StageError, match="windows of 65 tokens: the scorer reads from 1 to 64"):
         scored(tmp_path, corpus, scorer, max_tokens=65)
-
-
-def test_what_is_no_scorer_is_refused(scorer: Path, corpus: Path, tmp_path: Path) -> None:
-    with pytest.raises(StageError, match=r"it lacks scorer.json.* A scorer has .* head.safetensors"):
-        broken(scorer, tmp_path / "a", remove="scorer.json")
-    with pytest.raises(StageError, match=r"it lacks model.safetensors"):
-        broken(scorer, tmp_path / "b", remove="model.safetensors")
-    with pytest.raises(StageError, match=r"it lacks config.json, model.safetensors, .*head.safetensors, scorer.json"):
-        load_scorer(corpus / "tokenizer")
-    with pytest.raises(StageError, match=r"JSONDecodeError"):
-        broken(scorer, tmp_path / "c", write={"scorer.json": b'{"max_tok'})
-    with pytest.raises(StageError, match=r"pooling 'last'"):
-        broken(scorer, tmp_path / "d", write={"scorer.json": b'{"max_tokens": 5, "pooling": "last"}'})
-    with pytest.raises(StageError, match=r"cannot be loaded as a scorer: SafetensorError"):
-        broken(scorer, tmp_path / "e", write={"head.safetensors": b"no tensors"})
-    weights = load_file(scorer / "model.safetensors")
-    lost = sorted(weights)[3]
-    save_file({name: weight for name, weight in weights.items() if name != lost}, tmp_path / "cut")
-    with pytest.raises(StageError, match=f"there is no {lost} among its weights"):
-        broken(scorer, tmp_path / "f", write={"model.safetensors": (tmp_path / "cut").read_bytes()})
-    # a file of weights that could hold code is not looked at
-    (tmp_path / "g").mkdir()
-    with pytest.raises(StageError, match=r"it lacks model.safetensors"):
-        broken(scorer, tmp_path / "g", remove="model.safetensors", write={"pytorch_model.bin": b"cos\nsystem\n"})
-
-
-def broken(scorer: Path, folder: Path, remove: str = "", write: dict[str, bytes] | None = None) -> None:
-    shutil.copytree(scorer, folder, dirs_exist_ok=True)
-    if remove:
-        (folder / remove).unlink()
-    for name, content in (write or {}).items():
-        (folder / name).write_bytes(content)
-    load_scorer(folder)
-
-
-def test_a_scorer_of_the_hub_is_fetched_without_code(
-    scorer: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    asked: dict[str, Any] = {}
-
-    def snapshot_download(name: str, **arguments: Any) -> str:
-        asked.update(arguments, name=name)
-        if name.endswith("gone"):
-            raise OSError("no space left")
-        return str(scorer)
-
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("huggingface_hub.snapshot_download", snapshot_download)
-    monkeypatch.setattr("qurating.runtime.hub.check_access", lambda models, datasets: asked.update(checked=models))
-    loaded = load_scorer("someone/a-scorer")
-    assert asked["checked"] == ["someone/a-scorer"] == [asked["name"]]
-    assert not any("py" in pattern or "bin" in pattern or pattern == "*" for pattern in asked["allow_patterns"])
-    assert not loaded.network.training
-    with pytest.raises(StageError, match="someone/gone cannot be fetched from the Hub: OSError: no space left"):
-        load_scorer("someone/gone")
-
-
-def test_a_folder_that_is_not_there_is_not_asked_for_at_the_hub(tmp_path: Path) -> None:
-    with pytest.raises(StageError, match="there is no such model here"):
-        load_scorer(tmp_path / "none")
 
 
 def test_a_score_that_is_no_number_is_named(corpus: Path, scorer: Path, tmp_path: Path) -> None:

@@ -1,48 +1,19 @@
-"""Scored JSON lines: the best of them, in order, byte for byte; lines that are none, and files that are cut short."""
+"""Scored JSON lines: the best of them, in order, byte for byte."""
 
 import json
 import math
-import random
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
+from scored_lines_example import odd_files, ordered
 
-from qurating.corpus import scored_lines
 from qurating.runtime.errors import StageError
-from qurating.stages.selection.order_lines import order_lines
-
-
-def ordered(output: Path, paths: Any, **changes: Any) -> dict[str, Any]:
-    output.mkdir()
-    settings: dict[str, Any] = {
-        "files": "",
-        "score_field": "score",
-        "fraction": 1.0,
-        "inverse": False,
-        "method": "folding",
-        "num_folds": 3,
-        "descending": False,
-        "seed": 0,
-    }
-    return order_lines(output=output, paths=paths, **(settings | changes))
 
 
 @pytest.fixture
 def files(tmp_path: Path) -> list[Path]:
-    """Two files of lines that no writer of JSON would write so: order of keys, spaces, line ends, escapes."""
-    lines = []
-    for number in range(101):
-        score = random.choice([-1.5, 0, 2, random.gauss(0, 1)])
-        text = random.choice(["", "a\\nb", "\\u00e9é", "x" * 5000]) + str(number)
-        fields = [f'"text" : "{text}"', f'"score":{score!r}', '"n":{"score": 5}']
-        random.shuffle(fields)
-        lines.append(("{" + random.choice([",", ", "]).join(fields) + "}" + random.choice(["", " ", "\r"])).encode())
-    first, second = tmp_path / "a.jsonl", tmp_path / "b.jsonl"
-    first.write_bytes(b"\n".join(lines[:40]) + b"\n\n  \n")
-    second.write_bytes(b"\n".join(lines[40:]))  # the last line is not ended
-    return [first, second]
+    return odd_files(tmp_path)
 
 
 def test_each_method_is_its_definition_byte_for_byte(files: list[Path], tmp_path: Path) -> None:
@@ -85,25 +56,6 @@ def test_a_score_within_another_field(tmp_path: Path) -> None:
     assert (tmp_path / "out" / "lines.jsonl").read_text() == '{"meta": {"q": 1e0}}\n{"meta": {"q": 2}}\n'
 
 
-@pytest.mark.parametrize(
-    ("line", "message"),
-    [
-        ('{"score": 1', "line 3: no JSON"),
-        ('{"score": NaN}', r"line 3: no JSON \(JSON has no NaN\)"),
-        ('{"score": -Infinity}', r"line 3: no JSON \(JSON has no -Infinity\)"),
-        ("[1, 2]", "line 3: there is no field score; there are none"),
-        ('{"text": "", "lqs": 1}', "line 3: there is no field score; there are text, lqs"),
-        ('{"score": "1.0"}', 'line 3: score is no number: "1.0"'),
-        ('{"score": null}', "line 3: score is no number: null"),
-        ('{"score": true}', "line 3: score is no number: true"),
-    ],
-)
-def test_a_line_without_a_score_is_named(tmp_path: Path, line: str, message: str) -> None:
-    (tmp_path / "x.jsonl").write_text(f'{{"score": 1}}\n\n{line}\n{{"score": 2}}\n')
-    with pytest.raises(StageError, match=r"x\.jsonl, " + message):
-        ordered(tmp_path / "out", str(tmp_path / "x.jsonl"))
-
-
 def test_what_cannot_be_ordered_is_refused(tmp_path: Path, files: list[Path]) -> None:
     path = str(files[0])
     with pytest.raises(StageError, match=r"absent.jsonl"):
@@ -122,11 +74,3 @@ def test_what_cannot_be_ordered_is_refused(tmp_path: Path, files: list[Path]) ->
     (tmp_path / "empty.jsonl").write_text("\n")
     with pytest.raises(StageError, match=r"there is no line in"):
         ordered(tmp_path / "g", str(tmp_path / "empty.jsonl"))
-
-
-def test_a_file_that_is_cut_short_meanwhile_leaves_no_half_result(files: list[Path], tmp_path: Path) -> None:
-    lines = scored_lines.read_lines(files, "score")
-    files[1].write_bytes(files[1].read_bytes()[:-3])
-    with pytest.raises(StageError, match=r"b\.jsonl was cut short"):
-        scored_lines.write_lines(lines, np.arange(len(lines.scores)), tmp_path / "out.jsonl")
-    assert not (tmp_path / "out.jsonl").exists()

@@ -16,12 +16,12 @@ import pytorch_lightning as pl
 import torch
 from ports import free_port
 from tokenizers import Tokenizer, models
+from training_example import TRAINER, a_model
 
 from qurating.artifacts.files import write_table
 from qurating.datamodules.tokens import TokenBlocks
 from qurating.stages.selection.order import order
 from qurating.training.fit import fit
-from tests.training.test_fit import TRAINER, a_model
 
 FORKS = multiprocessing.get_context("fork")
 SEQUENCE_LENGTH, BATCH = 4, 4

@@ -1,71 +1,25 @@
-"""Selection and order as stages: what they refuse, on a real corpus artifact."""
+"""Selection as a stage: what it selects, and what it refuses, on a real corpus artifact."""
 
 import functools
 import math
-import shutil
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from judge_fixtures import real_corpus
-from transformers import AutoTokenizer
+from selection_example import chosen, corpus_with_tokens, ordered, rate_all, rows
 
 from qurating.artifacts.files import read_json
 from qurating.artifacts.seeds import seed_for
 from qurating.runtime.errors import StageError
-from qurating.selection import corpus_rows, ordering, rules, statistics
+from qurating.selection import rules, statistics
 from qurating.selection.rows import Arrays
-from qurating.stages.selection.order import order
-from qurating.stages.selection.select import select
 
 
 @pytest.fixture
 def corpus(tmp_path: Path) -> Path:
-    folder = real_corpus(tmp_path / "corpus")
-    tokenizer = AutoTokenizer.from_pretrained(folder / "tokenizer")
-    for file in (folder / "train").glob("*.parquet"):
-        table = pq.read_table(file)
-        ids = [tokenizer(text)["input_ids"][:50] or [1] for text in table["text"].to_pylist()]
-        table = table.append_column("input_ids", pa.array(ids, pa.list_(pa.int32())))
-        pq.write_table(table.append_column("length", pa.array(map(len, ids), pa.int32())), file)
-    return folder
-
-
-def rows(corpus: Path) -> pa.Table:
-    return pa.concat_tables([pq.read_table(file) for file in sorted((corpus / "train").glob("*.parquet"))])
-
-
-def rate_all(corpus: Path, folder: Path, scores: np.ndarray) -> Path:
-    (folder / "train").mkdir(parents=True)
-    start = 0
-    for file in sorted((corpus / "train").glob("*.parquet")):
-        ids = pq.read_table(file, columns=["id"])["id"]
-        pq.write_table(
-            pa.table({"id": ids, "c_average": scores[start : start + len(ids)]}), folder / "train" / file.name
-        )
-        start += len(ids)
-    return folder
-
-
-def chosen(corpus: Path, output: Path, ratings: Path | None, num_tokens: int = 800, **changes: Any) -> pa.Table:
-    output.mkdir(exist_ok=True)
-    rule = functools.partial(rules.select, num_tokens=num_tokens, temperature=1.0)
-    settings: dict[str, Any] = {"rule": rule, "criterion": "c", "by_domain": True, "domain_column": "domain"}
-    settings |= {"label": "c", "seed": 5} | changes
-    select(output=output, corpus=corpus, ratings=ratings, **settings)
-    return pq.read_table(output / "subset.parquet")
-
-
-def ordered(corpus: Path, output: Path, subset: Path, ratings: Path | None, method: str, **changes: Any) -> pa.Table:
-    output.mkdir(exist_ok=True)
-    settings: dict[str, Any] = {"criterion": "c", "column": None, "num_folds": 3, "temperature": 1.0}
-    settings |= {"descending": False, "seed": 5} | changes
-    order(output=output, corpus=corpus, subset=subset, ratings=ratings, method=method, **settings)
-    return pq.read_table(output / "order.parquet")
+    return corpus_with_tokens(tmp_path / "corpus")
 
 
 def test_the_stage_selects_what_the_maths_selects(corpus: Path, tmp_path: Path) -> None:
@@ -85,27 +39,6 @@ def test_the_stage_selects_what_the_maths_selects(corpus: Path, tmp_path: Path) 
     files = sorted((corpus / "train").glob("*.parquet"))
     for row in subset.to_pylist():
         assert pq.read_table(files[row["shard"]])["id"][row["row"]].as_py() == row["id"]
-
-
-@pytest.mark.parametrize("method", ["shuffle", "sorting", "folding", "curriculum"])
-def test_the_stage_orders_as_the_maths_orders(corpus: Path, tmp_path: Path, method: str) -> None:
-    table = rows(corpus)
-    scores = np.random.default_rng().normal(size=len(table))
-    ratings = rate_all(corpus, tmp_path / "r", scores)
-    subset = chosen(corpus, tmp_path / "s", ratings)
-    found = ordered(corpus, tmp_path / "o", tmp_path / "s", ratings, method)
-    ids, own = subset["id"].to_numpy(), subset["score"].to_numpy()
-    seed = seed_for(5, "order", method)
-    permutation = {
-        "shuffle": lambda: ordering.shuffle(ids, seed),
-        "sorting": lambda: ordering.sort(own, ids),
-        "folding": lambda: ordering.fold(own, 3, ids),
-        "curriculum": lambda: ordering.curriculum(own, ids, 1.0, seed, descending=False),
-    }[method]()
-    assert found["id"].to_numpy().tolist() == ids[permutation].tolist()
-    by_id = dict(zip(table["id"].to_pylist(), table["input_ids"].to_pylist(), strict=True))
-    stream = np.load(tmp_path / "o/tokens.npy")
-    assert stream.tolist() == [token for sequence in found["id"].to_pylist() for token in by_id[sequence]]
 
 
 def test_bad_ratings_are_refused(corpus: Path, tmp_path: Path) -> None:
@@ -168,41 +101,6 @@ def test_ratings_and_subsets_of_another_corpus_are_refused(corpus: Path, tmp_pat
         ordered(corpus, tmp_path / "o", tmp_path / "s", None, "shuffle")
 
 
-def split_anew(corpus: Path, folder: Path, num_shards: int, seed: int) -> Path:
-    """The same rows in another order, over other shards."""
-    table = rows(corpus)
-    table = table.take(pa.array(np.random.default_rng(seed).permutation(len(table))))
-    (folder / "train").mkdir(parents=True)
-    size = -(-len(table) // num_shards)
-    for number in range(num_shards):
-        part = table.slice(number * size, size)
-        # small row groups: chunks of the corpus and of the ratings do not end at the same rows
-        pq.write_table(part, folder / "train" / f"{number:05d}.parquet", row_group_size=7)
-    shutil.copytree(corpus / "tokenizer", folder / "tokenizer")
-    return folder
-
-
-@pytest.mark.parametrize("temperature", [0.0, 1.0])
-def test_one_shard_and_sixteen_give_the_same_subset(
-    corpus: Path, tmp_path: Path, temperature: float, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(corpus_rows, "_ROWS_AT_ONCE", 11)
-    score = {row["id"]: float(place % 9) for place, row in enumerate(rows(corpus).select(["id"]).to_pylist())}
-    rule = functools.partial(rules.select, num_tokens=900, temperature=temperature)
-    found, orders = [], []
-    for num_shards in (1, 16):
-        there = split_anew(corpus, tmp_path / f"c{num_shards}", num_shards, seed=num_shards)
-        scores = np.array([score[id_] for id_ in rows(there)["id"].to_pylist()])
-        ratings = rate_all(there, tmp_path / f"r{num_shards}", scores)
-        subset = chosen(there, tmp_path / f"s{num_shards}", ratings, rule=rule)
-        found.append(set(subset["id"].to_pylist()))
-        for method in ("shuffle", "folding", "curriculum"):
-            output = tmp_path / f"{method}{num_shards}"
-            orders.append(ordered(there, output, tmp_path / f"s{num_shards}", ratings, method)["id"].to_pylist())
-    assert found[0] == found[1]
-    assert orders[:3] == orders[3:]
-
-
 def test_domains_may_lie_within_another_column_and_be_weighted(corpus: Path, tmp_path: Path) -> None:
     for file in (corpus / "train").glob("*.parquet"):
         table = pq.read_table(file)
@@ -236,31 +134,6 @@ def test_the_corpus_as_a_whole_still_tells_its_domains(corpus: Path, tmp_path: P
     assert subset["domain"].to_pylist() == [domain_of[id_] for id_ in subset["id"].to_pylist()]
 
 
-def test_a_domain_that_the_reading_thread_finds_meanwhile_is_no_matter(
-    corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    rule = functools.partial(rules.select, num_tokens=800, temperature=math.inf)
-    settings: dict[str, Any] = {"rule": rule, "criterion": None, "by_domain": False}
-    expected = chosen(corpus, tmp_path / "a", None, **settings)
-
-    class Growing(list[str]):
-        """As seen by one thread while another adds to it: longer whenever it is gone through."""
-
-        def __iter__(self) -> Iterator[str]:
-            self.append(f"found meanwhile {len(self)}")
-            return super().__iter__()
-
-    original = corpus_rows.CorpusRows.__init__
-
-    def patched(self: corpus_rows.CorpusRows, *arguments: Any) -> None:
-        original(self, *arguments)
-        if arguments[-1]:  # a column of domains
-            self.domain_names = Growing(self.domain_names)
-
-    monkeypatch.setattr(corpus_rows.CorpusRows, "__init__", patched)
-    assert chosen(corpus, tmp_path / "b", None, **settings).equals(expected)
-
-
 def test_a_corpus_that_is_not_sound_is_refused(corpus: Path, tmp_path: Path) -> None:
     ratings = rate_all(corpus, tmp_path / "r", np.zeros(len(rows(corpus))))
     last = max((ratings / "train").glob("*.parquet"))
@@ -285,20 +158,3 @@ def test_a_corpus_that_is_not_sound_is_refused(corpus: Path, tmp_path: Path) -> 
         patched.setattr(statistics, "MAX_CHECKED_IDS", 3)
         with pytest.raises(StageError, match=f"1 ids occur twice, for example {ids[0]}"):
             chosen(corpus, tmp_path / "s", None, rule=everything, criterion=None)
-
-
-def test_a_column_of_the_corpus_orders(corpus: Path, tmp_path: Path) -> None:
-    ratings = rate_all(corpus, tmp_path / "r", np.random.default_rng().normal(size=len(rows(corpus))))
-    subset = chosen(corpus, tmp_path / "s", ratings)
-    given: dict[str, Any] = {"criterion": None, "column": "length"}
-    found = ordered(corpus, tmp_path / "o", tmp_path / "s", None, "sorting", descending=True, **given)
-    lengths = found["length"].to_pylist()
-    assert lengths == sorted(subset["length"].to_pylist(), reverse=True)
-    ids = subset["id"].to_numpy()
-    folded = ordered(corpus, tmp_path / "f", tmp_path / "s", None, "folding", **given)
-    expected = ids[ordering.fold(subset["length"].to_numpy(), 3, ids)]
-    assert folded["id"].to_numpy().tolist() == expected.tolist()
-    with pytest.raises(StageError, match=r"has no column lenght; there are id.*length"):
-        ordered(corpus, tmp_path / "o", tmp_path / "s", None, "sorting", criterion=None, column="lenght")
-    with pytest.raises(StageError, match="the column domain holds string: sequences are ordered by numbers"):
-        ordered(corpus, tmp_path / "o", tmp_path / "s", None, "sorting", criterion=None, column="domain")

@@ -1,0 +1,71 @@
+"""Settings and criteria of a judge that cannot work, and what is said of them."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from judge_fixtures import CRITERIA, real_corpus
+from judge_stage import run, settings
+
+from qurating.runtime.errors import StageError
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return real_corpus(tmp_path_factory.mktemp("corpus") / "c")
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"method": "guess"}, "auto, logprobs, votes or separate_votes"),
+        ({"modell": "x"}, "no setting modell"),
+        ({"num_pairs": 0}, "num_pairs is 0"),
+        ({"num_pairs": "many"}, "num_pairs is many: it must be a whole number"),
+        ({"max_cost_usd": "abc"}, "max_cost_usd is abc: a sum in US dollars"),
+        ({"simulated": False}, "judge.base_url"),
+        ({"simulated": False, "base_url": "http://x/v1", "api_key_variable": "NO_SUCH_KEY"}, "NO_SUCH_KEY"),
+        ({"prompt": "conf/prompts/none.txt"}, "none.txt"),
+        ({"num_pairs": 10**6}, "different pairs.*lower judge.num_pairs"),
+        ({"min_words": 10**6}, "0 can be judged"),
+    ],
+)
+def test_settings_that_cannot_work(tmp_path: Path, corpus: Path, changes: dict[str, Any], says: str) -> None:
+    with pytest.raises(StageError, match=says):
+        run(tmp_path / "o", corpus, settings(**changes))
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"question": None}, "conf/criterion/humour.yaml: `question` is missing"),
+        ({"simulated_weights": None}, "conf/criterion/humour.yaml: `simulated_weights` is missing.*judge=endpoint"),
+        ({"simulated_weights": {"wit": 1.0}}, "no statistic wit"),
+        ({"name": "humor"}, "conf/criterion/humour.yaml: `name` is 'humor'"),
+    ],
+)
+def test_criteria_that_are_incomplete(tmp_path: Path, corpus: Path, change: dict[str, Any], says: str) -> None:
+    humour: dict[str, Any] = {"name": "humour", "question": "Which is funnier?", "description": "Laughs."}
+    humour |= {"simulated_weights": {"even_sentences": 1.0}} | change
+    with pytest.raises(StageError, match=says):
+        run(tmp_path / "o", corpus, settings(), {"humour": humour})
+
+
+ONE = {"educational_value": CRITERIA["educational_value"]}
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"mode": "individual", "method": "logprobs"}, "grades are sampled"),
+        ({"mode": "both"}, "pairwise or individual"),
+        ({"simulated": True, "mode": "individual"}, "the simulated judge compares pairs"),
+        ({"api": "azure"}, "judge.api_version is not set"),
+        ({"triple_fraction": 2}, "triple_fraction is 2"),
+        ({"max_cost_usd": -1}, "max_cost_usd is -1"),
+        ({"base_url": "localhost:8000/v1"}, "no http:// or https:// address"),
+    ],
+)
+def test_more_settings_that_cannot_work(tmp_path: Path, corpus: Path, changes: dict[str, Any], says: str) -> None:
+    with pytest.raises(StageError, match=says):
+        run(tmp_path / "o", corpus, settings("endpoint", **({"base_url": "http://127.0.0.1:9/v1"} | changes)), ONE)

@@ -1,0 +1,46 @@
+"""Networks from a configuration, and those that cannot be used."""
+
+import functools
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rater_fixtures import judgments_of, rated_corpus, train
+from training_example import a_model
+
+from qurating.models import networks
+from qurating.runtime.errors import StageError
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return rated_corpus(tmp_path_factory.mktemp("corpus"))
+
+
+@pytest.fixture(scope="module")
+def judgments(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return judgments_of(corpus, tmp_path_factory.mktemp("judgments"))
+
+
+def test_texts_beyond_the_positions_of_a_network_are_refused(corpus: Path, judgments: Path, tmp_path: Path) -> None:
+    few = functools.partial(networks.rater, "gpt2", n_embd=16, n_layer=1, n_head=2, n_positions=100)
+    with pytest.raises(StageError, match=r"it reads 1 to 100 tokens, and a text may have 512 \(rater.max_tokens"):
+        train(corpus, judgments, tmp_path / "a", network=few)
+
+
+def test_a_network_that_padding_changes_is_refused(corpus: Path, judgments: Path, tmp_path: Path) -> None:
+    right = functools.partial(networks.rater, "xlnet", d_model=16, n_layer=1, n_head=2, d_inner=16)
+    with pytest.raises(StageError, match="xlnet reads a text otherwise when padding follows it"):
+        train(corpus, judgments, tmp_path / "a", network=right)
+
+
+def test_the_end_of_text_is_learned() -> None:
+    embedding = a_model().network.get_input_embeddings()
+    assert embedding.padding_idx is None
+    assert embedding.weight[0].abs().sum() > 0
+
+
+def test_an_unknown_setting_of_the_network_is_refused() -> None:
+    settings: dict[str, Any] = {"hiden_size": 3}
+    with pytest.raises(ValueError, match="hiden_size"):
+        networks.language_model("llama", vocabulary_size=8, eos_token_id=0, **settings)

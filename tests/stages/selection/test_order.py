@@ -1,0 +1,55 @@
+"""Order as a stage: by the maths of each method, and by a column of the corpus."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from selection_example import chosen, corpus_with_tokens, ordered, rate_all, rows
+
+from qurating.artifacts.seeds import seed_for
+from qurating.runtime.errors import StageError
+from qurating.selection import ordering
+
+
+@pytest.fixture
+def corpus(tmp_path: Path) -> Path:
+    return corpus_with_tokens(tmp_path / "corpus")
+
+
+@pytest.mark.parametrize("method", ["shuffle", "sorting", "folding", "curriculum"])
+def test_the_stage_orders_as_the_maths_orders(corpus: Path, tmp_path: Path, method: str) -> None:
+    table = rows(corpus)
+    scores = np.random.default_rng().normal(size=len(table))
+    ratings = rate_all(corpus, tmp_path / "r", scores)
+    subset = chosen(corpus, tmp_path / "s", ratings)
+    found = ordered(corpus, tmp_path / "o", tmp_path / "s", ratings, method)
+    ids, own = subset["id"].to_numpy(), subset["score"].to_numpy()
+    seed = seed_for(5, "order", method)
+    permutation = {
+        "shuffle": lambda: ordering.shuffle(ids, seed),
+        "sorting": lambda: ordering.sort(own, ids),
+        "folding": lambda: ordering.fold(own, 3, ids),
+        "curriculum": lambda: ordering.curriculum(own, ids, 1.0, seed, descending=False),
+    }[method]()
+    assert found["id"].to_numpy().tolist() == ids[permutation].tolist()
+    by_id = dict(zip(table["id"].to_pylist(), table["input_ids"].to_pylist(), strict=True))
+    stream = np.load(tmp_path / "o/tokens.npy")
+    assert stream.tolist() == [token for sequence in found["id"].to_pylist() for token in by_id[sequence]]
+
+
+def test_a_column_of_the_corpus_orders(corpus: Path, tmp_path: Path) -> None:
+    ratings = rate_all(corpus, tmp_path / "r", np.random.default_rng().normal(size=len(rows(corpus))))
+    subset = chosen(corpus, tmp_path / "s", ratings)
+    given: dict[str, Any] = {"criterion": None, "column": "length"}
+    found = ordered(corpus, tmp_path / "o", tmp_path / "s", None, "sorting", descending=True, **given)
+    lengths = found["length"].to_pylist()
+    assert lengths == sorted(subset["length"].to_pylist(), reverse=True)
+    ids = subset["id"].to_numpy()
+    folded = ordered(corpus, tmp_path / "f", tmp_path / "s", None, "folding", **given)
+    expected = ids[ordering.fold(subset["length"].to_numpy(), 3, ids)]
+    assert folded["id"].to_numpy().tolist() == expected.tolist()
+    with pytest.raises(StageError, match=r"has no column lenght; there are id.*length"):
+        ordered(corpus, tmp_path / "o", tmp_path / "s", None, "sorting", criterion=None, column="lenght")
+    with pytest.raises(StageError, match="the column domain holds string: sequences are ordered by numbers"):
+        ordered(corpus, tmp_path / "o", tmp_path / "s", None, "sorting", criterion=None, column="domain")

@@ -1,0 +1,81 @@
+"""A tiny language model, trained on a short stream of tokens."""
+
+import csv
+import functools
+from pathlib import Path
+
+import numpy as np
+import pytorch_lightning as pl
+import torch
+from torch import Tensor
+from transformers import get_cosine_with_min_lr_schedule_with_warmup
+
+from qurating.datamodules.tokens import TokenBlocks
+from qurating.models import networks
+from qurating.models.language_model import LanguageModel
+from qurating.training.fit import fit
+
+TRAINER = functools.partial(
+    pl.Trainer,
+    accelerator="cpu",
+    devices=1,
+    enable_model_summary=False,
+    enable_progress_bar=True,
+    log_every_n_steps=1,
+)
+
+
+class Watched(LanguageModel):
+    """Records the tokens each forward pass saw, and fails at one of them."""
+
+    fail_at: int | None = None
+
+    def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
+        if batch_idx == self.fail_at:
+            raise RuntimeError("pulled the plug")
+        self.seen = [*getattr(self, "seen", []), batch["input_ids"].clone()]
+        return super().training_step(batch, batch_idx)
+
+
+def a_model() -> Watched:
+    torch.manual_seed(1)
+    network = networks.language_model(
+        "llama",
+        vocabulary_size=64,
+        eos_token_id=0,
+        hidden_size=16,
+        intermediate_size=32,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        num_key_value_heads=1,
+    )
+    optimizer = functools.partial(torch.optim.AdamW, lr=1e-2)
+    schedule = functools.partial(get_cosine_with_min_lr_schedule_with_warmup, min_lr_rate=0.1)
+    return Watched(network, optimizer, schedule, warmup_fraction=0.2)
+
+
+def an_order(folder: Path) -> Path:
+    """A stream of 93 tokens."""
+    folder.mkdir()
+    # 11 full blocks of 8 and a piece of 5: the last step is neither full in blocks nor in tokens
+    np.save(folder / "tokens.npy", np.random.default_rng(0).integers(1, 64, 93).astype(np.uint16))
+    return folder
+
+
+def train(
+    order: Path, output: Path, micro_batch_size: int = 2, fail_at: int | None = None, every_steps: int = 1
+) -> Watched:
+    model = a_model()
+    model.fail_at = fail_at
+    data = TokenBlocks(order, sequence_length=8, batch_size_sequences=4, micro_batch_size=micro_batch_size)
+    fit(model, data, TRAINER, output, gradient_clip_norm=1.0, checkpoint_every_steps=every_steps, name="test")
+    return model
+
+
+def weights(model: pl.LightningModule) -> Tensor:
+    return torch.cat([p.detach().flatten() for p in model.parameters()])
+
+
+def rows(output: Path) -> list[dict[str, str]]:
+    with open(output / "metrics.csv", newline="", encoding="utf-8") as stream:
+        return list(csv.DictReader(stream))
