@@ -9,7 +9,7 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Callback
 
-from qurating.artifacts.files import read_json, write_json
+from qurating.artifacts.files import read_json, replacing, write_json
 
 
 class Checkpoints(Callback):
@@ -48,8 +48,8 @@ class Checkpoints(Callback):
                 weights = trainer.strategy.lightning_module_state_dict()
                 if trainer.is_global_zero:
                     self.folder.mkdir(exist_ok=True)
-                    torch.save(weights, self.folder / "best.tmp")
-                    os.replace(self.folder / "best.tmp", self.folder / "best.pt")
+                    with replacing(self.folder / "best.pt") as temporary:
+                        torch.save(weights, temporary)
                     write_json(record, {"value": value, "step": trainer.global_step})
         self._save(trainer)
 
@@ -73,6 +73,11 @@ class Checkpoints(Callback):
             for file in self.folder.glob("step=*.ckpt"):
                 if file != target:
                     file.unlink()
+
+
+def load_best(output: Path, module: pl.LightningModule) -> None:
+    """Give a module the best weights of a training in `output`, on the CPU."""
+    module.load_state_dict(torch.load(output / "checkpoints/best.pt", map_location="cpu", weights_only=True))
 
 
 def latest(folder: Path) -> tuple[Path | None, int]:

@@ -1,8 +1,9 @@
-"""What both trainings share: steps, checkpoints that resume, metrics that survive an interruption."""
+"""What all trainings share: steps, checkpoints that resume, metrics that survive an interruption."""
 
 import csv
 import functools
 import logging
+import shutil
 import warnings
 from pathlib import Path
 from typing import Any
@@ -45,7 +46,7 @@ def fit(
     name: str,
     validate_every_steps: int | None = None,
     best_by: str | None = None,
-) -> Path | None:
+) -> None:
     """Train to the last step, from the last checkpoint in `output/checkpoints` if there is one.
 
     A run that was interrupted continues with the same weights, optimizer, schedule and data as if it had not been; it
@@ -60,12 +61,10 @@ def fit(
         checkpoint_every_steps: at least that often, in optimizer steps.
         name: in the tracker.
         validate_every_steps: where there is a validation set.
-        best_by: the metric whose highest value marks the weights to return.
+        best_by: the metric whose highest value marks the weights to keep, see `checkpoints.load_best`.
 
-    Of a distributed run all processes call this. Only the first is to write what comes after.
-
-    Returns:
-        the file of the best weights by `best_by`, or None without it.
+    Of a distributed run all processes call this. Only the first is to write what comes after, and to `clear` in the
+    end.
 
     Raises:
         StageError: the trainer sets what belongs to this training.
@@ -111,7 +110,12 @@ def fit(
         raise RuntimeError(f"training ended at step {made.global_step} of {data.num_steps}")
     if made.is_global_zero:
         _merge_metrics(output)
-    return folder / "best.pt" if best_by else None
+
+
+def clear(output: Path) -> None:
+    """Delete what only an interrupted training needs, once its results are written."""
+    shutil.rmtree(output / "checkpoints", ignore_errors=True)
+    shutil.rmtree(output / "metrics")
 
 
 def _merge_metrics(output: Path) -> None:

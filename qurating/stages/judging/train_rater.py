@@ -1,7 +1,6 @@
 """Train a rater on judgments, and write it as a Hugging Face folder with a card."""
 
 import functools
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,11 +17,13 @@ from qurating.datamodules.judgments import Judgments
 from qurating.metrics.rater import report
 from qurating.models import lora as adapters
 from qurating.models.networks import max_tokens as readable_tokens
+from qurating.models.optimization import Optimization
 from qurating.models.rater import Rater
 from qurating.models.rating_networks import MaskedRater, check_padding
 from qurating.reports import rater_card
 from qurating.runtime.errors import StageError
-from qurating.training.fit import fit
+from qurating.training.checkpoints import load_best
+from qurating.training.fit import clear, fit
 
 
 def train_rater(
@@ -85,10 +86,10 @@ def train_rater(
         torch.manual_seed(seed_for(seed, "train_rater", "weights"))
         made = _network(network, lora, tokenizer, list(criteria), max(max_tokens, int(data.lengths.max())))
         dropout = seed_for(seed, "train_rater", "dropout") >> 32
-        return Rater(made, criteria, optimizer, schedule, warmup_fraction, dropout)
+        return Rater(made, criteria, Optimization(optimizer, schedule, warmup_fraction), dropout)
 
     module = untrained()
-    best = fit(
+    fit(
         module,
         data,
         trainer,
@@ -101,11 +102,10 @@ def train_rater(
     )
     if not module.trainer.is_global_zero:
         return {}
-    assert best is not None
     device, precision = module.trainer.strategy.root_device, str(module.trainer.precision)
     # another one, since what was trained may be shared out over processes
     module = untrained()
-    module.load_state_dict(torch.load(best, map_location="cpu", weights_only=True))
+    load_best(output, module)
     made = adapters.merged(module.network)
     module.network = made
     scores_a, scores_b = ratings(module, data, device)
@@ -150,8 +150,7 @@ def train_rater(
             "precision": precision,
         },
     )
-    shutil.rmtree(output / "checkpoints", ignore_errors=True)
-    shutil.rmtree(output / "metrics")
+    clear(output)
     return {
         "training_pairs": len(data.training),
         "validation_pairs": len(data.validation),

@@ -1,7 +1,6 @@
 """Train a scorer on annotated sequences, so that a whole corpus can be scored."""
 
 import functools
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,12 +16,14 @@ from qurating.artifacts.seeds import seed_for
 from qurating.corpus.token_reader import TokenReader
 from qurating.datamodules.scores import Scores
 from qurating.metrics.scorer import report
+from qurating.models.optimization import Optimization
 from qurating.models.rating_networks import check_padding, mask_of
 from qurating.models.scorer import Scorer
 from qurating.models.scorer_networks import ScorerNetwork, save_scorer
 from qurating.reports import figures, style
 from qurating.runtime.errors import StageError
-from qurating.training.fit import fit
+from qurating.training.checkpoints import load_best
+from qurating.training.fit import clear, fit
 
 
 def train_scorer(
@@ -82,12 +83,10 @@ def train_scorer(
     module = Scorer(
         made,
         clip_standard_deviations,
-        optimizer,
-        schedule,
-        warmup_fraction,
+        Optimization(optimizer, schedule, warmup_fraction),
         seed_for(seed, "train_scorer", "dropout") >> 32,
     )
-    best = fit(
+    fit(
         module,
         data,
         trainer,
@@ -100,8 +99,7 @@ def train_scorer(
     )
     if not module.trainer.is_global_zero:
         return {}
-    assert best is not None
-    module.load_state_dict(torch.load(best, map_location="cpu", weights_only=True))
+    load_best(output, module)
     annotated, predicted = data.standardised[data.validation], predictions(module, data)
     found = report(annotated, predicted, clip_standard_deviations, [data.domains[i] for i in data.validation])
     write_json(output / "validation.json", found)
@@ -114,8 +112,7 @@ def train_scorer(
         "max_tokens": max_tokens,
     }
     save_scorer(output, made.cpu(), tokenizer, settings)
-    shutil.rmtree(output / "checkpoints", ignore_errors=True)
-    shutil.rmtree(output / "metrics")
+    clear(output)
     return {
         "training_sequences": len(data.training),
         "validation_sequences": len(data.validation),

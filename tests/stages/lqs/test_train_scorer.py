@@ -19,6 +19,7 @@ from qurating.corpus.windows import weighted_mean, windows
 from qurating.datamodules.scores import Scores
 from qurating.metrics import ranks, scorer
 from qurating.models import networks
+from qurating.models.optimization import Optimization
 from qurating.models.scorer import Scorer
 from qurating.models.scorer_networks import ScorerNetwork, load_scorer
 from qurating.runtime.errors import StageError
@@ -105,7 +106,7 @@ def test_a_prediction_is_the_mean_over_windows_of_the_mean_over_tokens(
     data = scores_of(corpus, annotation)
     samples = np.random.default_rng().permutation(len(data.labels))[:12]
     assert {len(windows(data.input_ids[i], MAX_TOKENS)) for i in samples} != {1}
-    module = Scorer(made, 3.0, torch.optim.AdamW, lambda *_: None, 0.0, 0)
+    module = Scorer(made, 3.0, Optimization(torch.optim.AdamW, lambda *_: None, 0.0), 0)
     together = module(data.batch(samples))
     head, bias = made.head.weight[0], made.head.bias[0]
     for sample, found in zip(samples, together, strict=True):
@@ -199,7 +200,7 @@ def test_it_learns_and_writes_what_it_promises(corpus: Path, annotation: Path, t
     assert AutoModel.from_pretrained(tmp_path / "s").num_parameters() == loaded.network.encoder.num_parameters()
     raw = pq.read_table(annotation / "annotation.parquet")["lqs"].to_numpy()
     assert loaded.settings["label_mean"] == pytest.approx(raw.mean(), rel=0.2)
-    module = Scorer(loaded.network.eval(), 3.0, torch.optim.AdamW, lambda *_: None, 0.0, 0)
+    module = Scorer(loaded.network.eval(), 3.0, Optimization(torch.optim.AdamW, lambda *_: None, 0.0), 0)
     reader = TokenReader(corpus, loaded.tokenizer)
     index = np.arange(220)
     data = Scores(corpus, annotation, reader, loaded.settings["max_tokens"], 32, 16, 2, 0.2, 1)
@@ -238,7 +239,7 @@ def test_an_interrupted_training_ends_the_same(
 def test_the_split_of_a_step_changes_nothing(corpus: Path, annotation: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Scorer, "log", lambda *_, **__: None)
     encoder = network()(tokenizer=AutoTokenizer.from_pretrained(corpus / "tokenizer"))[0]
-    module = Scorer(ScorerNetwork(encoder), 1.0, torch.optim.AdamW, lambda *_: None, 0.0, 0)
+    module = Scorer(ScorerNetwork(encoder), 1.0, Optimization(torch.optim.AdamW, lambda *_: None, 0.0), 0)
     gradients = []
     for num_devices, micro_batch_size in ((1, 32), (2, 5)):
         data = scores_of(corpus, annotation, micro_batch_size)
