@@ -130,7 +130,7 @@ def draw_overlap(cells: Sequence[Cell], keep: Keep) -> None:
     named = [named[place] for place in shown(named, MAX_DOMAINS)]
     if len(named) < 2:
         return
-    members = [read_members(folder, sizes) for _, folder in named]
+    members = [read_members(folder, corpora[0], sizes) for _, folder in named]
     table = np.array([[jaccard(a, b) for b in members] for a in members])
     keep("overlap", subset_figures.overlaps([name for name, _ in named], table))
 

@@ -52,9 +52,9 @@ def report_subset(
     named = [criterion] if isinstance(criterion, str) else list(criterion or [])
     criteria = named if ratings is not None else []
     rows = CorpusRows(corpus, ratings, criteria, doing="reading scores")
-    members = read_members(subset, rows.file_sizes)
+    members = read_members(subset, corpus, rows.file_sizes)
     compared_with = [compared_with] if isinstance(compared_with, Path) else compared_with
-    others = [read_members(other, rows.file_sizes) for other in compared_with]
+    others = [read_members(other, corpus, rows.file_sizes) for other in compared_with]
     _check_corpus(subset, compared_with)
     sample = read_rated_rows(corpus, ratings, max_rated_rows) if ratings is not None and criteria else None
     deciles = (
