@@ -49,6 +49,7 @@ class Judgments(Samples):
         judgments: Path,
         tokenizer: PreTrainedTokenizerBase,
         criteria: list[str],
+        *,
         minimum_confidence: float,
         label_temperature: float,
         max_tokens: int,

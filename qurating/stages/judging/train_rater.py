@@ -72,14 +72,14 @@ def train_rater(
         judgments,
         tokenizer,
         list(criteria),
-        minimum_confidence,
-        label_temperature,
-        max_tokens,
-        batch_size_pairs,
-        tokens_per_micro_batch,
-        num_epochs,
-        validation_fraction,
-        seed_for(seed, "train_rater", "pairs"),
+        minimum_confidence=minimum_confidence,
+        label_temperature=label_temperature,
+        max_tokens=max_tokens,
+        batch_size_pairs=batch_size_pairs,
+        tokens_per_micro_batch=tokens_per_micro_batch,
+        num_epochs=num_epochs,
+        validation_fraction=validation_fraction,
+        seed=seed_for(seed, "train_rater", "pairs"),
     )
 
     def untrained() -> Rater:

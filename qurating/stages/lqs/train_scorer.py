@@ -73,12 +73,12 @@ def train_scorer(
         corpus,
         annotation,
         TokenReader(corpus, tokenizer),
-        max_tokens,
-        batch_size_sequences,
-        micro_batch_size,
-        num_epochs,
-        validation_fraction,
-        seed_for(seed, "train_scorer", "sequences"),
+        max_tokens=max_tokens,
+        batch_size_sequences=batch_size_sequences,
+        micro_batch_size=micro_batch_size,
+        num_epochs=num_epochs,
+        validation_fraction=validation_fraction,
+        seed=seed_for(seed, "train_scorer", "sequences"),
     )
     module = Scorer(
         made,

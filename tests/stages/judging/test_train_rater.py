@@ -33,6 +33,16 @@ RATE: dict[str, Any] = {
     "num_shards": None,
     "accelerator": "cpu",
 }
+PAIRS: dict[str, Any] = {
+    "minimum_confidence": 0.5,
+    "label_temperature": 1.0,
+    "max_tokens": 512,
+    "batch_size_pairs": 16,
+    "tokens_per_micro_batch": 800,
+    "num_epochs": 1,
+    "validation_fraction": 0.2,
+    "seed": 0,
+}
 
 
 @pytest.fixture(scope="module")
@@ -121,7 +131,7 @@ def test_judgments_that_cannot_be_used_are_refused(corpus: Path, judgments: Path
 
 def test_padding_does_not_reach_the_ratings(corpus: Path, judgments: Path) -> None:
     tokenizer = AutoTokenizer.from_pretrained(corpus / "tokenizer")
-    data = Judgments(judgments, tokenizer, CRITERIA, 0.5, 1.0, 512, 16, 800, 1, 0.2, 0)
+    data = Judgments(judgments, tokenizer, CRITERIA, **PAIRS)
     tiny = networks.rater(
         "llama",
         tokenizer=tokenizer,
@@ -145,7 +155,7 @@ def test_a_step_holds_each_pair_once_within_the_budget(
     corpus: Path, judgments: Path, num_devices: int, budget: int
 ) -> None:
     tokenizer = AutoTokenizer.from_pretrained(corpus / "tokenizer")
-    data = Judgments(judgments, tokenizer, CRITERIA, 0.5, 1.0, 512, 16, budget, 2, 0.2, 0)
+    data = Judgments(judgments, tokenizer, CRITERIA, **PAIRS | {"tokens_per_micro_batch": budget, "num_epochs": 2})
     passes = data.accumulation(num_devices)
     for step in range(data.num_steps):
         devices = [list(data.step_batches(step, rank, num_devices, passes)) for rank in range(num_devices)]
@@ -183,7 +193,7 @@ def test_any_backbone_rates_a_text_the_same_alone_and_padded(
     corpus: Path, judgments: Path, model_type: str, settings: dict[str, Any]
 ) -> None:
     tokenizer = AutoTokenizer.from_pretrained(corpus / "tokenizer")
-    data = Judgments(judgments, tokenizer, CRITERIA, 0.5, 1.0, 512, 16, 800, 1, 0.2, 0)
+    data = Judgments(judgments, tokenizer, CRITERIA, **PAIRS)
     made = networks.rater(model_type, tokenizer=tokenizer, criteria=CRITERIA, **settings)
     module = Rater(made, CRITERIA, Optimization(torch.optim.AdamW, get_linear_schedule_with_warmup, 0.1), 0)
     pairs = data.training[:4]

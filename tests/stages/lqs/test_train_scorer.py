@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 from scorer_fixtures import MAX_TOKENS, annotation_of, corpus_of_paragraphs, network, rows, train
-from transformers import AutoModel, AutoTokenizer, PreTrainedTokenizerFast, T5Config, T5Model
+from transformers import AutoModel, AutoTokenizer, PreTrainedTokenizerBase, PreTrainedTokenizerFast, T5Config, T5Model
 
 from qurating.corpus.token_reader import TokenReader
 from qurating.corpus.tokenizing import train_bpe
@@ -35,9 +35,25 @@ def annotation(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return annotation_of(corpus, tmp_path_factory.mktemp("annotation") / "a")
 
 
-def scores_of(corpus: Path, annotation: Path, micro_batch_size: int = 16, batch_size: int = 32) -> Scores:
-    reader = TokenReader(corpus, AutoTokenizer.from_pretrained(corpus / "tokenizer"))
-    return Scores(corpus, annotation, reader, MAX_TOKENS, batch_size, micro_batch_size, 2, 0.2, 1)
+def scores_of(
+    corpus: Path,
+    annotation: Path,
+    micro_batch_size: int = 16,
+    batch_size: int = 32,
+    tokenizer: PreTrainedTokenizerBase | None = None,
+) -> Scores:
+    reader = TokenReader(corpus, tokenizer or AutoTokenizer.from_pretrained(corpus / "tokenizer"))
+    return Scores(
+        corpus,
+        annotation,
+        reader,
+        max_tokens=MAX_TOKENS,
+        batch_size_sequences=batch_size,
+        micro_batch_size=micro_batch_size,
+        num_epochs=2,
+        validation_fraction=0.2,
+        seed=1,
+    )
 
 
 def files(folder: Path) -> dict[str, bytes]:
@@ -201,9 +217,9 @@ def test_it_learns_and_writes_what_it_promises(corpus: Path, annotation: Path, t
     raw = pq.read_table(annotation / "annotation.parquet")["lqs"].to_numpy()
     assert loaded.settings["label_mean"] == pytest.approx(raw.mean(), rel=0.2)
     module = Scorer(loaded.network.eval(), 3.0, Optimization(torch.optim.AdamW, lambda *_: None, 0.0), 0)
-    reader = TokenReader(corpus, loaded.tokenizer)
+    assert loaded.settings["max_tokens"] == MAX_TOKENS
     index = np.arange(220)
-    data = Scores(corpus, annotation, reader, loaded.settings["max_tokens"], 32, 16, 2, 0.2, 1)
+    data = scores_of(corpus, annotation, tokenizer=loaded.tokenizer)
     with torch.inference_mode():
         predicted = module(data.batch(index)).numpy()
     assert slow_spearman(predicted, raw) > 0.6
