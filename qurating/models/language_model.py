@@ -7,6 +7,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 from transformers import PreTrainedModel
 
+from qurating.corpus.labels import NO_TARGET
 from qurating.models.optimization import Optimization
 from qurating.models.step_loss import StepLoss
 
@@ -38,7 +39,7 @@ class LanguageModel(pl.LightningModule):
         labels = batch["labels"]
         full = labels.shape[0] * (labels.shape[1] - 1)
         loss = self.network(input_ids=batch["input_ids"], labels=labels, use_cache=False, num_items_in_batch=full).loss
-        num_targets = (labels[:, 1:] != -100).sum()
+        num_targets = (labels[:, 1:] != NO_TARGET).sum()
         self._step_loss.add(loss * full / num_targets.clamp(min=1), num_targets)
         self.log("train/tokens", float(batch["tokens_seen"]), on_step=True)
         return loss
