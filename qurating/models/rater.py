@@ -13,6 +13,7 @@ from torch.optim import Optimizer
 from qurating.metrics import bradley_terry
 from qurating.models.optimization import Optimization
 from qurating.models.step_loss import StepLoss
+from qurating.runtime import internals
 from qurating.runtime.errors import StageError
 
 
@@ -50,7 +51,7 @@ class Rater(pl.LightningModule):
         mesh = self.device_mesh
         if mesh is None or isinstance(next(self.network.parameters()), DTensor):
             return
-        layers = set(getattr(self.network, "_no_split_modules", None) or [])
+        layers = internals.layer_classes(self.network)
         for module in self.network.modules():
             if type(module).__name__ in layers:
                 fully_shard(module, mesh=mesh)

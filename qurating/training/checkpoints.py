@@ -10,6 +10,7 @@ import torch
 from pytorch_lightning.callbacks import Callback
 
 from qurating.artifacts.files import read_json, replacing, write_json
+from qurating.runtime import internals
 
 
 class Checkpoints(Callback):
@@ -57,12 +58,7 @@ class Checkpoints(Callback):
         checkpoint["passes_per_step"] = trainer.accumulate_grad_batches
 
     def on_load_checkpoint(self, trainer: pl.Trainer, _: Any, checkpoint: dict[str, Any]) -> None:
-        """Lightning counts forward passes: recount where a step takes more or fewer of them than it did."""
-        then, now = checkpoint["passes_per_step"], trainer.accumulate_grad_batches
-        progress = checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"]
-        for counts in (progress["total"], progress["current"]):
-            begun = counts["ready"]  # whole steps; the last pass is not counted as completed yet
-            counts |= {key: begun * now // then - (begun - number) for key, number in counts.items()}
+        internals.recount_passes(checkpoint, checkpoint["passes_per_step"], trainer.accumulate_grad_batches)
 
     def _save(self, trainer: pl.Trainer) -> None:
         self.saved_step = trainer.global_step

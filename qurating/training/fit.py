@@ -13,8 +13,8 @@ from pytorch_lightning.callbacks import TQDMProgressBar
 from pytorch_lightning.loggers import CSVLogger
 from pytorch_lightning.plugins.environments import SLURMEnvironment
 from pytorch_lightning.strategies import ModelParallelStrategy
-from pytorch_lightning.utilities.model_helpers import is_overridden
 
+from qurating.runtime import internals
 from qurating.runtime.errors import StageError
 from qurating.training import tracking
 from qurating.training.checkpoints import Checkpoints, latest
@@ -100,11 +100,9 @@ def fit(
         if clash:
             raise StageError(f"trainer.{clash[0]} is not for you to set: the training's own settings decide it")
         made = trainer(**ours)
-        if isinstance(made.strategy, ModelParallelStrategy) and not is_overridden("configure_model", module):
+        if isinstance(made.strategy, ModelParallelStrategy) and not _shares_out_weights(module):
             raise StageError(f"trainer=fsdp shares out the weights of raters alone: take trainer=gpu for the {name}")
-        made.accumulate_grad_batches = data.accumulation(made.world_size)
-        if validate_every_steps:
-            made.val_check_interval = validate_every_steps * made.accumulate_grad_batches
+        internals.set_passes(made, data.accumulation(made.world_size), validate_every_steps)
         made.fit(module, datamodule=data, ckpt_path=checkpoint, weights_only=True)
     if made.global_step != data.num_steps:
         raise RuntimeError(f"training ended at step {made.global_step} of {data.num_steps}")
@@ -116,6 +114,10 @@ def clear(output: Path) -> None:
     """Delete what only an interrupted training needs, once its results are written."""
     shutil.rmtree(output / "checkpoints", ignore_errors=True)
     shutil.rmtree(output / "metrics")
+
+
+def _shares_out_weights(module: pl.LightningModule) -> bool:
+    return type(module).configure_model is not pl.LightningModule.configure_model
 
 
 def _merge_metrics(output: Path) -> None:

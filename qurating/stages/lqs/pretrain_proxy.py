@@ -11,13 +11,13 @@ from typing import Any
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytorch_lightning as pl
-from pytorch_lightning.utilities import rank_zero_only
 from transformers import PreTrainedModel
 
 from qurating.artifacts.files import row_files
 from qurating.artifacts.seeds import seed_for
 from qurating.models.optimization import Optimization
 from qurating.runtime.errors import StageError
+from qurating.runtime.internals import process_rank
 from qurating.selection import ordering, rules
 from qurating.selection.index import select_rows
 from qurating.selection.token_stream import write_in_order
@@ -56,7 +56,7 @@ def pretrain_proxy(
     tokens = _num_tokens(corpus, num_tokens)
     own_seed = seed_for(seed, "pretrain_proxy")  # another subset than a uniform selection's of the same size
     drawn = output / "drawn"
-    if rank_zero_only.rank == 0 and not drawn.exists():
+    if process_rank() == 0 and not drawn.exists():
         half = output / "half_drawn"  # of a killed attempt
         shutil.rmtree(half, ignore_errors=True)
         _draw(half, corpus, tokens, own_seed)
@@ -77,7 +77,7 @@ def pretrain_proxy(
         checkpoint_every_steps=checkpoint_every_steps,
         seed=own_seed,
     )
-    if rank_zero_only.rank == 0:
+    if process_rank() == 0:
         # a kill must not leave a part of it under its own name
         os.rename(drawn, output / "half_drawn")
         shutil.rmtree(output / "half_drawn")

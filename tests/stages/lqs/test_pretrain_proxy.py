@@ -173,7 +173,7 @@ def test_another_process_waits_for_the_tokens_and_writes_none(
         return {}
 
     monkeypatch.setattr(stage, "train_language_model", noted)
-    monkeypatch.setattr(stage.rank_zero_only, "rank", 1)
+    monkeypatch.setattr(stage, "process_rank", lambda: 1)
     monkeypatch.setattr(stage, "select_rows", None)
     monkeypatch.setattr(stage, "write_in_order", None)
     waiting = threading.Thread(target=pretrain, args=(corpus, tmp_path), daemon=True)
@@ -197,6 +197,6 @@ def test_another_process_waits_for_the_tokens_and_writes_none(
 def test_a_budget_that_is_not_to_be_had_is_refused_by_every_process(
     corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rank: int, num_tokens: int | None, message: str
 ) -> None:
-    monkeypatch.setattr(stage.rank_zero_only, "rank", rank)
+    monkeypatch.setattr(stage, "process_rank", lambda: rank)
     with pytest.raises(StageError, match=message):
         pretrain(corpus, tmp_path, num_tokens=num_tokens)
