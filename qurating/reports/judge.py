@@ -10,7 +10,7 @@ from qurating.judging import preferences
 from qurating.judging.pairs import Pairs
 from qurating.judging.preferences import Floats
 from qurating.judging.requests import Questions
-from qurating.reports import page as reports_page
+from qurating.reports.page import render
 
 
 def write(
@@ -39,5 +39,5 @@ def write(
             {name: (p[:, c, 0], 1.0 - p[:, c, 1]) for c, name in enumerate(criteria)}
         )
     figures = {name: style.save(figure, output / "plots" / f"{name}.png") for name, figure in drawn.items()}
-    page = reports_page.render({"summary": summary, "figures": figures}, "judge.html.jinja")
+    page = render({"summary": summary, "figures": figures}, "judge.html.jinja")
     (output / "report.html").write_text(page, encoding="utf-8")

@@ -15,8 +15,8 @@ from qurating.artifacts.files import write_json
 from qurating.artifacts.seeds import seed_for
 from qurating.datamodules.judgments import Judgments
 from qurating.metrics.rater import report
-from qurating.models import lora as adapters
-from qurating.models.networks import max_tokens as readable_tokens
+from qurating.models import networks
+from qurating.models.lora import merged
 from qurating.models.optimization import Optimization
 from qurating.models.rater import Rater
 from qurating.models.rating_networks import MaskedRater, check_padding
@@ -106,7 +106,7 @@ def train_rater(
     # another one, since what was trained may be shared out over processes
     module = untrained()
     load_best(output, module)
-    made = adapters.merged(module.network)
+    made = merged(module.network)
     module.network = made
     scores_a, scores_b = ratings(module, data, device)
     held_out = data.held_out
@@ -168,7 +168,7 @@ def _network(
 ) -> torch.nn.Module:
     try:
         made = network(tokenizer=tokenizer, criteria=criteria)
-        limit = readable_tokens(made)
+        limit = networks.max_tokens(made)
         if limit is not None and num_tokens > limit:
             raise ValueError(
                 f"it reads 1 to {limit} tokens, and a text may have {num_tokens} (rater.max_tokens, or a judged text)"
