@@ -18,7 +18,7 @@ def write(
     summary: Mapping[str, Any],
     criteria: Sequence[str],
     pairs: Pairs,
-    preferred: Floats,
+    preference: Floats,
     questions: Questions,
     num_pairs: int,
 ) -> None:
@@ -28,9 +28,9 @@ def write(
     first, second = pairs.first[:num_pairs], pairs.second[:num_pairs]
     lengths = np.array([len(text) for text in pairs.texts], np.float64)
     drawn = {
-        "preferences": judge_figures.preferences(dict(zip(criteria, preferred[:num_pairs].T, strict=True))),
+        "preferences": judge_figures.preferences(dict(zip(criteria, preference[:num_pairs].T, strict=True))),
         "lengths": judge_figures.lengths(
-            dict(zip(criteria, preferred[:num_pairs].T, strict=True)), np.log2(lengths[second] / lengths[first])
+            dict(zip(criteria, preference[:num_pairs].T, strict=True)), np.log2(lengths[second] / lengths[first])
         ),
     }
     if questions.pairwise:

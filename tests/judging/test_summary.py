@@ -107,7 +107,7 @@ def test_released_judgments_and_ours_load_alike(tmp_path: Path, monkeypatch: pyt
         )
         averages = [[a[0][1] for a in table[f"{c}_average"].to_pylist()] for c in CRITERIA]
         expected = np.where(np.array(averages).T < 0, np.nan, np.array(averages).T)
-        np.testing.assert_allclose(loaded.judged.numpy(), expected, atol=1e-6)
+        np.testing.assert_allclose(loaded.judged_preference.numpy(), expected, atol=1e-6)
         assert loaded.batch(loaded.training[:2])["preference"].shape == (2, 4)
     whole = pa.concat_tables(
         [tables["ours"].select(tables["released"].column_names), tables["released"]], promote_options="permissive"

@@ -110,16 +110,16 @@ def train_rater(
     module.network = made
     scores_a, scores_b = ratings(module, data, device)
     held_out = data.held_out
-    confident = data.confident[held_out].double().numpy()
+    confident = data.confident_preference[held_out].double().numpy()
     found = report(
         scores_a,
         scores_b,
-        data.judged[held_out].double().numpy(),
+        data.judged_preference[held_out].double().numpy(),
         minimum_confidence,
         list(criteria),
         [data.domains[i] for i in held_out],
         data.lengths[held_out],
-        None if data.orders is None else data.orders[held_out],
+        None if data.preference_by_order is None else data.preference_by_order[held_out],
     )
     write_json(output / "validation.json", found)
     write_json(output / "criteria.json", list(criteria))
