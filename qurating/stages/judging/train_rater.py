@@ -21,7 +21,6 @@ from qurating.models.optimization import Optimization
 from qurating.models.rater import Rater
 from qurating.models.rating_networks import MaskedRater, check_padding
 from qurating.reports import rater_card
-from qurating.runtime.errors import StageError
 from qurating.training.checkpoints import load_best
 from qurating.training.fit import clear, fit
 
@@ -166,7 +165,7 @@ def _network(
     criteria: list[str],
     num_tokens: int,
 ) -> torch.nn.Module:
-    try:
+    with networks.making("the rater's network"):
         made = network(tokenizer=tokenizer, criteria=criteria)
         limit = networks.max_tokens(made)
         if limit is not None and num_tokens > limit:
@@ -176,8 +175,6 @@ def _network(
         check_padding(MaskedRater(made.eval()), made)
         made.train()
         return made if lora is None else lora(made)
-    except (ValueError, OSError, KeyError, ImportError) as error:  # by which transformers says what it cannot load
-        raise StageError(f"the rater's network cannot be made: {str(error).strip()}") from error
 
 
 @torch.inference_mode()

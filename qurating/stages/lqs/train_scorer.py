@@ -16,6 +16,7 @@ from qurating.artifacts.seeds import seed_for
 from qurating.corpus.token_reader import TokenReader
 from qurating.datamodules.scores import Scores
 from qurating.metrics.scorer import report
+from qurating.models.networks import making
 from qurating.models.optimization import Optimization
 from qurating.models.rating_networks import check_padding, mask_of
 from qurating.models.scorer import Scorer
@@ -124,13 +125,11 @@ def train_scorer(
 def _made(
     network: Callable[..., tuple[PreTrainedModel, PreTrainedTokenizerBase]], tokenizer: PreTrainedTokenizerBase
 ) -> tuple[ScorerNetwork, PreTrainedTokenizerBase]:
-    try:
+    with making("the scorer's encoder"):
         encoder, own = network(tokenizer=tokenizer)
         made = ScorerNetwork(encoder).eval()
         check_padding(lambda ids, lengths: made(ids, mask_of(ids, lengths)), encoder)
         return made.train(), own
-    except (ValueError, OSError, KeyError, ImportError) as error:  # by which transformers says what it cannot load
-        raise StageError(f"the scorer's encoder cannot be made: {str(error).strip()}") from error
 
 
 @torch.inference_mode()
