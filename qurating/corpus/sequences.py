@@ -2,16 +2,19 @@
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from qurating.artifacts.files import row_files
 from qurating.runtime.errors import StageError
+from qurating.runtime.workers import ahead
 
 _ROWS_AT_ONCE = 1024
+_BUFFER_BYTES = 2**18
 
 
 def read_sequences(corpus: Path, index: pa.Table, columns: Sequence[str]) -> pa.Table:
@@ -31,10 +34,11 @@ def read_sequences(corpus: Path, index: pa.Table, columns: Sequence[str]) -> pa.
         StageError: the index names a shard or row that the corpus does not have, or an id that lies elsewhere: it is
             of another corpus.
     """
+    made = "the index was made of"
     files = row_files(corpus / "train")
     ids, shard, row = (index[name].to_numpy() for name in ("id", "shard", "row"))
     if len(shard) and (shard.min() < 0 or shard.max() >= len(files)):
-        raise StageError(f"{_other(corpus)}: it names shard {shard.max()}, and there are {len(files)}")
+        raise another_corpus(made, corpus, f"it names shard {shard.max()}, and there are {len(files)}")
     # shard by shard, and back into the index's order at the end
     by_shard = np.argsort(shard, kind="stable")
     numbers, starts = np.unique(shard[by_shard], return_index=True)
@@ -44,16 +48,18 @@ def read_sequences(corpus: Path, index: pa.Table, columns: Sequence[str]) -> pa.
         file = files[number]
         there = pq.read_table(file, columns=wanted)
         if row[mine].min() < 0 or row[mine].max() >= len(there):
-            raise StageError(
-                f"{_other(corpus)}: {file.name} has {len(there):,} rows, and it names row {row[mine].max()}"
+            raise another_corpus(
+                made, corpus, f"{file.name} has {len(there):,} rows, and it names row {row[mine].max()}"
             )
         found = there.take(pa.array(row[mine]))
         strange = np.flatnonzero(found["id"].to_numpy() != ids[mine])
         if len(strange):
             first = mine[strange[0]]
-            raise StageError(
-                f"{_other(corpus)}: row {row[first]} of {file.name} is not the sequence {ids[first]} that it names "
-                f"there ({len(strange):,} of {len(mine):,} differ)"
+            raise another_corpus(
+                made,
+                corpus,
+                f"row {row[first]} of {file.name} is not the sequence {ids[first]} that it names there "
+                f"({len(strange):,} of {len(mine):,} differ)",
             )
         parts.append(found)
     back = np.empty(len(ids), np.int64)
@@ -61,27 +67,52 @@ def read_sequences(corpus: Path, index: pa.Table, columns: Sequence[str]) -> pa.
     return pa.concat_tables(parts).take(pa.array(back)).select(list(columns)).combine_chunks()
 
 
-def texts_of_subset(corpus: Path, index: pa.Table) -> Iterator[list[str]]:
-    """The texts of a subset in its order, some at a time, from an index in corpus order (`id`, `shard`, `row`).
+class Found(NamedTuple):
+    """Sequences of a subset in a batch of their shard: their rows in the batch, (n,), and their places in the index."""
 
-    Raises StageError if the index is of another corpus.
+    file: Path
+    batch: pa.RecordBatch
+    rows: npt.NDArray[np.int64]
+    places: slice
+
+
+def find_subset(corpus: Path, index: pa.Table, columns: Sequence[str], rows_at_once: int) -> Iterator[Found]:
+    """The sequences of a subset in corpus order, where they lie; shards without any are not opened.
+
+    Args:
+        corpus: a corpus artifact; its `train` shards are read, a batch at a time, and a thread reads ahead.
+        index: `id`, `shard` and `row` of each sequence, in corpus order.
+        columns: of the corpus, beside `id`.
+        rows_at_once: of a batch.
+
+    Raises:
+        StageError: the subset was selected from another corpus.
     """
-    shard, row, ids = (index[name].to_numpy() for name in ("shard", "row", "id"))
-    num_read = 0
-    for number, file in enumerate(row_files(corpus / "train")):
-        rows, own = row[shard == number], ids[shard == number]
-        before = 0
-        with pq.ParquetFile(file, pre_buffer=False, buffer_size=2**18) as parquet:
-            for batch in parquet.iter_batches(_ROWS_AT_ONCE, columns=["id", "text"], use_threads=False):
-                here = slice(*np.searchsorted(rows, (before, before + len(batch))).tolist())
-                chosen = batch.take(pa.array(rows[here] - before))
-                if not np.array_equal(chosen.column("id").to_numpy(), own[here]):
-                    raise StageError(f"the subset was selected from another corpus: other ids in {file}")
-                yield chosen.column("text").to_pylist()
-                num_read += len(chosen)
-                before += len(batch)
-    if num_read < len(index):
-        raise StageError(f"the subset was selected from another corpus: it names sequences that {corpus} has not")
+    made = "the subset was selected from"
+    files = row_files(corpus / "train")
+    ids, shard, row = (index[name].to_numpy() for name in ("id", "shard", "row"))
+    bounds = np.searchsorted(shard, np.arange(len(files) + 1)).tolist()
+    if bounds[-1] < len(ids):
+        raise another_corpus(made, corpus, f"it names shard {shard[-1]}, and there are {len(files)}")
+    for file, first, last in zip(files, bounds[:-1], bounds[1:], strict=True):
+        if first == last:
+            continue
+        own, before = row[first:last], 0  # rows of this shard; rows of it that are read
+        for batch in ahead(_batches(file, ["id", *columns], rows_at_once), 2):
+            start, end = np.searchsorted(own, (before, before + len(batch))).tolist()
+            rows, places = own[start:end] - before, slice(first + start, first + end)
+            before += len(batch)
+            if not np.array_equal(batch.column("id").to_numpy()[rows], ids[places]):
+                raise another_corpus(made, corpus, f"other ids in {file.name}")
+            yield Found(file, batch, rows, places)
+        if before <= own[-1]:
+            raise another_corpus(made, corpus, f"{file.name} is shorter")
+
+
+def texts_of_subset(corpus: Path, index: pa.Table) -> Iterator[list[str]]:
+    """The texts of a subset in its order, some at a time, from an index in corpus order; raises as `find_subset`."""
+    for found in find_subset(corpus, index, ["text"], _ROWS_AT_ONCE):
+        yield found.batch.column("text").take(pa.array(found.rows)).to_pylist()
 
 
 def one_row(file: Path, row: int, columns: list[str]) -> dict[str, Any]:
@@ -95,5 +126,17 @@ def one_row(file: Path, row: int, columns: list[str]) -> dict[str, Any]:
     raise IndexError(f"{file} has no such row")
 
 
-def _other(corpus: Path) -> str:
-    return f"the index was made of another corpus than {corpus}"
+def another_corpus(made: str, corpus: Path, found: str) -> StageError:
+    """The error for what belongs to another corpus than the one it is read beside.
+
+    Args:
+        made: what it is, and how it came from its corpus, such as "the subset was selected from".
+        found: by which it shows.
+    """
+    return StageError(f"{made} another corpus than {corpus}: {found}")
+
+
+def _batches(file: Path, columns: Sequence[str], rows_at_once: int) -> Iterator[pa.RecordBatch]:
+    # through a small buffer: else each column of a row group is read whole
+    with pq.ParquetFile(file, pre_buffer=False, buffer_size=_BUFFER_BYTES) as parquet:
+        yield from parquet.iter_batches(rows_at_once, columns=list(columns), use_threads=False)

@@ -18,10 +18,10 @@ import pyarrow.parquet as pq
 
 from qurating.artifacts.seeds import seed_for
 from qurating.corpus import readers, tokenizing
+from qurating.corpus.labels import NO_TARGET
 from qurating.corpus.readers import BadRow, Document
 from qurating.runtime.errors import StageError
 
-NO_TARGET = -100  # as a label; transformers' convention
 RESPONDENTS = ("assistant", "gpt", "model", "bot", "chatbot")
 OTHERS = ("user", "human", "system", "developer", "tool", "function")
 

@@ -1,4 +1,31 @@
-"""Sequences of a corpus as tokens of the tokenizer that a network reads."""
+"""Sequences of a corpus as tokens of the tokenizer that a network reads.
+
+A corpus whose tokenizer knows three words, and two of its sequences; 0 is the end of a text:
+
+>>> from tokenizers import Tokenizer
+>>> from tokenizers.models import WordLevel
+>>> from tokenizers.pre_tokenizers import Whitespace
+>>> from transformers import PreTrainedTokenizerFast
+>>> def tokenizer(**vocabulary):
+...     words = Tokenizer(WordLevel({"<end>": 0, "<unknown>": 1} | vocabulary, unk_token="<unknown>"))
+...     words.pre_tokenizer = Whitespace()
+...     return PreTrainedTokenizerFast(tokenizer_object=words, eos_token="<end>", unk_token="<unknown>")
+>>> own = tokenizer(to=2, be=3, rain=4)
+>>> _ = own.save_pretrained(corpus / "tokenizer")
+>>> rows = pa.table({"input_ids": [[2, 3, 0], [4]], "text": ["to be", "rain"]})
+
+A network with that tokenizer reads the corpus' own ids, without the end of the text:
+
+>>> reader = TokenReader(corpus, own)
+>>> reader.column, [ids.tolist() for ids in reader(rows)]
+('input_ids', [[2, 3], [4]])
+
+One with another reads the text. It does not know "rain", and gets the unknown token:
+
+>>> reader = TokenReader(corpus, tokenizer(be=2, to=3))
+>>> reader.column, [ids.tolist() for ids in reader(rows)]
+('text', [[3, 2], [1]])
+"""
 
 import functools
 import json

@@ -49,6 +49,7 @@ class Judgments(Samples):
         judgments: Path,
         tokenizer: PreTrainedTokenizerBase,
         criteria: list[str],
+        *,
         minimum_confidence: float,
         label_temperature: float,
         max_tokens: int,
@@ -76,10 +77,10 @@ class Judgments(Samples):
         table = pq.read_table(file)
         # average[i][j] = P(text j preferred over text i), so that [0][1] is p(B ≻ A)
         averages = np.stack([_matrices(table, f"{c}_average")[:, 0, 1] for c in criteria], axis=1)
-        self.judged = torch.from_numpy(np.where(averages < 0, np.nan, averages)).float()
-        self.orders = _by_order(table, criteria)
-        self.confident = bradley_terry.confident(self.judged, minimum_confidence)
-        self.preference = bradley_terry.tempered(self.confident, label_temperature)
+        self.judged_preference = torch.from_numpy(np.where(averages < 0, np.nan, averages)).float()
+        self.preference_by_order = _by_order(table, criteria)
+        self.confident_preference = bradley_terry.confident(self.judged_preference, minimum_confidence)
+        self.preference = bradley_terry.tempered(self.confident_preference, label_temperature)
         self.domains: list[list[str]] = table["domains"].to_pylist()
         self.pairs: list[list[str]] = table["texts"].to_pylist()
         # a text that spells a special token is a text about it

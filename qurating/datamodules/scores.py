@@ -43,6 +43,7 @@ class Scores(Samples):
         corpus: Path,
         annotation: Path,
         reader: TokenReader,
+        *,
         max_tokens: int,
         batch_size_sequences: int,
         micro_batch_size: int,

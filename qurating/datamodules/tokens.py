@@ -8,6 +8,7 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor
 
+from qurating.corpus.labels import NO_TARGET
 from qurating.datamodules.steps import Batch, StepLoader
 
 
@@ -16,7 +17,7 @@ class TokenBlocks(pl.LightningDataModule):
 
     Step s takes blocks [s · batch, (s + 1) · batch), whatever the number of devices; device r of R takes the r-th part
     of each. The position is the trainer's step, so that a resumed run goes on with the next block, also on another
-    number of devices. What is missing in the last step is masked (label −100).
+    number of devices. What is missing in the last step is masked (label NO_TARGET).
 
     Args:
         order: folder of the order artifact; `tokens.npy` is memory-mapped.
@@ -70,5 +71,5 @@ class TokenBlocks(pl.LightningDataModule):
         missing = self.sequence_length - len(piece)
         return (
             torch.from_numpy(np.pad(piece, (0, missing))),
-            torch.from_numpy(np.pad(piece, (0, missing), constant_values=-100)),
+            torch.from_numpy(np.pad(piece, (0, missing), constant_values=NO_TARGET)),
         )

@@ -38,18 +38,18 @@ def flips(weights: Floats, told: NDArray[np.bool_]) -> dict[str, float | int | N
 
 
 def length_bias(
-    preferred: Floats, lengths: NDArray[np.int64], first: Indices, second: Indices
+    preference: Floats, lengths: NDArray[np.int64], first: Indices, second: Indices
 ) -> dict[str, float | None]:
     """How preferences go with length.
 
     - `longer_preferred`: mean P(longer ≻ shorter); ½ where length does not matter;
     - `length_correlation`: Pearson's r between P(second ≻ first) and log(length of second / length of first).
 
-    `preferred`: (pairs,) P(second ≻ first), NaN where absent; `lengths`: (texts,).
+    `preference`: (pairs,) P(second ≻ first), NaN where absent; `lengths`: (texts,).
     """
     ratio = np.log(np.maximum(lengths[second], 1) / np.maximum(lengths[first], 1))
-    usable = ~np.isnan(preferred) & (ratio != 0)
-    p, ratio = preferred[usable], ratio[usable]
+    usable = ~np.isnan(preference) & (ratio != 0)
+    p, ratio = preference[usable], ratio[usable]
     if len(p) < 2 or not p.std() or not ratio.std():
         return {"longer_preferred": _mean(np.where(ratio > 0, p, 1 - p)), "length_correlation": None}
     return {
@@ -58,13 +58,13 @@ def length_bias(
     }
 
 
-def transitivity(preferred: Floats, first: Indices, second: Indices) -> dict[str, float | int | None]:
+def transitivity(preference: Floats, first: Indices, second: Indices) -> dict[str, float | int | None]:
     """Of three texts all of whose pairs are judged, how often the preferences make an order (guessing: 75 %).
 
-    `preferred`: (pairs,) P(second ≻ first), NaN where absent. At most a million triples are looked at.
+    `preference`: (pairs,) P(second ≻ first), NaN where absent. At most a million triples are looked at.
     """
     wins: dict[int, dict[int, bool]] = {}
-    for p, i, j in zip(preferred.tolist(), first.tolist(), second.tolist(), strict=True):
+    for p, i, j in zip(preference.tolist(), first.tolist(), second.tolist(), strict=True):
         if p == p:
             wins.setdefault(i, {})[j] = p < 0.5
             wins.setdefault(j, {})[i] = p >= 0.5
@@ -91,11 +91,11 @@ def kendall_tau(a: Sequence[float] | Floats, b: Sequence[float] | Floats) -> flo
     return float((x * y).sum() / pairs) if pairs else None
 
 
-def win_rates(preferred: Floats, first: Indices, second: Indices, num_texts: int) -> Floats:
+def win_rates(preference: Floats, first: Indices, second: Indices, num_texts: int) -> Floats:
     """Mean P(text ≻ another) of each text over its pairs; NaN for a text without any. Returns (texts,)."""
-    usable = ~np.isnan(preferred)
+    usable = ~np.isnan(preference)
     total, count = np.zeros(num_texts), np.zeros(num_texts)
-    for places, p in ((second, preferred), (first, 1.0 - preferred)):
+    for places, p in ((second, preference), (first, 1.0 - preference)):
         np.add.at(total, places[usable], p[usable])
         np.add.at(count, places[usable], 1)
     return np.divide(total, count, out=np.full(num_texts, np.nan), where=count > 0)

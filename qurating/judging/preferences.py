@@ -40,12 +40,12 @@ def pair_matrices(weights: Floats) -> dict[str, Floats]:
     [i][j] stands for text i shown as A and text j as B (votes), or P(text j ≻ text i) (average); −100 on the diagonal
     and where absent. `weights`: (pairs, 2 orders, 2 labels), NaN where a request failed.
     """
-    preferred = pair_preferences(weights)
+    preference = pair_preferences(weights)
     matrices = {name: np.full((len(weights), 2, 2), ABSENT) for name in ("votes_a", "votes_b", "average")}
     for order, (i, j) in enumerate([(0, 1), (1, 0)]):
         for label, name in enumerate(["votes_a", "votes_b"]):
             matrices[name][:, i, j] = np.nan_to_num(weights[:, order, label], nan=ABSENT)
-        matrices["average"][:, i, j] = np.nan_to_num(preferred if order == 0 else 1.0 - preferred, nan=ABSENT)
+        matrices["average"][:, i, j] = np.nan_to_num(preference if order == 0 else 1.0 - preference, nan=ABSENT)
     return matrices
 
 
@@ -62,11 +62,11 @@ def grade_preferences(grades: Floats, first: NDArray[np.int64], second: NDArray[
     return (shares[second] * below[first]).sum(axis=1)
 
 
-def grade_matrices(preferred: Floats) -> dict[str, Floats]:
+def grade_matrices(preference: Floats) -> dict[str, Floats]:
     """The columns of the released judgments for pairs whose texts were graded apart: no votes, (pairs, 2, 2)."""
-    matrices = {name: np.full((len(preferred), 2, 2), ABSENT) for name in ("votes_a", "votes_b", "average")}
-    matrices["average"][:, 0, 1] = np.nan_to_num(preferred, nan=ABSENT)
-    matrices["average"][:, 1, 0] = np.nan_to_num(1.0 - preferred, nan=ABSENT)
+    matrices = {name: np.full((len(preference), 2, 2), ABSENT) for name in ("votes_a", "votes_b", "average")}
+    matrices["average"][:, 0, 1] = np.nan_to_num(preference, nan=ABSENT)
+    matrices["average"][:, 1, 0] = np.nan_to_num(1.0 - preference, nan=ABSENT)
     return matrices
 
 

@@ -30,7 +30,7 @@ def write(
     pairs: Pairs,
     criteria: Mapping[str, Any],
     questions: Questions,
-    preferred: preferences.Floats,
+    preference: preferences.Floats,
     settings: JudgeSettings,
 ) -> None:
     """judgments.parquet; grades.parquet, where texts were graded; failures.jsonl, where requests failed."""
@@ -47,7 +47,7 @@ def write(
         if weights is not None:
             matrices = preferences.pair_matrices(weights[kept, index])
         else:
-            matrices = preferences.grade_matrices(preferred[kept, index])
+            matrices = preferences.grade_matrices(preference[kept, index])
         for kind, matrix in matrices.items():
             columns[f"{name}_{kind}"] = pa.array(matrix.tolist(), pa.list_(pa.list_(pa.float64())))
     write_table(output / "judgments.parquet", pa.table(columns))

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from qurating.lqs.per_sample_gradients import IGNORED
+from qurating.corpus.labels import NO_TARGET
 
 Vector = dict[str, Tensor]
 Batch = Mapping[str, Tensor]
@@ -51,9 +51,9 @@ def losses(model: nn.Module, batch: Batch, parameters: Mapping[str, Tensor] | No
     given = {"input_ids": batch["input_ids"], "use_cache": False}
     out: Any = model(**given) if parameters is None else functional_call(model, dict(parameters), kwargs=given)
     logits = out.logits if out.logits.dtype == torch.float64 else out.logits.float()
-    labels = F.pad(batch["labels"][:, 1:], (0, 1), value=IGNORED)
-    nll = F.cross_entropy(logits.flatten(0, 1), labels.flatten(), ignore_index=IGNORED, reduction="none")
-    return nll.view(labels.shape).sum(1) / (labels != IGNORED).sum(1)
+    labels = F.pad(batch["labels"][:, 1:], (0, 1), value=NO_TARGET)
+    nll = F.cross_entropy(logits.flatten(0, 1), labels.flatten(), ignore_index=NO_TARGET, reduction="none")
+    return nll.view(labels.shape).sum(1) / (labels != NO_TARGET).sum(1)
 
 
 def loss_gradient(model: nn.Module, batches: Iterable[Batch]) -> tuple[float, Vector]:

@@ -17,11 +17,11 @@ from torch.utils.checkpoint import checkpoint
 from transformers import PreTrainedModel
 from transformers.modeling_layers import GradientCheckpointingLayer
 
+from qurating.corpus.labels import NO_TARGET
 from qurating.lqs.gradient_rules import Sums, UnsupportedLayerError, full
 
 __all__ = ["UnsupportedLayerError", "norms_and_dots"]
 
-IGNORED = -100  # the label of a token that is no target
 
 _LOGITS = 2**23  # that exist at a time
 
@@ -55,7 +55,7 @@ def norms_and_dots(
         ValueError: a sample without a target, or a direction that does not fit the parameters.
     """
     input_ids, labels = batch["input_ids"], batch["labels"]
-    targets = labels[:, 1:] != IGNORED
+    targets = labels[:, 1:] != NO_TARGET
     without = (~targets.any(dim=1)).nonzero().flatten().tolist()
     if without:
         raise ValueError(f"sample {without[0]} of the batch has no target: its mean loss is 0/0")

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from qurating.artifacts.files import read_json, write_json
-from qurating.lqs.per_sample_gradients import IGNORED
+from qurating.corpus.labels import NO_TARGET
 from qurating.runtime.errors import StageError
 
 Indices = NDArray[np.int64]
@@ -52,7 +52,7 @@ class Samples:
 
     def has_target(self) -> NDArray[np.bool_]:
         """(N,): whether any token but the first has a label."""
-        labelled = self.labels != IGNORED
+        labelled = self.labels != NO_TARGET
         labelled[self.starts[:-1][self.lengths > 0]] = False
         counts = np.concatenate([[0], np.cumsum(labelled)])
         return counts[self.starts[1:]] > counts[self.starts[:-1]]
@@ -61,7 +61,7 @@ class Samples:
         """`input_ids`, `attention_mask`, `labels`, int64 (B, longest), padded on the right with token 0, label −100."""
         width = int(self.lengths[np.asarray(indices)].max())
         ids = torch.zeros((len(indices), width), dtype=torch.int64)
-        mask, labels = torch.zeros_like(ids), torch.full_like(ids, IGNORED)
+        mask, labels = torch.zeros_like(ids), torch.full_like(ids, NO_TARGET)
         for row, index in enumerate(indices):
             part, length = slice(self.starts[index], self.starts[index + 1]), int(self.lengths[index])
             ids[row, :length] = torch.from_numpy(self.tokens[part].astype(np.int64))

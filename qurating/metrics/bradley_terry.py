@@ -1,4 +1,10 @@
-"""The Bradley-Terry model of preferences between texts (QuRating §3): p(B ≻ A) = σ(s_B − s_A)."""
+"""The Bradley-Terry model of preferences between texts (QuRating §3): p(B ≻ A) = σ(s_B − s_A).
+
+Words that hold in all rooms. The `preference` of a pair of texts is p = p(B ≻ A), the probability that the second is
+preferred to the first, in [0, 1]; NaN stands where there is none. Texts are called A and B, or 0 and 1, or first and
+second, always in this order. |2p − 1| is the confidence. `preference_by_order` is p as it was found with A shown first,
+and with B shown first. `probability_of_b` is of a reply, not of a pair: of the label B, whichever text was shown as B.
+"""
 
 import torch
 import torch.nn.functional as F

@@ -18,12 +18,12 @@ Floats = npt.NDArray[np.float64]
 def report(
     scores_a: Floats,
     scores_b: Floats,
-    judged: Floats,
+    preference: Floats,
     minimum_confidence: float,
     criteria: Sequence[str],
     domains: Sequence[Sequence[str]],
     lengths: npt.NDArray[np.int64],
-    orders: Floats | None,
+    preference_by_order: Floats | None,
 ) -> dict[str, Any]:
     """The figures of `validation.json`.
 
@@ -33,27 +33,29 @@ def report(
 
     Args:
         scores_a, scores_b: (N, C) ratings of the held-out pairs' texts by each criterion.
-        judged: (N, C) p(B ≻ A), NaN where a pair has no judgment.
+        preference: (N, C) p(B ≻ A), NaN where a pair has no judgment.
         domains: of the two texts of each pair.
         lengths: (N, 2) of the texts, in tokens of the rater.
-        orders: (N, C, 2) p(B ≻ A) of the judge with A shown first, and with B shown first; None where it is not known.
+        preference_by_order: (N, C, 2) p(B ≻ A) with A shown first, and with B shown first; None if it is not known.
     """
-    right = _agreement(scores_a, scores_b, judged)
-    margin = np.abs(2 * judged - 1)
+    right = _agreement(scores_a, scores_b, preference)
+    margin = np.abs(2 * preference - 1)
     confident = np.where(margin >= minimum_confidence, right, np.nan)
     both = np.array([first if first == second else "" for first, second in domains], dtype=object)
     by_criterion = {}
     for c, name in enumerate(criteria):
-        there = ~np.isnan(judged[:, c])
+        there = ~np.isnan(preference[:, c])
         sure = ~np.isnan(confident[:, c])
-        a, b, p, ok = scores_a[:, c], scores_b[:, c], judged[:, c], right[:, c]
+        a, b, p, ok = scores_a[:, c], scores_b[:, c], preference[:, c], right[:, c]
         by_criterion[name] = {
             "by_confidence": by_margin(ok, margin[:, c]),
             "calibration": calibration(a[there], b[there], p[there]),
             "calibration_of_confident": calibration(a[sure], b[sure], p[sure]),
             "length": length_effect(a[there], b[there], p[there], ok[there], lengths[there]),
             "position": position_effect(a[sure], b[sure], p[sure], ok[sure]),
-            "order_flips": None if orders is None else order_flips(orders[there, c], ok[there]),
+            "order_flips": (
+                None if preference_by_order is None else order_flips(preference_by_order[there, c], ok[there])
+            ),
         }
     return {
         "accuracy": {name: mean(confident[:, c])["accuracy"] for c, name in enumerate(criteria)},
@@ -79,14 +81,14 @@ def by_margin(right: Floats, margin: Floats) -> dict[str, Any]:
     }
 
 
-def calibration(scores_a: Floats, scores_b: Floats, judged: Floats) -> dict[str, Any]:
+def calibration(scores_a: Floats, scores_b: Floats, preference: Floats) -> dict[str, Any]:
     """Whether the rater is as sure as the judge: (N,) ratings and p(B ≻ A).
 
     q = σ(|s_B − s_A|) is the rater's probability of the text that it prefers, p the judge's of that text. In bins of q
     from ½ to 1, expected calibration error = Σ_k n_k / N · |mean q − mean p|.
     """
     predicted = 1 / (1 + np.exp(-np.abs(scores_b - scores_a)))
-    of_it = np.where(scores_b >= scores_a, judged, 1 - judged)
+    of_it = np.where(scores_b >= scores_a, preference, 1 - preference)
     place = np.minimum((2 * NUM_BINS * (predicted - 0.5)).astype(int), NUM_BINS - 1)
     bins = []
     for k in range(NUM_BINS):
@@ -104,11 +106,11 @@ def calibration(scores_a: Floats, scores_b: Floats, judged: Floats) -> dict[str,
                 }
             )
     error = sum(found["num_pairs"] * abs(found["predicted"] - found["judged"]) for found in bins)
-    return {"num_pairs": len(judged), "ece": error / len(judged) if len(judged) else None, "bins": bins}
+    return {"num_pairs": len(preference), "ece": error / len(preference) if len(preference) else None, "bins": bins}
 
 
 def length_effect(
-    scores_a: Floats, scores_b: Floats, judged: Floats, right: Floats, lengths: npt.NDArray[np.int64]
+    scores_a: Floats, scores_b: Floats, preference: Floats, right: Floats, lengths: npt.NDArray[np.int64]
 ) -> dict[str, Any]:
     """Whether ratings go by length: (N,) ratings, p(B ≻ A), agreement; (N, 2) lengths.
 
@@ -116,11 +118,11 @@ def length_effect(
     those with a longer one, ties of preference apart); accuracy where the judge prefers the longer and the shorter.
     """
     longer = np.sign(lengths[:, 1] - lengths[:, 0])
-    by_judge = np.sign(2 * judged - 1) * longer
+    by_judge = np.sign(2 * preference - 1) * longer
     by_rater = np.sign(scores_b - scores_a) * longer
     return {
-        "num_texts": 2 * len(judged),
-        "spearman": spearman(np.concatenate([scores_a, scores_b]), lengths.T.ravel()) if len(judged) else None,
+        "num_texts": 2 * len(preference),
+        "spearman": spearman(np.concatenate([scores_a, scores_b]), lengths.T.ravel()) if len(preference) else None,
         "judge_prefers_longer": _share(by_judge),
         "rater_prefers_longer": _share(by_rater),
         "where_judge_prefers_longer": mean(right[by_judge > 0]),
@@ -128,23 +130,23 @@ def length_effect(
     }
 
 
-def position_effect(scores_a: Floats, scores_b: Floats, judged: Floats, right: Floats) -> dict[str, Any]:
+def position_effect(scores_a: Floats, scores_b: Floats, preference: Floats, right: Floats) -> dict[str, Any]:
     """Whether it matters which text is called A, which for a rater of single texts it must not; (N,) each."""
     return {
-        "judge_prefers_b": _share(2 * judged - 1),
+        "judge_prefers_b": _share(2 * preference - 1),
         "rater_prefers_b": _share(scores_b - scores_a),
-        "where_judge_prefers_a": mean(right[judged < 0.5]),
-        "where_judge_prefers_b": mean(right[judged > 0.5]),
+        "where_judge_prefers_a": mean(right[preference < 0.5]),
+        "where_judge_prefers_b": mean(right[preference > 0.5]),
     }
 
 
-def order_flips(orders: Floats, right: Floats) -> dict[str, Any]:
+def order_flips(preference_by_order: Floats, right: Floats) -> dict[str, Any]:
     """How often the judge prefers another text when A and B are exchanged: (N, 2) p(B ≻ A) by order, (N,) agreement.
 
     And the rater's accuracy on the pairs where it does and where it does not. An order that is even prefers neither.
     """
-    known = ~np.isnan(orders).any(axis=1)
-    signs = np.sign(2 * orders[known] - 1)
+    known = ~np.isnan(preference_by_order).any(axis=1)
+    signs = np.sign(2 * preference_by_order[known] - 1)
     flipped = signs[:, 0] * signs[:, 1] < 0
     return {
         "num_pairs": int(known.sum()),
@@ -160,5 +162,5 @@ def _share(signs: Floats) -> float | None:
     return float((decided > 0).mean()) if len(decided) else None
 
 
-def _agreement(scores_a: Floats, scores_b: Floats, judged: Floats) -> Floats:
-    return bradley_terry.agreement(*map(torch.from_numpy, (scores_a, scores_b, judged))).numpy()
+def _agreement(scores_a: Floats, scores_b: Floats, preference: Floats) -> Floats:
+    return bradley_terry.agreement(*map(torch.from_numpy, (scores_a, scores_b, preference))).numpy()

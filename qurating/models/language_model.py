@@ -1,6 +1,5 @@
 """The causal language model that is trained on a selected subset, as a Lightning module."""
 
-from collections.abc import Callable
 from typing import Any
 
 import pytorch_lightning as pl
@@ -8,6 +7,8 @@ from torch import Tensor
 from torch.optim import Optimizer
 from transformers import PreTrainedModel
 
+from qurating.corpus.labels import NO_TARGET
+from qurating.models.optimization import Optimization
 from qurating.models.step_loss import StepLoss
 
 
@@ -16,23 +17,17 @@ class LanguageModel(pl.LightningModule):
 
     Args:
         network: a Hugging Face causal language model.
-        optimizer: parameters -> optimizer.
-        schedule: (optimizer, num_warmup_steps, num_training_steps) -> learning-rate schedule, stepped every step.
-        warmup_fraction: of all steps.
+        optimization: of its weights.
     """
 
     def __init__(
         self,
         network: PreTrainedModel,
-        optimizer: Callable[[Any], Optimizer],
-        schedule: Callable[..., Any],
-        warmup_fraction: float,
+        optimization: Optimization,
     ) -> None:
         super().__init__()
         self.network = network
-        self.optimizer = optimizer
-        self.schedule = schedule
-        self.warmup_fraction = warmup_fraction
+        self.optimization = optimization
         self._step_loss = StepLoss()
 
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
@@ -44,7 +39,7 @@ class LanguageModel(pl.LightningModule):
         labels = batch["labels"]
         full = labels.shape[0] * (labels.shape[1] - 1)
         loss = self.network(input_ids=batch["input_ids"], labels=labels, use_cache=False, num_items_in_batch=full).loss
-        num_targets = (labels[:, 1:] != -100).sum()
+        num_targets = (labels[:, 1:] != NO_TARGET).sum()
         self._step_loss.add(loss * full / num_targets.clamp(min=1), num_targets)
         self.log("train/tokens", float(batch["tokens_seen"]), on_step=True)
         return loss
@@ -56,9 +51,5 @@ class LanguageModel(pl.LightningModule):
         # no weight decay on norms and biases, as is usual
         decayed = [p for p in self.parameters() if p.ndim >= 2]
         others = [p for p in self.parameters() if p.ndim < 2]
-        optimizer = self.optimizer([{"params": decayed}, {"params": others, "weight_decay": 0.0}])
-        steps = int(self.trainer.estimated_stepping_batches)
-        schedule = self.schedule(
-            optimizer, num_warmup_steps=round(self.warmup_fraction * steps), num_training_steps=steps
-        )
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+        groups = [{"params": decayed}, {"params": others, "weight_decay": 0.0}]
+        return self.optimization.configured(groups, self.trainer)

@@ -1,5 +1,7 @@
 """The Hugging Face networks inside the Lightning modules: from a configuration, or pre-trained."""
 
+import contextlib
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -13,6 +15,17 @@ from transformers import (
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
+
+from qurating.runtime.errors import StageError
+
+
+@contextlib.contextmanager
+def making(what: str) -> Iterator[None]:
+    """Where the block cannot make a network, say so in a StageError; `what` names the network."""
+    try:
+        yield
+    except (ValueError, OSError, KeyError, ImportError) as error:  # by which transformers says what it cannot load
+        raise StageError(f"{what} cannot be made: {str(error).strip()}") from error
 
 
 def language_model(model_type: str, *, vocabulary_size: int, eos_token_id: int, **settings: Any) -> PreTrainedModel:

@@ -1,6 +1,6 @@
 """The pairwise Bradley-Terry rater as a Lightning module."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import pytorch_lightning as pl
@@ -11,7 +11,9 @@ from torch.distributed.tensor import DTensor
 from torch.optim import Optimizer
 
 from qurating.metrics import bradley_terry
+from qurating.models.optimization import Optimization
 from qurating.models.step_loss import StepLoss
+from qurating.runtime import internals
 from qurating.runtime.errors import StageError
 
 
@@ -22,9 +24,7 @@ class Rater(pl.LightningModule):
         network: a Hugging Face sequence-classification model, decoder or encoder, with LoRA or without; its outputs
             (texts, criteria) are the ratings.
         criteria: names of the outputs, in order.
-        optimizer: parameters -> optimizer.
-        schedule: (optimizer, num_warmup_steps, num_training_steps) -> learning-rate schedule, stepped every step.
-        warmup_fraction: of all steps.
+        optimization: of its weights.
         seed: of the random numbers (dropout); each step's are a function of it and the step.
     """
 
@@ -32,17 +32,13 @@ class Rater(pl.LightningModule):
         self,
         network: torch.nn.Module,
         criteria: Sequence[str],
-        optimizer: Callable[[Any], Optimizer],
-        schedule: Callable[..., Any],
-        warmup_fraction: float,
+        optimization: Optimization,
         seed: int,
     ) -> None:
         super().__init__()
         self.network = network
         self.criteria = list(criteria)
-        self.optimizer = optimizer
-        self.schedule = schedule
-        self.warmup_fraction = warmup_fraction
+        self.optimization = optimization
         self.seed = seed
         self._step_loss = StepLoss()
         self._validated: list[tuple[Tensor, Tensor, Tensor]] = []
@@ -55,7 +51,7 @@ class Rater(pl.LightningModule):
         mesh = self.device_mesh
         if mesh is None or isinstance(next(self.network.parameters()), DTensor):
             return
-        layers = set(getattr(self.network, "_no_split_modules", None) or [])
+        layers = internals.layer_classes(self.network)
         for module in self.network.modules():
             if type(module).__name__ in layers:
                 fully_shard(module, mesh=mesh)
@@ -100,9 +96,4 @@ class Rater(pl.LightningModule):
 
     def configure_optimizers(self) -> dict[str, Any]:
         # of LoRA the adapters and the head alone
-        optimizer = self.optimizer([p for p in self.parameters() if p.requires_grad])
-        steps = int(self.trainer.estimated_stepping_batches)
-        schedule = self.schedule(
-            optimizer, num_warmup_steps=round(self.warmup_fraction * steps), num_training_steps=steps
-        )
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+        return self.optimization.configured([p for p in self.parameters() if p.requires_grad], self.trainer)

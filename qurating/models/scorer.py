@@ -1,6 +1,5 @@
 """The scorer of LQS as a Lightning module."""
 
-from collections.abc import Callable
 from typing import Any
 
 import pytorch_lightning as pl
@@ -10,6 +9,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from qurating.metrics.ranks import spearman
+from qurating.models.optimization import Optimization
 from qurating.models.scorer_networks import ScorerNetwork
 from qurating.models.step_loss import StepLoss
 from qurating.runtime.errors import StageError
@@ -25,9 +25,7 @@ class Scorer(pl.LightningModule):
     Args:
         network: gives windows their scores.
         clip: labels are learned no further than this from 0, in standard deviations.
-        optimizer: parameters -> optimizer.
-        schedule: (optimizer, num_warmup_steps, num_training_steps) -> learning-rate schedule, stepped every step.
-        warmup_fraction: of all steps.
+        optimization: of its weights.
         seed: of the random numbers (dropout); each step's are a function of it and the step.
 
     Raises:
@@ -38,17 +36,13 @@ class Scorer(pl.LightningModule):
         self,
         network: ScorerNetwork,
         clip: float,
-        optimizer: Callable[[Any], Optimizer],
-        schedule: Callable[..., Any],
-        warmup_fraction: float,
+        optimization: Optimization,
         seed: int,
     ) -> None:
         super().__init__()
         self.network = network
         self.clip = clip
-        self.optimizer = optimizer
-        self.schedule = schedule
-        self.warmup_fraction = warmup_fraction
+        self.optimization = optimization
         self.seed = seed
         self._step_loss = StepLoss()
         self._validated: list[tuple[Tensor, Tensor]] = []
@@ -91,9 +85,4 @@ class Scorer(pl.LightningModule):
         self.log("validation/spearman", spearman(predicted.cpu().numpy(), label.cpu().numpy()), prog_bar=True)
 
     def configure_optimizers(self) -> dict[str, Any]:
-        optimizer = self.optimizer(self.parameters())
-        steps = int(self.trainer.estimated_stepping_batches)
-        schedule = self.schedule(
-            optimizer, num_warmup_steps=round(self.warmup_fraction * steps), num_training_steps=steps
-        )
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+        return self.optimization.configured(self.parameters(), self.trainer)

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
+from torch import nn
 from tqdm import tqdm
 
 from qurating.artifacts.files import write_table
@@ -29,8 +30,9 @@ def rate_corpus(
     output: Path,
     corpus: Path,
     reader: TokenReader,
-    engine: Callable[[], Engine],
-    network: str,
+    network: Callable[[], nn.Module],
+    fingerprint: str,
+    engine: Callable[..., Engine],
     criteria: list[str],
     max_tokens: int,
     num_workers: int,
@@ -40,12 +42,12 @@ def rate_corpus(
     """Write a shard of ratings beside each training shard of the corpus, row for row; finished shards are skipped.
 
     Columns: `id`, `length` (as in the corpus), `chunk_lengths`, and for each criterion `<c>_chunks` (the rating of each
-    window) and `<c>_average` (their mean weighted by the windows' lengths). `rating_shards.by_shards`
-    says the rest.
+    window) and `<c>_average` (their mean weighted by the windows' lengths). `shards.by_shards` says the rest.
 
     Args:
-        engine: makes the engine; called if there is something to rate.
-        network: the fingerprint of the engine's network.
+        network: gives the network, see `qurating.models.rating_networks`; called if there is something to rate.
+        fingerprint: of the network.
+        engine: `Engine`, with its device and how it computes; it is given the network and the windows' settings.
         criteria: names of the network's outputs.
         max_tokens: of a window.
         num_workers: processes that tokenise, where that is needed.
@@ -57,12 +59,12 @@ def rate_corpus(
     """
 
     def rate(files: Sequence[Path], progress: tqdm) -> None:
-        made = engine()
+        made = engine(network(), max_tokens=max_tokens, pad_token_id=reader.pad_token_id)
         with kept_heap(made.device):
-            _rate(files, output / "train", reader, made, network, criteria, max_tokens, num_workers, progress)
+            _rate(files, output / "train", reader, made, fingerprint, criteria, num_workers, progress)
 
     return shards.by_shards(
-        output=output, corpus=corpus, rate=rate, network=network, share=share, doing=doing, criteria=criteria
+        output=output, corpus=corpus, rate=rate, network=fingerprint, share=share, doing=doing, criteria=criteria
     )
 
 
@@ -71,9 +73,8 @@ def _rate(
     folder: Path,
     reader: TokenReader,
     engine: Engine,
-    network: str,
+    fingerprint: str,
     criteria: list[str],
-    max_tokens: int,
     num_workers: int,
     progress: tqdm,
 ) -> None:
@@ -83,7 +84,7 @@ def _rate(
 
     def read() -> Iterator[pa.Table]:
         for file in files:
-            origins[file] = shards.made_of(file, network)
+            origins[file] = shards.made_of(file, fingerprint)
             table = pq.read_table(file, columns=["id", reader.column, "length"])
             tables[file] = table.select(["id", "length"])
             yield table
@@ -95,7 +96,7 @@ def _rate(
             table, origin = tables.pop(file), origins.pop(file)
             rows_left -= len(table)
             per_row = max(1.0, len(input_ids) / max(1, len(table)))
-            of_windows, num_windows = window_lengths(lengths, max_tokens)
+            of_windows, num_windows = window_lengths(lengths, engine.max_tokens)
             before = progress.n
 
             def done(num_tokens: int, per_row: float = per_row) -> None:

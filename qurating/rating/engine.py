@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from qurating.models.rating_networks import repeated_layers
+from qurating.runtime import internals
 from qurating.runtime.errors import StageError
 from qurating.runtime.workers import ahead
 
@@ -173,10 +174,7 @@ class Engine:
 
     def _compile(self) -> None:
         """Compile layer by layer: layers alike share one compilation, so that 24 take no longer than two."""
-        # a network's numbers (epsilons, scales) stay as they are: taken for variables, all is traced and compiled twice
-        torch._dynamo.config.specialize_float = True
-        # or a process of its own imports torch to see whether what is compiled can be loaded; `_forward` sees it anyway
-        torch._inductor.config.cpp.vec_isa_ok = True
+        internals.prepare_compilation()
         self._compiled = repeated_layers(self.network)
         for layer in self._compiled:
             layer.forward = torch.compile(layer.forward, dynamic=True)

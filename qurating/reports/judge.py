@@ -10,7 +10,7 @@ from qurating.judging import preferences
 from qurating.judging.pairs import Pairs
 from qurating.judging.preferences import Floats
 from qurating.judging.requests import Questions
-from qurating.reports import page as reports_page
+from qurating.reports.page import render
 
 
 def write(
@@ -18,7 +18,7 @@ def write(
     summary: Mapping[str, Any],
     criteria: Sequence[str],
     pairs: Pairs,
-    preferred: Floats,
+    preference: Floats,
     questions: Questions,
     num_pairs: int,
 ) -> None:
@@ -28,9 +28,9 @@ def write(
     first, second = pairs.first[:num_pairs], pairs.second[:num_pairs]
     lengths = np.array([len(text) for text in pairs.texts], np.float64)
     drawn = {
-        "preferences": judge_figures.preferences(dict(zip(criteria, preferred[:num_pairs].T, strict=True))),
+        "preferences": judge_figures.preferences(dict(zip(criteria, preference[:num_pairs].T, strict=True))),
         "lengths": judge_figures.lengths(
-            dict(zip(criteria, preferred[:num_pairs].T, strict=True)), np.log2(lengths[second] / lengths[first])
+            dict(zip(criteria, preference[:num_pairs].T, strict=True)), np.log2(lengths[second] / lengths[first])
         ),
     }
     if questions.pairwise:
@@ -39,5 +39,5 @@ def write(
             {name: (p[:, c, 0], 1.0 - p[:, c, 1]) for c, name in enumerate(criteria)}
         )
     figures = {name: style.save(figure, output / "plots" / f"{name}.png") for name, figure in drawn.items()}
-    page = reports_page.render({"summary": summary, "figures": figures}, "judge.html.jinja")
+    page = render({"summary": summary, "figures": figures}, "judge.html.jinja")
     (output / "report.html").write_text(page, encoding="utf-8")

@@ -32,10 +32,10 @@ def orders(answers: Mapping[str, tuple[Floats, Floats]]) -> Figure:
 
 
 @styled
-def preferences(preferred: Mapping[str, Floats]) -> Figure:
+def preferences(preference: Mapping[str, Floats]) -> Figure:
     """How sure the judge is: histograms of |2p − 1|, a panel a criterion; the line is where a rater trains from."""
-    figure, panels = panel_grid(len(preferred), 1.9, sharex=True)
-    for panel, (name, p) in zip(panels, preferred.items(), strict=True):
+    figure, panels = panel_grid(len(preference), 1.9, sharex=True)
+    for panel, (name, p) in zip(panels, preference.items(), strict=True):
         confidence = np.abs(2 * p[~np.isnan(p)] - 1)
         weights = np.full(len(confidence), 100.0 / max(1, len(confidence)))
         panel.hist(confidence, list(np.linspace(0, 1, 21)), weights=weights, color=ACCENT, alpha=0.8)
@@ -47,11 +47,11 @@ def preferences(preferred: Mapping[str, Floats]) -> Figure:
 
 
 @styled
-def lengths(preferred: Mapping[str, Floats], log2_ratio: Floats) -> Figure:
+def lengths(preference: Mapping[str, Floats], log2_ratio: Floats) -> Figure:
     """Mean preference for text 1 by how much longer it is, a panel a criterion; bars are standard errors."""
-    figure, panels = panel_grid(len(preferred), 2.1, sharex=True, sharey=True)
+    figure, panels = panel_grid(len(preference), 2.1, sharex=True, sharey=True)
     edges = np.array([-np.inf, -2, -1, -0.5, -0.1, 0.1, 0.5, 1, 2, np.inf])
-    for panel, (name, p) in zip(panels, preferred.items(), strict=True):
+    for panel, (name, p) in zip(panels, preference.items(), strict=True):
         usable = ~np.isnan(p)
         bins = np.digitize(log2_ratio[usable], edges) - 1
         for place in range(len(edges) - 1):

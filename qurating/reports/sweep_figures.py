@@ -13,8 +13,8 @@ import pyarrow.parquet as pq
 from qurating.artifacts.files import row_files
 from qurating.evaluation.comparison import Cell, Rated, selected_tokens, subset_of, tokens_by_domain
 from qurating.reports import figures, subset_figures
-from qurating.reports import table as reports_table
 from qurating.reports.rated_rows import RatedRows, rank_correlations
+from qurating.reports.table import domains_by_size
 from qurating.selection.statistics import normalise
 from qurating.selection.subsets import jaccard, read_members
 
@@ -41,7 +41,7 @@ def draw_results(rows: list[dict[str, Any]], cells: list[Cell], keep: Keep) -> N
         names = [row["method"] for row in held]
         spans = [(_nan(row["change_low"]), _nan(row["change_high"])) for row in held]
         keep("changes", figures.changes(names, [row["change_percent"] for row in held], spans))
-        domains = reports_table.domains_by_size(held)[:MAX_DOMAINS]
+        domains = domains_by_size(held)[:MAX_DOMAINS]
         table = [[row["domains"].get(domain, {}) for domain in domains] for row in held]
         values = np.array([[_nan(entry.get("change_percent")) for entry in line] for line in table])
         sure = [[_excludes_zero(entry) for entry in line] for line in table]
@@ -130,7 +130,7 @@ def draw_overlap(cells: Sequence[Cell], keep: Keep) -> None:
     named = [named[place] for place in shown(named, MAX_DOMAINS)]
     if len(named) < 2:
         return
-    members = [read_members(folder, sizes) for _, folder in named]
+    members = [read_members(folder, corpora[0], sizes) for _, folder in named]
     table = np.array([[jaccard(a, b) for b in members] for a in members])
     keep("overlap", subset_figures.overlaps([name for name, _ in named], table))
 

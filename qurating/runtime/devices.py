@@ -8,14 +8,20 @@ from qurating.runtime.errors import StageError
 from qurating.runtime.shares import Share
 
 
-def device_of(accelerator: str, share: Share | None) -> torch.device:
-    """The device that `auto`, `cpu` or `gpu` stands for; of several GPUs each process, or share, has its own.
+def device_of(accelerator: str, share: Share | None, setting: str = "trainer.accelerator") -> torch.device:
+    """The device that an accelerator stands for; of several GPUs each process, or share, has its own.
+
+    Args:
+        accelerator: auto, cpu or gpu, which Lightning also calls cuda.
+        setting: that names the accelerator, for errors.
 
     Raises:
-        StageError: a GPU is asked for, and there is none.
+        StageError: an unknown accelerator; a GPU is asked for, and there is none.
     """
-    if accelerator == "gpu" and not torch.cuda.is_available():
-        raise StageError("accelerator=gpu, and torch finds no CUDA device: set trainer.accelerator=auto or cpu")
+    if accelerator not in ("auto", "cpu", "gpu", "cuda"):
+        raise StageError(f"accelerator {accelerator!r} is not known: set {setting} to auto, cpu or gpu")
+    if accelerator in ("gpu", "cuda") and not torch.cuda.is_available():
+        raise StageError(f"accelerator={accelerator}, and torch finds no CUDA device: set {setting}=auto or cpu")
     if accelerator == "cpu" or not torch.cuda.is_available():
         return torch.device("cpu")
     number = int(os.environ.get("LOCAL_RANK") or os.environ.get("SLURM_LOCALID") or (share.index if share else 0))

@@ -90,6 +90,34 @@ def model_folder(name_or_path: str | Path) -> Path:
     return folder
 
 
+def trained_or_pretrained(
+    trained: Path | None, from_pretrained: str | None, *, kind: str, stage: str, setting: str, otherwise: str = ""
+) -> Path:
+    """The folder of the one model that a stage is to use: one trained here, or one that a setting names.
+
+    Args:
+        trained: folder of a model that was trained here.
+        from_pretrained: a folder or a name of the Hub, instead.
+        kind: what such a model is called, for errors.
+        stage: that trains one.
+        setting: that names `from_pretrained`.
+        otherwise: what else would do; it ends the advice.
+
+    Raises:
+        StageError: neither is named, or both; or the model cannot be fetched.
+    """
+    if trained is not None and from_pretrained is not None:
+        raise StageError(f"two {kind}s are named, {trained} and {setting}={from_pretrained}: leave out one")
+    if trained is not None:
+        return trained
+    if from_pretrained is None:
+        raise StageError(
+            f"there is no {kind}: add the stage {stage}, or name one that is trained: "
+            f"{setting}=<folder or name of the Hub>{otherwise}"
+        )
+    return model_folder(from_pretrained)
+
+
 def _asked(reference: str, kind: str, unreachable: Exception | None) -> Exception | None:
     """What the Hub says against fetching something, None if nothing; `unreachable` is why it need not be asked."""
     from huggingface_hub import constants

@@ -1,4 +1,4 @@
-"""?"""
+"""The part of some work that falls to one of several tasks."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,3 +17,8 @@ class Share:
     def of(self, items: Sequence[Item]) -> list[Item]:
         """Every `count`-th item."""
         return list(items[self.index :: self.count])
+
+
+def share_or_all(shard: int | None, num_shards: int | None) -> Share | None:
+    """The share that two settings of a stage name; None, which is everything, if either is None."""
+    return None if shard is None or num_shards is None else Share(shard, num_shards)

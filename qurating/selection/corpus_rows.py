@@ -10,6 +10,7 @@ from tqdm import tqdm
 
 from qurating.artifacts.files import row_files
 from qurating.corpus.hashing import Ids, as_ids
+from qurating.corpus.sequences import another_corpus
 from qurating.runtime.errors import StageError
 from qurating.runtime.workers import ahead
 from qurating.selection.rows import Chunk
@@ -51,7 +52,7 @@ class CorpusRows:
         self._domain_column = domain_column
         self._files = row_files(corpus / "train")
         self._rated = row_files(ratings / "train") if ratings is not None and criteria else None
-        self._ratings = ratings
+        self._corpus, self._ratings = corpus, ratings
         self.file_sizes = [pq.read_metadata(file).num_rows for file in self._files]
         if domain_column is None:
             self._code_of(NO_DOMAIN)
@@ -98,7 +99,7 @@ class CorpusRows:
             for (ids, lengths, domains), found in zip(_rechunked(there), _rechunked(beside), strict=True):
                 scores, rated_ids = found[: len(names)], found[len(names) :]
                 if rated_ids and not np.array_equal(ids, rated_ids[0]):
-                    raise StageError(f"{self._ratings} holds ratings of another corpus: other ids in {file.name}")
+                    raise self._other(f"other ids in {file.name}")
                 yield Chunk(ids, lengths, domains, dict(zip(self.criteria, scores, strict=True)))
 
     def _domains(self, batch: pa.RecordBatch) -> np.ndarray:
@@ -128,15 +129,13 @@ class CorpusRows:
         """The shards of the ratings stand beside those of the corpus, and have as many rows."""
         assert self._rated is not None
         if [file.name for file in self._rated] != [file.name for file in self._files]:
-            raise StageError(
-                f"{self._ratings} holds ratings of another corpus: {len(self._rated)} shards against {len(self._files)}"
-                ", or of other names"
-            )
+            raise self._other(f"{len(self._rated)} shards against {len(self._files)}, or of other names")
         for file, size in zip(self._rated, self.file_sizes, strict=True):
             if (found := pq.read_metadata(file).num_rows) != size:
-                raise StageError(
-                    f"{self._ratings} holds ratings of another corpus: {file.name} has {found:,} rows, not {size:,}"
-                )
+                raise self._other(f"{file.name} has {found:,} rows, not {size:,}")
+
+    def _other(self, found: str) -> StageError:
+        return another_corpus(f"{self._ratings} holds ratings of", self._corpus, found)
 
 
 def _batches(file: Path, columns: Sequence[str], dictionary: str | None = None) -> Iterator[pa.RecordBatch]:

@@ -2,6 +2,21 @@
 
 From a sample of the rows it is guessed between which two keys each domain's budget is crossed. One pass takes all rows
 above, keeps those between, and sorts them. Whether the guess held is checked by exact sums; if not, it is widened.
+
+Four sequences of one domain in two chunks, and a budget of 50 tokens. From the highest key down, 0.9 brings 30 tokens
+and 0.7 another 30, with which the budget is crossed: these two are taken, the first and the third.
+
+>>> first = Keyed(np.array([0.9, 0.1]), np.array([4, 7], np.uint64), np.array([30, 20]), np.array([0, 0], np.int32))
+>>> second = Keyed(np.array([0.7, 0.5]), np.array([9, 2], np.uint64), np.array([30, 25]), np.array([0, 0], np.int32))
+>>> taken = take_top(lambda: iter([first, second]), budgets=np.array([50]))
+>>> [taken[place].tolist() for place in range(len(taken))], taken.indices().tolist()
+([[True, False], [True, False]], [0, 2])
+
+With every second row as a sample, and 105 tokens in all, the result is the same:
+
+>>> sample = Keyed(*(np.stack([one[0], two[0]]) for one, two in zip(first, second)))
+>>> take_top(lambda: iter([first, second]), np.array([50]), sample, totals=np.array([105])).indices().tolist()
+[0, 2]
 """
 
 from collections.abc import Callable, Iterator

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow.parquet as pq
 
-from qurating.runtime.errors import StageError
+from qurating.corpus.sequences import another_corpus
 
 Counts = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
@@ -37,7 +37,7 @@ class Members(NamedTuple):
         return Members(self.positions[kept], self.lengths[kept])
 
 
-def read_members(subset: Path, file_sizes: Sequence[int]) -> Members:
+def read_members(subset: Path, corpus: Path, file_sizes: Sequence[int]) -> Members:
     """The members of a subset of a corpus whose shards have these numbers of rows.
 
     Raises StageError if it names a sequence that the corpus has not.
@@ -46,7 +46,7 @@ def read_members(subset: Path, file_sizes: Sequence[int]) -> Members:
     shard, row = (table[name].to_numpy().astype(np.int64) for name in ("shard", "row"))
     sizes = np.array(file_sizes, np.int64)
     if len(shard) and (shard.max() >= len(sizes) or (row >= sizes[np.minimum(shard, len(sizes) - 1)]).any()):
-        raise StageError(f"{subset} was selected from another corpus: it names sequences that this one has not")
+        raise another_corpus(f"{subset} was selected from", corpus, "it names sequences that this one has not")
     positions = (np.cumsum(sizes) - sizes)[shard] + row
     return Members(positions, table["length"].to_numpy().astype(np.int64))
 

@@ -9,7 +9,8 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Callback
 
-from qurating.artifacts.files import read_json, write_json
+from qurating.artifacts.files import read_json, replacing, write_json
+from qurating.runtime import internals
 
 
 class Checkpoints(Callback):
@@ -48,8 +49,8 @@ class Checkpoints(Callback):
                 weights = trainer.strategy.lightning_module_state_dict()
                 if trainer.is_global_zero:
                     self.folder.mkdir(exist_ok=True)
-                    torch.save(weights, self.folder / "best.tmp")
-                    os.replace(self.folder / "best.tmp", self.folder / "best.pt")
+                    with replacing(self.folder / "best.pt") as temporary:
+                        torch.save(weights, temporary)
                     write_json(record, {"value": value, "step": trainer.global_step})
         self._save(trainer)
 
@@ -57,12 +58,7 @@ class Checkpoints(Callback):
         checkpoint["passes_per_step"] = trainer.accumulate_grad_batches
 
     def on_load_checkpoint(self, trainer: pl.Trainer, _: Any, checkpoint: dict[str, Any]) -> None:
-        """Lightning counts forward passes: recount where a step takes more or fewer of them than it did."""
-        then, now = checkpoint["passes_per_step"], trainer.accumulate_grad_batches
-        progress = checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"]
-        for counts in (progress["total"], progress["current"]):
-            begun = counts["ready"]  # whole steps; the last pass is not counted as completed yet
-            counts |= {key: begun * now // then - (begun - number) for key, number in counts.items()}
+        internals.recount_passes(checkpoint, checkpoint["passes_per_step"], trainer.accumulate_grad_batches)
 
     def _save(self, trainer: pl.Trainer) -> None:
         self.saved_step = trainer.global_step
@@ -73,6 +69,11 @@ class Checkpoints(Callback):
             for file in self.folder.glob("step=*.ckpt"):
                 if file != target:
                     file.unlink()
+
+
+def load_best(output: Path, module: pl.LightningModule) -> None:
+    """Give a module the best weights of a training in `output`, on the CPU."""
+    module.load_state_dict(torch.load(output / "checkpoints/best.pt", map_location="cpu", weights_only=True))
 
 
 def latest(folder: Path) -> tuple[Path | None, int]:

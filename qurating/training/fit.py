@@ -1,8 +1,9 @@
-"""What both trainings share: steps, checkpoints that resume, metrics that survive an interruption."""
+"""What all trainings share: steps, checkpoints that resume, metrics that survive an interruption."""
 
 import csv
 import functools
 import logging
+import shutil
 import warnings
 from pathlib import Path
 from typing import Any
@@ -12,8 +13,8 @@ from pytorch_lightning.callbacks import TQDMProgressBar
 from pytorch_lightning.loggers import CSVLogger
 from pytorch_lightning.plugins.environments import SLURMEnvironment
 from pytorch_lightning.strategies import ModelParallelStrategy
-from pytorch_lightning.utilities.model_helpers import is_overridden
 
+from qurating.runtime import internals
 from qurating.runtime.errors import StageError
 from qurating.training import tracking
 from qurating.training.checkpoints import Checkpoints, latest
@@ -45,7 +46,7 @@ def fit(
     name: str,
     validate_every_steps: int | None = None,
     best_by: str | None = None,
-) -> Path | None:
+) -> None:
     """Train to the last step, from the last checkpoint in `output/checkpoints` if there is one.
 
     A run that was interrupted continues with the same weights, optimizer, schedule and data as if it had not been; it
@@ -60,12 +61,10 @@ def fit(
         checkpoint_every_steps: at least that often, in optimizer steps.
         name: in the tracker.
         validate_every_steps: where there is a validation set.
-        best_by: the metric whose highest value marks the weights to return.
+        best_by: the metric whose highest value marks the weights to keep, see `checkpoints.load_best`.
 
-    Of a distributed run all processes call this. Only the first is to write what comes after.
-
-    Returns:
-        the file of the best weights by `best_by`, or None without it.
+    Of a distributed run all processes call this. Only the first is to write what comes after, and to `clear` in the
+    end.
 
     Raises:
         StageError: the trainer sets what belongs to this training.
@@ -101,17 +100,24 @@ def fit(
         if clash:
             raise StageError(f"trainer.{clash[0]} is not for you to set: the training's own settings decide it")
         made = trainer(**ours)
-        if isinstance(made.strategy, ModelParallelStrategy) and not is_overridden("configure_model", module):
+        if isinstance(made.strategy, ModelParallelStrategy) and not _shares_out_weights(module):
             raise StageError(f"trainer=fsdp shares out the weights of raters alone: take trainer=gpu for the {name}")
-        made.accumulate_grad_batches = data.accumulation(made.world_size)
-        if validate_every_steps:
-            made.val_check_interval = validate_every_steps * made.accumulate_grad_batches
+        internals.set_passes(made, data.accumulation(made.world_size), validate_every_steps)
         made.fit(module, datamodule=data, ckpt_path=checkpoint, weights_only=True)
     if made.global_step != data.num_steps:
         raise RuntimeError(f"training ended at step {made.global_step} of {data.num_steps}")
     if made.is_global_zero:
         _merge_metrics(output)
-    return folder / "best.pt" if best_by else None
+
+
+def clear(output: Path) -> None:
+    """Delete what only an interrupted training needs, once its results are written."""
+    shutil.rmtree(output / "checkpoints", ignore_errors=True)
+    shutil.rmtree(output / "metrics")
+
+
+def _shares_out_weights(module: pl.LightningModule) -> bool:
+    return type(module).configure_model is not pl.LightningModule.configure_model
 
 
 def _merge_metrics(output: Path) -> None:

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from qurating.corpus.sequences import read_sequences
+from qurating.corpus.sequences import find_subset, read_sequences, texts_of_subset
 from qurating.runtime.errors import StageError
 
 SIZES = (7, 1, 0, 12, 5)
@@ -84,3 +84,38 @@ def test_an_index_of_another_corpus_is_refused(corpus: Path, column: str, value:
     index = index.set_column(place, column, pa.array(values, index.schema.field(place).type))
     with pytest.raises(StageError, match=f"another corpus than .*{message}"):
         read_sequences(corpus, index, ["text"])
+
+
+@pytest.mark.parametrize("rows_at_once", [1, 4, 100])
+def test_a_subset_is_found_where_it_lies(corpus: Path, rows_at_once: int) -> None:
+    index = whole_index(corpus)
+    (corpus / "train/00004.parquet").write_bytes(b"damaged")  # no shard is opened for nothing
+    chosen = np.flatnonzero(np.random.default_rng().random(len(index)) < 0.4)
+    index = index.take(pa.array(chosen[index["shard"].to_numpy()[chosen] != 4]))
+    places, ids = list[int](), list[int]()
+    for found in find_subset(corpus, index, ["text"], rows_at_once):
+        assert found.batch.num_rows <= rows_at_once
+        assert {f"{shard:05}.parquet" for shard in index["shard"].to_pylist()[found.places]} <= {found.file.name}
+        places += range(len(index))[found.places]
+        ids += found.batch.column("id").take(pa.array(found.rows)).to_pylist()
+    assert places == list(range(len(index)))
+    assert ids == index["id"].to_pylist()
+    texts = [text for some in texts_of_subset(corpus, index) for text in some]
+    assert texts == read_sequences(corpus, index, ["text"])["text"].to_pylist()
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "message"),
+    [
+        ("id", 17, "other ids in 00004.parquet"),
+        ("shard", 5, "it names shard 5, and there are 5"),
+        ("row", 5, "00004.parquet is shorter"),
+    ],
+)
+def test_a_subset_of_another_corpus_is_refused(corpus: Path, column: str, value: int, message: str) -> None:
+    index = whole_index(corpus)
+    place = index.schema.get_field_index(column)
+    values = [*index[column].to_pylist()[:-1], value]
+    index = index.set_column(place, column, pa.array(values, index.schema.field(place).type))
+    with pytest.raises(StageError, match=f"the subset was selected from another corpus than .*: {message}"):
+        list(texts_of_subset(corpus, index))

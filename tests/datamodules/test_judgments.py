@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from rater_fixtures import CRITERIA, judgments_of, rated_corpus
+from rater_fixtures import CRITERIA, PAIRS, judgments_of, rated_corpus
 from transformers import AutoTokenizer
 
 from qurating.datamodules.judgments import Judgments
@@ -26,7 +26,7 @@ def test_a_step_holds_each_pair_once_within_the_budget(
     corpus: Path, judgments: Path, num_devices: int, budget: int
 ) -> None:
     tokenizer = AutoTokenizer.from_pretrained(corpus / "tokenizer")
-    data = Judgments(judgments, tokenizer, CRITERIA, 0.5, 1.0, 512, 16, budget, 2, 0.2, 0)
+    data = Judgments(judgments, tokenizer, CRITERIA, **PAIRS | {"tokens_per_micro_batch": budget, "num_epochs": 2})
     passes = data.accumulation(num_devices)
     for step in range(data.num_steps):
         devices = [list(data.step_batches(step, rank, num_devices, passes)) for rank in range(num_devices)]

@@ -53,10 +53,22 @@ def test_released_judgments_and_ours_load_alike(tmp_path: Path, monkeypatch: pyt
         if "domains" not in table.column_names:  # the released file has none: an empty name stands for it
             table = table.append_column("domains", pa.array([["", ""]] * len(table), pa.list_(pa.string())))
             pq.write_table(table, tmp_path / name / "judgments.parquet")
-        loaded = Judgments(tmp_path / name, tokenizer, list(CRITERIA), 0.0, 1.0, 512, 4, 2400, 1, 0.25, seed=0)
+        loaded = Judgments(
+            tmp_path / name,
+            tokenizer,
+            list(CRITERIA),
+            minimum_confidence=0.0,
+            label_temperature=1.0,
+            max_tokens=512,
+            batch_size_pairs=4,
+            tokens_per_micro_batch=2400,
+            num_epochs=1,
+            validation_fraction=0.25,
+            seed=0,
+        )
         averages = [[a[0][1] for a in table[f"{c}_average"].to_pylist()] for c in CRITERIA]
         expected = np.where(np.array(averages).T < 0, np.nan, np.array(averages).T)
-        np.testing.assert_allclose(loaded.judged.numpy(), expected, atol=1e-6)
+        np.testing.assert_allclose(loaded.judged_preference.numpy(), expected, atol=1e-6)
         assert loaded.batch(loaded.training[:2])["preference"].shape == (2, 4)
     whole = pa.concat_tables(
         [tables["ours"].select(tables["released"].column_names), tables["released"]], promote_options="permissive"

@@ -6,12 +6,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from rater_fixtures import CRITERIA, judgments_of, rated_corpus
+from rater_fixtures import CRITERIA, PAIRS, judgments_of, rated_corpus
 from transformers import AutoTokenizer, get_linear_schedule_with_warmup
 
 from qurating.datamodules.judgments import Judgments
 from qurating.metrics import bradley_terry
 from qurating.models import networks
+from qurating.models.optimization import Optimization
 from qurating.models.rater import Rater
 
 
@@ -27,7 +28,7 @@ def judgments(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_padding_does_not_reach_the_ratings(corpus: Path, judgments: Path) -> None:
     tokenizer = AutoTokenizer.from_pretrained(corpus / "tokenizer")
-    data = Judgments(judgments, tokenizer, CRITERIA, 0.5, 1.0, 512, 16, 800, 1, 0.2, 0)
+    data = Judgments(judgments, tokenizer, CRITERIA, **PAIRS)
     tiny = networks.rater(
         "llama",
         tokenizer=tokenizer,
@@ -38,7 +39,7 @@ def test_padding_does_not_reach_the_ratings(corpus: Path, judgments: Path) -> No
         num_attention_heads=2,
         num_key_value_heads=2,
     ).eval()
-    module = Rater(tiny, CRITERIA, torch.optim.AdamW, get_linear_schedule_with_warmup, 0.1, 0)
+    module = Rater(tiny, CRITERIA, Optimization(torch.optim.AdamW, get_linear_schedule_with_warmup, 0.1), 0)
     together = torch.stack(module.scores(data.batch(np.arange(6))), dim=1)
     for pair in range(6):
         for text in range(2):
@@ -63,9 +64,9 @@ def test_any_backbone_rates_a_text_the_same_alone_and_padded(
     corpus: Path, judgments: Path, model_type: str, settings: dict[str, Any]
 ) -> None:
     tokenizer = AutoTokenizer.from_pretrained(corpus / "tokenizer")
-    data = Judgments(judgments, tokenizer, CRITERIA, 0.5, 1.0, 512, 16, 800, 1, 0.2, 0)
+    data = Judgments(judgments, tokenizer, CRITERIA, **PAIRS)
     made = networks.rater(model_type, tokenizer=tokenizer, criteria=CRITERIA, **settings)
-    module = Rater(made, CRITERIA, torch.optim.AdamW, get_linear_schedule_with_warmup, 0.1, 0)
+    module = Rater(made, CRITERIA, Optimization(torch.optim.AdamW, get_linear_schedule_with_warmup, 0.1), 0)
     pairs = data.training[:4]
     bradley_terry.loss(*module.scores(data.batch(pairs)), data.preference[pairs]).backward()
     assert all(p.grad is not None for p in module.parameters())  # several devices wait for every gradient

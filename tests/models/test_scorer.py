@@ -9,6 +9,7 @@ from scorer_fixtures import MAX_TOKENS, annotation_of, corpus_of_paragraphs, net
 from transformers import AutoTokenizer
 
 from qurating.corpus.windows import weighted_mean, windows
+from qurating.models.optimization import Optimization
 from qurating.models.scorer import Scorer
 from qurating.models.scorer_networks import ScorerNetwork
 
@@ -33,7 +34,7 @@ def test_a_prediction_is_the_mean_over_windows_of_the_mean_over_tokens(
     data = scores_of(corpus, annotation)
     samples = np.random.default_rng().permutation(len(data.labels))[:12]
     assert {len(windows(data.input_ids[i], MAX_TOKENS)) for i in samples} != {1}
-    module = Scorer(made, 3.0, torch.optim.AdamW, lambda *_: None, 0.0, 0)
+    module = Scorer(made, 3.0, Optimization(torch.optim.AdamW, lambda *_: None, 0.0), 0)
     together = module(data.batch(samples))
     head, bias = made.head.weight[0], made.head.bias[0]
     for sample, found in zip(samples, together, strict=True):
@@ -49,7 +50,7 @@ def test_a_prediction_is_the_mean_over_windows_of_the_mean_over_tokens(
 def test_the_split_of_a_step_changes_nothing(corpus: Path, annotation: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Scorer, "log", lambda *_, **__: None)
     encoder = network()(tokenizer=AutoTokenizer.from_pretrained(corpus / "tokenizer"))[0]
-    module = Scorer(ScorerNetwork(encoder), 1.0, torch.optim.AdamW, lambda *_: None, 0.0, 0)
+    module = Scorer(ScorerNetwork(encoder), 1.0, Optimization(torch.optim.AdamW, lambda *_: None, 0.0), 0)
     gradients = []
     for num_devices, micro_batch_size in ((1, 32), (2, 5)):
         data = scores_of(corpus, annotation, micro_batch_size)

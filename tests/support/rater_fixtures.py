@@ -16,6 +16,17 @@ from qurating.models import networks
 from qurating.stages.judging.train_rater import train_rater
 
 CRITERIA = ["shortness", "reverse"]
+# settings of the data module
+PAIRS: dict[str, Any] = {
+    "minimum_confidence": 0.5,
+    "label_temperature": 1.0,
+    "max_tokens": 512,
+    "batch_size_pairs": 16,
+    "tokens_per_micro_batch": 800,
+    "num_epochs": 1,
+    "validation_fraction": 0.2,
+    "seed": 0,
+}
 
 
 def rated_corpus(folder: Path) -> Path:

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytorch_lightning as pl
 import torch
 from judge_fixtures import make_corpus
-from transformers import AutoTokenizer, get_cosine_with_min_lr_schedule_with_warmup
+from transformers import AutoTokenizer, PreTrainedTokenizerBase, get_cosine_with_min_lr_schedule_with_warmup
 
 from qurating.corpus.token_reader import TokenReader
 from qurating.datamodules.scores import Scores
@@ -101,6 +101,22 @@ def train(corpus: Path, annotation: Path, output: Path, **changes: Any) -> dict[
     return train_scorer(output=output, corpus=corpus, annotation=annotation, **(settings | changes))
 
 
-def scores_of(corpus: Path, annotation: Path, micro_batch_size: int = 16, batch_size: int = 32) -> Scores:
-    reader = TokenReader(corpus, AutoTokenizer.from_pretrained(corpus / "tokenizer"))
-    return Scores(corpus, annotation, reader, MAX_TOKENS, batch_size, micro_batch_size, 2, 0.2, 1)
+def scores_of(
+    corpus: Path,
+    annotation: Path,
+    micro_batch_size: int = 16,
+    batch_size: int = 32,
+    tokenizer: PreTrainedTokenizerBase | None = None,
+) -> Scores:
+    reader = TokenReader(corpus, tokenizer or AutoTokenizer.from_pretrained(corpus / "tokenizer"))
+    return Scores(
+        corpus,
+        annotation,
+        reader,
+        max_tokens=MAX_TOKENS,
+        batch_size_sequences=batch_size,
+        micro_batch_size=micro_batch_size,
+        num_epochs=2,
+        validation_fraction=0.2,
+        seed=1,
+    )

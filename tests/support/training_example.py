@@ -13,6 +13,7 @@ from transformers import get_cosine_with_min_lr_schedule_with_warmup
 from qurating.datamodules.tokens import TokenBlocks
 from qurating.models import networks
 from qurating.models.language_model import LanguageModel
+from qurating.models.optimization import Optimization
 from qurating.training.fit import fit
 
 TRAINER = functools.partial(
@@ -51,7 +52,7 @@ def a_model() -> Watched:
     )
     optimizer = functools.partial(torch.optim.AdamW, lr=1e-2)
     schedule = functools.partial(get_cosine_with_min_lr_schedule_with_warmup, min_lr_rate=0.1)
-    return Watched(network, optimizer, schedule, warmup_fraction=0.2)
+    return Watched(network, Optimization(optimizer, schedule, warmup_fraction=0.2))
 
 
 def an_order(folder: Path) -> Path:

@@ -9,17 +9,16 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import torch
-from tqdm import tqdm
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 
 from qurating.artifacts.files import row_files, write_json, write_table
+from qurating.evaluation.heldout import PRECISIONS, sequence_nll
 from qurating.metrics import perplexity
-from qurating.models.likelihood import check_output_layer, cross_entropies, output_layer
+from qurating.models.likelihood import check_output_layer
 from qurating.models.networks import num_positions
+from qurating.runtime.devices import device_of
 from qurating.runtime.errors import StageError
 from qurating.runtime.malloc import kept_heap
-
-PRECISIONS = ("32-true", "bf16-mixed")
 
 
 def evaluate(
@@ -54,7 +53,7 @@ def evaluate(
         raise StageError(f"precision {precision!r} is not known to evaluate; set it to one of {', '.join(PRECISIONS)}")
     if batch_size_sequences < 1:
         raise StageError(f"batch_size_sequences must be at least 1, not {batch_size_sequences}")
-    device = _device(accelerator)
+    device = device_of(accelerator, None, "stages.evaluate.accelerator")
     tokenizer = AutoTokenizer.from_pretrained(corpus / "tokenizer")
     _same_vocabulary(corpus, language_model, tokenizer.get_vocab())
     if tokenizer.eos_token_id is None:
@@ -79,59 +78,6 @@ def evaluate(
     write_json(output / "metrics.json", result)
     counts = {"sequences": len(nll), **result["overall"]}
     return counts if excluded is None else counts | {"excluded_documents": num_excluded}
-
-
-@torch.inference_mode()
-def sequence_nll(
-    network: PreTrainedModel,
-    input_ids: npt.NDArray[np.int32],
-    starts: npt.NDArray[np.int64],
-    eos_token_id: int,
-    batch_size_sequences: int,
-    precision: str,
-) -> npt.NDArray[np.float64]:
-    """Σ_t −ln p(x_t | eos, x_<t) of each sequence, in nats, in the order given.
-
-    Args:
-        input_ids: all tokens, flat; sequence n is `input_ids[starts[n]:starts[n + 1]]`.
-        starts: (N + 1,).
-
-    Returns:
-        (N,) sums in float64 of cross-entropies in float32; 0 for a sequence without tokens.
-    """
-    lengths = np.diff(starts)
-    nll = np.zeros(len(lengths))
-    # longest first: too large a batch fails at once
-    ranked = np.argsort(-lengths, kind="stable")[: int((lengths > 0).sum())]
-    device = network.device
-    with tqdm(total=int(lengths.sum()), desc="perplexity", unit="token", unit_scale=True, mininterval=0.5) as progress:
-        for start in range(0, len(ranked), batch_size_sequences):
-            batch = ranked[start : start + batch_size_sequences]
-            width = int(lengths[batch[0]])
-            inputs = torch.full((len(batch), width + 1), eos_token_id, dtype=torch.int64)
-            mask = torch.zeros((len(batch), width), dtype=torch.bool)
-            for row, n in enumerate(batch):
-                sequence = input_ids[starts[n] : starts[n + 1]].astype(np.int64)
-                inputs[row, 1 : lengths[n] + 1] = torch.from_numpy(sequence)
-                mask[row, : lengths[n]] = True
-            inputs, mask = inputs.to(device), mask.to(device)
-            with torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision == "bf16-mixed"):
-                # no attention mask: padding stands on the right, where a causal model never looks
-                states = network.base_model(input_ids=inputs[:, :-1], use_cache=False).last_hidden_state
-                losses = cross_entropies(output_layer(network), states[mask], inputs[:, 1:][mask])
-            # in float64, and row by row, so that a sequence's sum does not depend on its neighbours
-            parts = losses.double().cpu().split([int(lengths[n]) for n in batch])
-            nll[batch] = [float(part.sum()) for part in parts]
-            progress.update(int(lengths[batch].sum()))
-    return nll
-
-
-def _device(accelerator: str) -> torch.device:
-    if accelerator not in ("auto", "cpu", "gpu"):
-        raise StageError(f"accelerator {accelerator!r} is not known; set it to auto, cpu or gpu")
-    if accelerator == "gpu" and not torch.cuda.is_available():
-        raise StageError("accelerator=gpu, but torch sees no GPU here; set accelerator=auto or cpu")
-    return torch.device("cuda" if accelerator != "cpu" and torch.cuda.is_available() else "cpu")
 
 
 def _same_vocabulary(corpus: Path, language_model: Path, vocabulary: dict[str, int]) -> None:

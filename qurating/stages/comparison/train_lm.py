@@ -1,19 +1,15 @@
 """Train a language model from scratch on a subset, in its order, and write it as a Hugging Face folder."""
 
 import functools
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
-import torch
-from transformers import AutoTokenizer, PreTrainedModel
+from transformers import PreTrainedModel
 
-from qurating.artifacts.seeds import seed_for
-from qurating.datamodules.tokens import TokenBlocks
-from qurating.models.language_model import LanguageModel
-from qurating.training.fit import fit
+from qurating.models.optimization import Optimization
+from qurating.training.language_model import train_language_model
 
 
 def train_lm(
@@ -33,33 +29,18 @@ def train_lm(
     checkpoint_every_steps: int,
     seed: int,
 ) -> dict[str, Any]:
-    """One pass over the tokens of `order`; writes the network, its tokenizer, and `metrics.csv`.
-
-    Args:
-        corpus: whose tokenizer belongs to the tokens.
-        network: makes the network, see `qurating.models.networks`.
-        sequence_length: tokens a block.
-        batch_size_sequences: blocks an optimizer step, over all devices.
-        micro_batch_size: blocks a forward pass on one device, at most.
-    """
-    tokenizer = AutoTokenizer.from_pretrained(corpus / "tokenizer")
-    data = TokenBlocks(order, sequence_length, batch_size_sequences, micro_batch_size)
-    torch.manual_seed(seed_for(seed, "train_lm", "weights"))
-    made = network(vocabulary_size=len(tokenizer), eos_token_id=tokenizer.eos_token_id)
-    module = LanguageModel(made, optimizer, schedule, warmup_fraction)
-    fit(
-        module,
-        data,
-        trainer,
-        output,
+    """One pass over the tokens of `order`; `train_language_model` says what is written and what the settings are."""
+    return train_language_model(
+        output=output,
+        corpus=corpus,
+        order=order,
+        network=network,
+        optimization=Optimization(optimizer, schedule, warmup_fraction),
+        trainer=trainer,
         gradient_clip_norm=gradient_clip_norm,
+        sequence_length=sequence_length,
+        batch_size_sequences=batch_size_sequences,
+        micro_batch_size=micro_batch_size,
         checkpoint_every_steps=checkpoint_every_steps,
-        name="lm",
+        seed=seed,
     )
-    if not module.trainer.is_global_zero:
-        return {}
-    made.save_pretrained(output)
-    tokenizer.save_pretrained(output)
-    shutil.rmtree(output / "checkpoints", ignore_errors=True)
-    shutil.rmtree(output / "metrics")
-    return {"tokens": len(data.tokens), "steps": data.num_steps, "parameters": made.num_parameters()}

@@ -1,5 +1,6 @@
 """Rate every sequence of a corpus by every criterion of a rater."""
 
+import functools
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,7 @@ from qurating.rating.by_network import rate_corpus
 from qurating.rating.engine import Engine
 from qurating.runtime import hub
 from qurating.runtime.devices import device_of
-from qurating.runtime.errors import StageError
-from qurating.runtime.shares import Share
+from qurating.runtime.shares import share_or_all
 
 
 def rate(
@@ -57,36 +57,22 @@ def rate(
         StageError: no rater, or two; one that cannot be loaded, or has another number of outputs than criteria; a
             rating is not a number; a GPU is asked for, and there is none.
     """
-    share = None if shard is None or num_shards is None else Share(shard, num_shards)
+    share = share_or_all(shard, num_shards)
     device = device_of(accelerator, share)
-    if rater is not None and from_pretrained is not None:
-        raise StageError(f"two raters are named, {rater} and rater.from_pretrained={from_pretrained}: leave out one")
-    if rater is None and from_pretrained is None:
-        raise StageError(
-            "there is no rater: add the stage train_rater, or name one that is trained: "
-            "rater.from_pretrained=<folder or name of the Hub>"
-        )
-    folder = rater or hub.model_folder(str(from_pretrained))
+    folder = hub.trained_or_pretrained(
+        rater, from_pretrained, kind="rater", stage="train_rater", setting="rater.from_pretrained"
+    )
     trained = load_rater(folder, criteria, max_tokens)
-    reader = TokenReader(corpus, trained.tokenizer)
-
-    def engine() -> Engine:
-        return Engine(
-            rating_network(trained.network().to(device), max_tokens),  # tried on the device, as it will run
-            device=device,
-            precision=precision,
-            compilation=compilation,
-            max_tokens=max_tokens,
-            tokens_per_batch=tokens_per_batch,
-            pad_token_id=reader.pad_token_id,
-        )
-
     return rate_corpus(
         output=output,
         corpus=corpus,
-        reader=reader,
-        engine=engine,
-        network=shards.fingerprint_of(folder),
+        reader=TokenReader(corpus, trained.tokenizer),
+        # tried on the device, as it will run
+        network=lambda: rating_network(trained.network().to(device), max_tokens),
+        fingerprint=shards.fingerprint_of(folder),
+        engine=functools.partial(
+            Engine, device=device, precision=precision, compilation=compilation, tokens_per_batch=tokens_per_batch
+        ),
         criteria=trained.criteria,
         max_tokens=max_tokens,
         num_workers=num_workers,

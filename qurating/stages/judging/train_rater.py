@@ -1,7 +1,6 @@
 """Train a rater on judgments, and write it as a Hugging Face folder with a card."""
 
 import functools
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,13 +15,14 @@ from qurating.artifacts.files import write_json
 from qurating.artifacts.seeds import seed_for
 from qurating.datamodules.judgments import Judgments
 from qurating.metrics.rater import report
-from qurating.models import lora as adapters
-from qurating.models.networks import max_tokens as readable_tokens
+from qurating.models import networks
+from qurating.models.lora import merged
+from qurating.models.optimization import Optimization
 from qurating.models.rater import Rater
 from qurating.models.rating_networks import MaskedRater, check_padding
 from qurating.reports import rater_card
-from qurating.runtime.errors import StageError
-from qurating.training.fit import fit
+from qurating.training.checkpoints import load_best
+from qurating.training.fit import clear, fit
 
 
 def train_rater(
@@ -71,24 +71,24 @@ def train_rater(
         judgments,
         tokenizer,
         list(criteria),
-        minimum_confidence,
-        label_temperature,
-        max_tokens,
-        batch_size_pairs,
-        tokens_per_micro_batch,
-        num_epochs,
-        validation_fraction,
-        seed_for(seed, "train_rater", "pairs"),
+        minimum_confidence=minimum_confidence,
+        label_temperature=label_temperature,
+        max_tokens=max_tokens,
+        batch_size_pairs=batch_size_pairs,
+        tokens_per_micro_batch=tokens_per_micro_batch,
+        num_epochs=num_epochs,
+        validation_fraction=validation_fraction,
+        seed=seed_for(seed, "train_rater", "pairs"),
     )
 
     def untrained() -> Rater:
         torch.manual_seed(seed_for(seed, "train_rater", "weights"))
         made = _network(network, lora, tokenizer, list(criteria), max(max_tokens, int(data.lengths.max())))
         dropout = seed_for(seed, "train_rater", "dropout") >> 32
-        return Rater(made, criteria, optimizer, schedule, warmup_fraction, dropout)
+        return Rater(made, criteria, Optimization(optimizer, schedule, warmup_fraction), dropout)
 
     module = untrained()
-    best = fit(
+    fit(
         module,
         data,
         trainer,
@@ -101,25 +101,24 @@ def train_rater(
     )
     if not module.trainer.is_global_zero:
         return {}
-    assert best is not None
     device, precision = module.trainer.strategy.root_device, str(module.trainer.precision)
     # another one, since what was trained may be shared out over processes
     module = untrained()
-    module.load_state_dict(torch.load(best, map_location="cpu", weights_only=True))
-    made = adapters.merged(module.network)
+    load_best(output, module)
+    made = merged(module.network)
     module.network = made
     scores_a, scores_b = ratings(module, data, device)
     held_out = data.held_out
-    confident = data.confident[held_out].double().numpy()
+    confident = data.confident_preference[held_out].double().numpy()
     found = report(
         scores_a,
         scores_b,
-        data.judged[held_out].double().numpy(),
+        data.judged_preference[held_out].double().numpy(),
         minimum_confidence,
         list(criteria),
         [data.domains[i] for i in held_out],
         data.lengths[held_out],
-        None if data.orders is None else data.orders[held_out],
+        None if data.preference_by_order is None else data.preference_by_order[held_out],
     )
     write_json(output / "validation.json", found)
     write_json(output / "criteria.json", list(criteria))
@@ -150,8 +149,7 @@ def train_rater(
             "precision": precision,
         },
     )
-    shutil.rmtree(output / "checkpoints", ignore_errors=True)
-    shutil.rmtree(output / "metrics")
+    clear(output)
     return {
         "training_pairs": len(data.training),
         "validation_pairs": len(data.validation),
@@ -167,9 +165,9 @@ def _network(
     criteria: list[str],
     num_tokens: int,
 ) -> torch.nn.Module:
-    try:
+    with networks.making("the rater's network"):
         made = network(tokenizer=tokenizer, criteria=criteria)
-        limit = readable_tokens(made)
+        limit = networks.max_tokens(made)
         if limit is not None and num_tokens > limit:
             raise ValueError(
                 f"it reads 1 to {limit} tokens, and a text may have {num_tokens} (rater.max_tokens, or a judged text)"
@@ -177,8 +175,6 @@ def _network(
         check_padding(MaskedRater(made.eval()), made)
         made.train()
         return made if lora is None else lora(made)
-    except (ValueError, OSError, KeyError, ImportError) as error:  # by which transformers says what it cannot load
-        raise StageError(f"the rater's network cannot be made: {str(error).strip()}") from error
 
 
 @torch.inference_mode()

@@ -9,7 +9,8 @@ import numpy as np
 import pyarrow as pa
 
 from qurating.artifacts.files import write_table
-from qurating.corpus.targets import NO_TARGET, Example, Source
+from qurating.corpus.labels import NO_TARGET
+from qurating.corpus.targets import Example, Source
 from qurating.runtime.errors import StageError
 
 SCHEMA = pa.schema(

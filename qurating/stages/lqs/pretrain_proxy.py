@@ -11,16 +11,17 @@ from typing import Any
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytorch_lightning as pl
-from pytorch_lightning.utilities import rank_zero_only
 from transformers import PreTrainedModel
 
 from qurating.artifacts.files import row_files
 from qurating.artifacts.seeds import seed_for
+from qurating.models.optimization import Optimization
 from qurating.runtime.errors import StageError
-from qurating.selection import rules
-from qurating.stages.comparison.train_lm import train_lm
-from qurating.stages.selection.order import order
-from qurating.stages.selection.select import select
+from qurating.runtime.internals import process_rank
+from qurating.selection import ordering, rules
+from qurating.selection.index import select_rows
+from qurating.selection.token_stream import write_in_order
+from qurating.training.language_model import train_language_model
 
 
 def pretrain_proxy(
@@ -42,13 +43,12 @@ def pretrain_proxy(
 ) -> dict[str, Any]:
     """Draw `num_tokens` tokens uniformly, each domain in proportion, shuffle them, and train on them once.
 
-    Writes what `train_lm` writes: the network, its tokenizer, `metrics.csv`. Where a released proxy model is used,
-    this stage is left out. Of a distributed run all processes call this: the first lays down the tokens, the others
-    wait for them.
+    Writes the network, its tokenizer and `metrics.csv`. Where a released proxy model is used, this stage is left out.
+    Of a distributed run all processes call this: the first lays down the tokens, the others wait for them.
 
     Args:
         num_tokens: of the corpus' tokenizer; None is refused.
-        network, ...: see `train_lm`.
+        network, ...: see `train_language_model`.
 
     Raises:
         StageError: no number of tokens, or more than the corpus has.
@@ -56,48 +56,20 @@ def pretrain_proxy(
     tokens = _num_tokens(corpus, num_tokens)
     own_seed = seed_for(seed, "pretrain_proxy")  # another subset than a uniform selection's of the same size
     drawn = output / "drawn"
-    if rank_zero_only.rank == 0 and not drawn.exists():
+    if process_rank() == 0 and not drawn.exists():
         half = output / "half_drawn"  # of a killed attempt
         shutil.rmtree(half, ignore_errors=True)
-        rule = functools.partial(rules.select, num_tokens=tokens, temperature=float("inf"))
-        for folder in ("subset", "order"):
-            (half / folder).mkdir(parents=True)
-        select(
-            output=half / "subset",
-            corpus=corpus,
-            ratings=None,
-            rule=rule,
-            criterion=None,
-            by_domain=True,
-            domain_column="domain",
-            label="uniform",
-            seed=own_seed,
-        )
-        order(
-            output=half / "order",
-            corpus=corpus,
-            subset=half / "subset",
-            ratings=None,
-            method="shuffle",
-            criterion=None,
-            column=None,
-            num_folds=1,
-            temperature=0.0,
-            descending=False,
-            seed=own_seed,
-        )
+        _draw(half, corpus, tokens, own_seed)
         os.rename(half, drawn)
     while not drawn.exists():
         time.sleep(0.2)
-    counts = train_lm(
+    counts = train_language_model(
         output=output,
         corpus=corpus,
         order=drawn / "order",
         network=network,
-        optimizer=optimizer,
-        schedule=schedule,
+        optimization=Optimization(optimizer, schedule, warmup_fraction),
         trainer=trainer,
-        warmup_fraction=warmup_fraction,
         gradient_clip_norm=gradient_clip_norm,
         sequence_length=sequence_length,
         batch_size_sequences=batch_size_sequences,
@@ -105,11 +77,29 @@ def pretrain_proxy(
         checkpoint_every_steps=checkpoint_every_steps,
         seed=own_seed,
     )
-    if rank_zero_only.rank == 0:
+    if process_rank() == 0:
         # a kill must not leave a part of it under its own name
         os.rename(drawn, output / "half_drawn")
         shutil.rmtree(output / "half_drawn")
     return counts
+
+
+def _draw(folder: Path, corpus: Path, num_tokens: int, seed: int) -> None:
+    """Lay down tokens of sequences that are drawn uniformly, each domain in proportion, shuffled: in `order`."""
+    (folder / "order").mkdir(parents=True)
+    select_rows(
+        folder / "subset.parquet",
+        corpus,
+        None,
+        functools.partial(rules.select, num_tokens=num_tokens, temperature=float("inf")),
+        criteria=[],
+        by_domain=True,
+        domain_column="domain",
+        seed=seed_for(seed, "select", "noise"),
+    )
+    index = pq.read_table(folder / "subset.parquet", columns=["id", "shard", "row", "length"])
+    shuffled = ordering.shuffle(index["id"].to_numpy(), seed_for(seed, "order", "shuffle"))
+    write_in_order(folder / "order", corpus, index, shuffled)
 
 
 def _num_tokens(corpus: Path, num_tokens: int | None) -> int:

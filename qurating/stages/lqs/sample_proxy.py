@@ -12,21 +12,12 @@ from qurating.artifacts.files import row_files, write_table
 from qurating.artifacts.seeds import seed_for
 from qurating.corpus.hashing import as_ids
 from qurating.runtime.errors import StageError
+from qurating.selection.index import PLACE_SCHEMA
 from qurating.selection.noise import gumbel
-
-SCHEMA = pa.schema(
-    [
-        ("id", pa.int64()),
-        ("shard", pa.int32()),
-        ("row", pa.int32()),
-        ("length", pa.int32()),
-        ("domain", pa.string()),
-    ]
-)
 
 
 def sample_proxy(*, output: Path, corpus: Path, num_sequences: int, seed: int) -> dict[str, Any]:
-    """Write `proxy.parquet` (columns: SCHEMA): sequences drawn uniformly, without replacement, first drawn first.
+    """Write `proxy.parquet` (columns: PLACE_SCHEMA): sequences drawn uniformly, without replacement, first drawn first.
 
     A sequence's turn is the rank of its noise, a function of (seed, id) alone: shards and the order of rows change
     nothing, and a smaller proxy set is the beginning of a larger one. A sequence of one token has nothing to predict
@@ -44,7 +35,7 @@ def sample_proxy(*, output: Path, corpus: Path, num_sequences: int, seed: int) -
             f"the proxy set has at least 1 sequence, not {num_sequences}: annotation.num_proxy_sequences=…"
         )
     own_seed = seed_for(seed, "sample_proxy", "noise")
-    drawn, noise = SCHEMA.empty_table(), np.empty(0)
+    drawn, noise = PLACE_SCHEMA.empty_table(), np.empty(0)
     num_in_corpus = num_eligible = 0
     for number, file in enumerate(row_files(corpus / "train")):
         shard = pq.read_table(file, columns=["id", "length", "domain"])
@@ -57,7 +48,7 @@ def sample_proxy(*, output: Path, corpus: Path, num_sequences: int, seed: int) -
         found = shard.take(pa.array(rows))
         found = found.append_column("shard", pa.array(np.full(len(rows), number), pa.int32()))
         found = found.append_column("row", pa.array(rows, pa.int32()))
-        drawn, noise = pa.concat_tables([drawn, found.select(SCHEMA.names)]), np.concatenate([noise, there[rows]])
+        drawn, noise = pa.concat_tables([drawn, found.select(PLACE_SCHEMA.names)]), np.concatenate([noise, there[rows]])
         first = np.lexsort((as_ids(drawn["id"].to_numpy()), -noise))[: int(num_sequences)]
         drawn, noise = drawn.take(pa.array(first)), noise[first]
     num_short = num_in_corpus - num_eligible

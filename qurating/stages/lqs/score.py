@@ -1,14 +1,14 @@
 """Score every sequence of a corpus by a scorer."""
 
+import functools
 import json
-import os
 from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
 from tqdm import tqdm
 
-from qurating.artifacts.files import row_files
+from qurating.artifacts.files import replacing, row_files
 from qurating.corpus.token_reader import TokenReader
 from qurating.models.scorer_networks import WindowScorer, load_scorer
 from qurating.rating import shards
@@ -17,7 +17,7 @@ from qurating.rating.engine import Engine
 from qurating.runtime import hub
 from qurating.runtime.devices import device_of
 from qurating.runtime.errors import StageError
-from qurating.runtime.shares import Share
+from qurating.runtime.shares import share_or_all
 
 
 def score(
@@ -54,40 +54,25 @@ def score(
         StageError: no scorer, or two; one that cannot be loaded, or does not read so many tokens; a score that is not a
             number; a GPU is asked for, and there is none.
     """
-    share = None if shard is None or num_shards is None else Share(shard, num_shards)
+    share = share_or_all(shard, num_shards)
     device = device_of(accelerator, share)
-    if scorer is None and from_pretrained is None:
-        raise StageError(
-            "there is no scorer: add the stage train_scorer, or name one that is trained: "
-            "scorer.from_pretrained=<folder or name of the Hub>"
-        )
-    if scorer is not None and from_pretrained is not None:
-        raise StageError(f"two scorers are named, {scorer} and scorer.from_pretrained={from_pretrained}: leave out one")
-    folder = scorer or hub.model_folder(str(from_pretrained))
+    folder = hub.trained_or_pretrained(
+        scorer, from_pretrained, kind="scorer", stage="train_scorer", setting="scorer.from_pretrained"
+    )
     network, tokenizer, settings = load_scorer(folder)
     max_tokens = settings["max_tokens"] if max_tokens is None else max_tokens
     limit = network.max_tokens()
     if max_tokens < 1 or (limit is not None and max_tokens > limit):
         raise StageError(f"windows of {max_tokens} tokens: the scorer reads from 1 to {limit or 'any number of'}")
-    reader = TokenReader(corpus, tokenizer)
-
-    def engine() -> Engine:
-        return Engine(
-            WindowScorer(network.to(device)),  # tried on the device, as it will run
-            device=device,
-            precision=precision,
-            compilation=compilation,
-            max_tokens=max_tokens,
-            tokens_per_batch=tokens_per_batch,
-            pad_token_id=reader.pad_token_id,
-        )
-
     counts = rate_corpus(
         output=output,
         corpus=corpus,
-        reader=reader,
-        engine=engine,
-        network=shards.fingerprint_of(folder),
+        reader=TokenReader(corpus, tokenizer),
+        network=lambda: WindowScorer(network.to(device)),  # tried on the device, as it will run
+        fingerprint=shards.fingerprint_of(folder),
+        engine=functools.partial(
+            Engine, device=device, precision=precision, compilation=compilation, tokens_per_batch=tokens_per_batch
+        ),
         criteria=["lqs"],
         max_tokens=max_tokens,
         num_workers=num_workers,
@@ -109,8 +94,6 @@ def _write_lines(target: Path, texts: Path, scores: Path) -> None:
     """The texts of one shard beside their scores; the file is there whole or not at all."""
     rows = pq.read_table(texts, columns=["id", "document_id", "text", "domain"])
     rows = rows.append_column("score", pq.read_table(scores, columns=["lqs_average"])["lqs_average"])
-    temporary = target.with_name(f".{target.name}.tmp")
-    with open(temporary, "w", encoding="utf-8") as stream:
+    with replacing(target) as temporary, open(temporary, "w", encoding="utf-8") as stream:
         for batch in rows.to_batches(max_chunksize=1000):
             stream.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in batch.to_pylist())
-    os.replace(temporary, target)

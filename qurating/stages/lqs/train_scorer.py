@@ -1,7 +1,6 @@
 """Train a scorer on annotated sequences, so that a whole corpus can be scored."""
 
 import functools
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,12 +16,15 @@ from qurating.artifacts.seeds import seed_for
 from qurating.corpus.token_reader import TokenReader
 from qurating.datamodules.scores import Scores
 from qurating.metrics.scorer import report
+from qurating.models.networks import making
+from qurating.models.optimization import Optimization
 from qurating.models.rating_networks import check_padding, mask_of
 from qurating.models.scorer import Scorer
 from qurating.models.scorer_networks import ScorerNetwork, save_scorer
 from qurating.reports import figures, style
 from qurating.runtime.errors import StageError
-from qurating.training.fit import fit
+from qurating.training.checkpoints import load_best
+from qurating.training.fit import clear, fit
 
 
 def train_scorer(
@@ -72,22 +74,20 @@ def train_scorer(
         corpus,
         annotation,
         TokenReader(corpus, tokenizer),
-        max_tokens,
-        batch_size_sequences,
-        micro_batch_size,
-        num_epochs,
-        validation_fraction,
-        seed_for(seed, "train_scorer", "sequences"),
+        max_tokens=max_tokens,
+        batch_size_sequences=batch_size_sequences,
+        micro_batch_size=micro_batch_size,
+        num_epochs=num_epochs,
+        validation_fraction=validation_fraction,
+        seed=seed_for(seed, "train_scorer", "sequences"),
     )
     module = Scorer(
         made,
         clip_standard_deviations,
-        optimizer,
-        schedule,
-        warmup_fraction,
+        Optimization(optimizer, schedule, warmup_fraction),
         seed_for(seed, "train_scorer", "dropout") >> 32,
     )
-    best = fit(
+    fit(
         module,
         data,
         trainer,
@@ -100,8 +100,7 @@ def train_scorer(
     )
     if not module.trainer.is_global_zero:
         return {}
-    assert best is not None
-    module.load_state_dict(torch.load(best, map_location="cpu", weights_only=True))
+    load_best(output, module)
     annotated, predicted = data.standardised[data.validation], predictions(module, data)
     found = report(annotated, predicted, clip_standard_deviations, [data.domains[i] for i in data.validation])
     write_json(output / "validation.json", found)
@@ -114,8 +113,7 @@ def train_scorer(
         "max_tokens": max_tokens,
     }
     save_scorer(output, made.cpu(), tokenizer, settings)
-    shutil.rmtree(output / "checkpoints", ignore_errors=True)
-    shutil.rmtree(output / "metrics")
+    clear(output)
     return {
         "training_sequences": len(data.training),
         "validation_sequences": len(data.validation),
@@ -127,13 +125,11 @@ def train_scorer(
 def _made(
     network: Callable[..., tuple[PreTrainedModel, PreTrainedTokenizerBase]], tokenizer: PreTrainedTokenizerBase
 ) -> tuple[ScorerNetwork, PreTrainedTokenizerBase]:
-    try:
+    with making("the scorer's encoder"):
         encoder, own = network(tokenizer=tokenizer)
         made = ScorerNetwork(encoder).eval()
         check_padding(lambda ids, lengths: made(ids, mask_of(ids, lengths)), encoder)
         return made.train(), own
-    except (ValueError, OSError, KeyError, ImportError) as error:  # by which transformers says what it cannot load
-        raise StageError(f"the scorer's encoder cannot be made: {str(error).strip()}") from error
 
 
 @torch.inference_mode()

@@ -14,7 +14,7 @@ from qurating.artifacts.files import read_json, row_files, write_json, write_tab
 from qurating.corpus.readers import Document, Jsonl
 from qurating.corpus.sequences import one_row, texts_of_subset
 from qurating.evaluation.comparison import labels_of
-from qurating.reports import page as reports_page
+from qurating.reports.page import render
 from qurating.runtime.errors import StageError
 from qurating.selection.contamination import Runs, in_parts
 from qurating.selection.near_duplicates import find_near_duplicates
@@ -132,7 +132,7 @@ def check_subset(
         "words_of_duplicates": words_of_duplicates,
         "words_of_contamination": words_of_contamination,
     }
-    page = reports_page.render(content, "subset_check.html.jinja")
+    page = render(content, "subset_check.html.jinja")
     (output / "report.html").write_text(page, encoding="utf-8")
     left = int(np.count_nonzero(~gone))
     tokens = int(index["length"].to_numpy()[~gone].sum())

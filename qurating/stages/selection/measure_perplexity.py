@@ -11,15 +11,15 @@ from qurating.artifacts.files import sha256
 from qurating.corpus.token_reader import TokenReader
 from qurating.models.likelihood import WindowPerplexity, check_causal, check_output_layer
 from qurating.models.networks import num_positions
-from qurating.rating import kenlm as rating_kenlm
 from qurating.rating import shards
 from qurating.rating.by_network import rate_corpus
 from qurating.rating.by_text import rate_texts
 from qurating.rating.engine import Engine
+from qurating.rating.kenlm import load, log_perplexities
 from qurating.runtime import hub
 from qurating.runtime.devices import device_of
 from qurating.runtime.errors import StageError
-from qurating.runtime.shares import Share
+from qurating.runtime.shares import share_or_all
 
 NAME = "log_perplexity"
 
@@ -63,14 +63,14 @@ def measure_perplexity(
         StageError: no model, or several; one that cannot be loaded or whose likelihoods are not to be had; windows
             that it does not read; a GPU that is not there.
     """
-    share = None if shard is None or num_shards is None else Share(shard, num_shards)
+    share = share_or_all(shard, num_shards)
     if kenlm is not None:
         file = Path(kenlm).expanduser().resolve()
-        rating_kenlm.load(file)
+        load(file)  # so that one that cannot be read is refused at once
         return rate_texts(
             output=output,
             corpus=corpus,
-            of_texts=functools.partial(rating_kenlm.log_perplexities, file=file, lower_case=lower_case),
+            of_texts=functools.partial(log_perplexities, file=file, lower_case=lower_case),
             made_by=f"{sha256(file)}, lower case: {lower_case}",
             name=NAME,
             num_workers=num_workers,
@@ -78,16 +78,14 @@ def measure_perplexity(
             doing="perplexity",
         )
     device = device_of(accelerator, share)
-    if language_model is not None and from_pretrained is not None:
-        raise StageError(
-            f"two language models are named, {language_model} and perplexity.from_pretrained={from_pretrained}"
-        )
-    if language_model is None and from_pretrained is None:
-        raise StageError(
-            "there is no language model to measure perplexity by: add the stage pretrain_proxy, or name one: "
-            "perplexity.from_pretrained=<folder or name of the Hub>, or perplexity.kenlm=<file>"
-        )
-    folder = language_model or hub.model_folder(str(from_pretrained))
+    folder = hub.trained_or_pretrained(
+        language_model,
+        from_pretrained,
+        kind="language model",
+        stage="pretrain_proxy",
+        setting="perplexity.from_pretrained",
+        otherwise=", or perplexity.kenlm=<file>",
+    )
     config, tokenizer = _loaded(folder)
     begin = tokenizer.eos_token_id if tokenizer.bos_token_id is None else tokenizer.bos_token_id
     if begin is None:
@@ -96,9 +94,8 @@ def measure_perplexity(
     window = min(1024, limit or 1024) if max_tokens is None else max_tokens
     if window < 1 or (limit is not None and window > limit):
         raise StageError(f"windows of {window} tokens: the model in {folder} reads 1 to {limit or 'any number of'}")
-    reader = TokenReader(corpus, tokenizer)
 
-    def engine() -> Engine:
+    def network() -> WindowPerplexity:
         try:
             model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, trust_remote_code=False)
             model = model.to(device).eval()
@@ -106,22 +103,17 @@ def measure_perplexity(
             check_causal(model)
         except Exception as error:  # whatever three libraries raise for files that are not what they should be
             raise StageError(f"{folder} gives no perplexity: {type(error).__name__}: {error}") from error
-        return Engine(
-            WindowPerplexity(model, int(begin)),
-            device=device,
-            precision=precision,
-            compilation=compilation,
-            max_tokens=window,
-            tokens_per_batch=tokens_per_batch,
-            pad_token_id=reader.pad_token_id,
-        )
+        return WindowPerplexity(model, int(begin))
 
     return rate_corpus(
         output=output,
         corpus=corpus,
-        reader=reader,
-        engine=engine,
-        network=f"{shards.fingerprint_of(folder)}, windows of {window}",
+        reader=TokenReader(corpus, tokenizer),
+        network=network,
+        fingerprint=f"{shards.fingerprint_of(folder)}, windows of {window}",
+        engine=functools.partial(
+            Engine, device=device, precision=precision, compilation=compilation, tokens_per_batch=tokens_per_batch
+        ),
         criteria=[NAME],
         max_tokens=window,
         num_workers=num_workers,

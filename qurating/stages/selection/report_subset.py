@@ -13,7 +13,7 @@ from qurating.artifacts.files import read_json, row_files, write_json
 from qurating.artifacts.seeds import seed_for
 from qurating.corpus.sequences import one_row, texts_of_subset
 from qurating.evaluation.comparison import labels_of
-from qurating.reports import page as reports_page
+from qurating.reports.page import render
 from qurating.reports.rated_rows import RatedRows, read_rated_rows
 from qurating.runtime.errors import StageError
 from qurating.selection.corpus_rows import CorpusRows
@@ -52,9 +52,9 @@ def report_subset(
     named = [criterion] if isinstance(criterion, str) else list(criterion or [])
     criteria = named if ratings is not None else []
     rows = CorpusRows(corpus, ratings, criteria, doing="reading scores")
-    members = read_members(subset, rows.file_sizes)
+    members = read_members(subset, corpus, rows.file_sizes)
     compared_with = [compared_with] if isinstance(compared_with, Path) else compared_with
-    others = [read_members(other, rows.file_sizes) for other in compared_with]
+    others = [read_members(other, corpus, rows.file_sizes) for other in compared_with]
     _check_corpus(subset, compared_with)
     sample = read_rated_rows(corpus, ratings, max_rated_rows) if ratings is not None and criteria else None
     deciles = (
@@ -112,7 +112,7 @@ def report_subset(
     read = [folder for folder in (subset, ratings, *compared_with) if folder is not None]
     labels = labels_of(read_json(folder / "manifest.json") for folder in read)
     content = {"found": found, "examples": examples, "figures": figures, "labels": labels}
-    page = reports_page.render(content, "subset_report.html.jinja")
+    page = render(content, "subset_report.html.jinja")
     (output / "report.html").write_text(page, encoding="utf-8")
     counts = {"sequences": len(members.positions), "tokens": members.num_tokens(), "compared": len(others)}
     if found["duplicates"]:
@@ -182,8 +182,8 @@ def _figures(
     others: Sequence[tuple[Path, Members]],
 ) -> dict[str, str]:
     """The page's figures by name."""
-    from qurating.reports import figures as reports_figures
     from qurating.reports import style, subset_figures
+    from qurating.reports.figures import inside_outside
 
     summary = found["domains"]
     domains = sorted(summary, key=lambda name: -summary[name]["corpus_tokens"])
@@ -198,7 +198,7 @@ def _figures(
             panels = [
                 (name, name, sample.ratings[name][inside], sample.ratings[name][~inside]) for name in found["scores"]
             ]
-            drawn["scores"] = reports_figures.inside_outside(panels)
+            drawn["scores"] = inside_outside(panels)
     if len(others) > 1:
         all_of_them = [(found["label"], members), *((_label(folder), other) for folder, other in others)]
         drawn["overlap"] = subset_figures.overlaps(

@@ -15,7 +15,7 @@ from qurating.artifacts.files import replacing, row_files
 from qurating.rating.by_text import rate_texts, texts_of
 from qurating.rating.importance import counted, log_ratio, log_weights
 from qurating.runtime.errors import StageError
-from qurating.runtime.shares import Share
+from qurating.runtime.shares import share_or_all
 from qurating.runtime.workers import in_workers
 
 
@@ -75,7 +75,7 @@ def weigh_importance(
         made_by=f"{hashlib.sha256(ratio.tobytes()).hexdigest()}, per n-gram: {per_ngram}",
         name="dsir",
         num_workers=num_workers,
-        share=None if shard is None or num_shards is None else Share(shard, num_shards),
+        share=share_or_all(shard, num_shards),
         doing="weighing",
     )
 

@@ -99,7 +99,7 @@ def test_the_tokens_are_whole_sequences_that_the_seed_draws(
         assert [row["offset"] for row in rows] == [0, *np.cumsum([len(piece) for piece in pieces])[:-1].tolist()]
         return {}
 
-    monkeypatch.setattr(stage, "train_lm", noted)
+    monkeypatch.setattr(stage, "train_language_model", noted)
     for number, seed in enumerate((7, 7, 8)):
         pretrain(corpus, tmp_path / str(number), seed=seed)
     assert seen[0] == seen[1] != seen[2]
@@ -109,12 +109,12 @@ def test_the_tokens_are_whole_sequences_that_the_seed_draws(
 def test_a_kill_while_the_tokens_are_laid_down(
     corpus: Path, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def killed(*, output: Path, **_: Any) -> None:
-        (output / "tokens.npy").write_bytes(b"half")
+    def killed(folder: Path, *_: Any) -> None:
+        (folder / "tokens.npy").write_bytes(b"half")
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(stage, "order", killed)
+        patch.setattr(stage, "write_in_order", killed)
         with pytest.raises(KeyboardInterrupt):
             pretrain(corpus, tmp_path)
     pretrain(corpus, tmp_path)
@@ -135,7 +135,7 @@ def test_a_kill_in_the_training_goes_on_from_its_checkpoint(
     monkeypatch.setattr(LanguageModel, "training_step", step)
     with pytest.raises((KeyboardInterrupt, SystemExit)):
         pretrain(corpus, tmp_path)
-    monkeypatch.setattr(stage, "order", None)  # the tokens are not laid down again
+    monkeypatch.setattr(stage, "write_in_order", None)  # the tokens are not laid down again
     pretrain(corpus, tmp_path)
     assert steps == [0, 1, 2, 2, 3, 4]
     assert torch.equal(weights(tmp_path), weights(whole))
@@ -165,17 +165,17 @@ def test_a_kill_while_the_tokens_are_thrown_away(
 def test_another_process_waits_for_the_tokens_and_writes_none(
     corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Of a distributed run: the training itself is train_lm's, and its processes' business."""
+    """Of a distributed run: the training itself is train_language_model's, and its processes' business."""
     trained: list[Path] = []
 
     def noted(*, order: Path, **_: Any) -> dict[str, Any]:
         trained.append(order)
         return {}
 
-    monkeypatch.setattr(stage, "train_lm", noted)
-    monkeypatch.setattr(stage.rank_zero_only, "rank", 1)
-    monkeypatch.setattr(stage, "select", None)
-    monkeypatch.setattr(stage, "order", None)
+    monkeypatch.setattr(stage, "train_language_model", noted)
+    monkeypatch.setattr(stage, "process_rank", lambda: 1)
+    monkeypatch.setattr(stage, "select_rows", None)
+    monkeypatch.setattr(stage, "write_in_order", None)
     waiting = threading.Thread(target=pretrain, args=(corpus, tmp_path), daemon=True)
     waiting.start()
     waiting.join(0.5)
@@ -197,6 +197,6 @@ def test_another_process_waits_for_the_tokens_and_writes_none(
 def test_a_budget_that_is_not_to_be_had_is_refused_by_every_process(
     corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rank: int, num_tokens: int | None, message: str
 ) -> None:
-    monkeypatch.setattr(stage.rank_zero_only, "rank", rank)
+    monkeypatch.setattr(stage, "process_rank", lambda: rank)
     with pytest.raises(StageError, match=message):
         pretrain(corpus, tmp_path, num_tokens=num_tokens)

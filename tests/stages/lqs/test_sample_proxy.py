@@ -15,8 +15,9 @@ from sweep_example import read
 from qurating.artifacts.seeds import seed_for
 from qurating.corpus.sequences import read_sequences
 from qurating.runtime.errors import StageError
+from qurating.selection.index import PLACE_SCHEMA
 from qurating.selection.noise import gumbel
-from qurating.stages.lqs.sample_proxy import SCHEMA, sample_proxy
+from qurating.stages.lqs.sample_proxy import sample_proxy
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +49,7 @@ def test_the_highest_noise_is_drawn_first(corpus: Path, tmp_path: Path) -> None:
     rows = with_target(corpus)
     ids = rows["id"].to_pylist()
     noise = gumbel(rows["id"].to_numpy().astype(np.uint64), seed_for(seed, "sample_proxy", "noise")).tolist()
-    assert proxy.schema.equals(SCHEMA)
+    assert proxy.schema.equals(PLACE_SCHEMA)
     assert proxy["id"].to_pylist() == [name for _, name in sorted(zip(noise, ids, strict=True), reverse=True)[:50]]
     columns = ["id", "length", "domain"]
     assert read_sequences(corpus, proxy, columns).equals(proxy.select(columns).combine_chunks())

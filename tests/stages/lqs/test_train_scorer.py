@@ -10,14 +10,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
-from scorer_fixtures import annotation_of, corpus_of_paragraphs, network, rows, train
+from scorer_fixtures import MAX_TOKENS, annotation_of, corpus_of_paragraphs, network, rows, scores_of, train
 from slow_ranks import slow_spearman
 from transformers import AutoModel, PreTrainedTokenizerFast, T5Config, T5Model
 
 from qurating.corpus.token_reader import TokenReader
 from qurating.corpus.tokenizing import train_bpe
-from qurating.datamodules.scores import Scores
 from qurating.models import networks
+from qurating.models.optimization import Optimization
 from qurating.models.scorer import Scorer
 from qurating.models.scorer_networks import load_scorer
 from qurating.runtime.errors import StageError
@@ -64,10 +64,10 @@ def test_it_learns_and_writes_what_it_promises(corpus: Path, annotation: Path, t
     assert AutoModel.from_pretrained(tmp_path / "s").num_parameters() == loaded.network.encoder.num_parameters()
     raw = pq.read_table(annotation / "annotation.parquet")["lqs"].to_numpy()
     assert loaded.settings["label_mean"] == pytest.approx(raw.mean(), rel=0.2)
-    module = Scorer(loaded.network.eval(), 3.0, torch.optim.AdamW, lambda *_: None, 0.0, 0)
-    reader = TokenReader(corpus, loaded.tokenizer)
+    module = Scorer(loaded.network.eval(), 3.0, Optimization(torch.optim.AdamW, lambda *_: None, 0.0), 0)
+    assert loaded.settings["max_tokens"] == MAX_TOKENS
     index = np.arange(220)
-    data = Scores(corpus, annotation, reader, loaded.settings["max_tokens"], 32, 16, 2, 0.2, 1)
+    data = scores_of(corpus, annotation, tokenizer=loaded.tokenizer)
     with torch.inference_mode():
         predicted = module(data.batch(index)).numpy()
     assert slow_spearman(predicted, raw) > 0.6

@@ -1,0 +1,56 @@
+"""How likely a language model finds held-out sequences."""
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from tqdm import tqdm
+from transformers import PreTrainedModel
+
+from qurating.models.likelihood import cross_entropies, output_layer
+
+PRECISIONS = ("32-true", "bf16-mixed")
+
+
+@torch.inference_mode()
+def sequence_nll(
+    network: PreTrainedModel,
+    input_ids: npt.NDArray[np.int32],
+    starts: npt.NDArray[np.int64],
+    eos_token_id: int,
+    batch_size_sequences: int,
+    precision: str,
+) -> npt.NDArray[np.float64]:
+    """Σ_t −ln p(x_t | eos, x_<t) of each sequence, in nats, in the order given.
+
+    Args:
+        input_ids: all tokens, flat; sequence n is `input_ids[starts[n]:starts[n + 1]]`.
+        starts: (N + 1,).
+
+    Returns:
+        (N,) sums in float64 of cross-entropies in float32; 0 for a sequence without tokens.
+    """
+    lengths = np.diff(starts)
+    nll = np.zeros(len(lengths))
+    # longest first: too large a batch fails at once
+    ranked = np.argsort(-lengths, kind="stable")[: int((lengths > 0).sum())]
+    device = network.device
+    with tqdm(total=int(lengths.sum()), desc="perplexity", unit="token", unit_scale=True, mininterval=0.5) as progress:
+        for start in range(0, len(ranked), batch_size_sequences):
+            batch = ranked[start : start + batch_size_sequences]
+            width = int(lengths[batch[0]])
+            inputs = torch.full((len(batch), width + 1), eos_token_id, dtype=torch.int64)
+            mask = torch.zeros((len(batch), width), dtype=torch.bool)
+            for row, n in enumerate(batch):
+                sequence = input_ids[starts[n] : starts[n + 1]].astype(np.int64)
+                inputs[row, 1 : lengths[n] + 1] = torch.from_numpy(sequence)
+                mask[row, : lengths[n]] = True
+            inputs, mask = inputs.to(device), mask.to(device)
+            with torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision == "bf16-mixed"):
+                # no attention mask: padding stands on the right, where a causal model never looks
+                states = network.base_model(input_ids=inputs[:, :-1], use_cache=False).last_hidden_state
+                losses = cross_entropies(output_layer(network), states[mask], inputs[:, 1:][mask])
+            # in float64, and row by row, so that a sequence's sum does not depend on its neighbours
+            parts = losses.double().cpu().split([int(lengths[n]) for n in batch])
+            nll[batch] = [float(part.sum()) for part in parts]
+            progress.update(int(lengths[batch].sum()))
+    return nll

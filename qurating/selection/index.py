@@ -1,0 +1,146 @@
+"""Choosing sequences of a corpus by a rule, and the index of those chosen."""
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from tqdm import tqdm
+
+from qurating.artifacts.files import parquet_format, replacing
+from qurating.runtime.errors import StageError
+from qurating.selection import statistics
+from qurating.selection.corpus_rows import CorpusRows
+from qurating.selection.cutoff import Selected
+
+# of a sequence of a corpus, and where it lies in it
+PLACE_SCHEMA = pa.schema(
+    [
+        ("id", pa.int64()),
+        ("shard", pa.int32()),
+        ("row", pa.int32()),
+        ("length", pa.int32()),
+        ("domain", pa.string()),
+    ]
+)
+SUBSET_SCHEMA = PLACE_SCHEMA.append(pa.field("score", pa.float64()))
+_ROWS_A_GROUP = 2**18
+_FAR_OVER = 1.05  # of the budget: more than the ends of a few sequences
+
+
+def select_rows(
+    path: Path,
+    corpus: Path,
+    ratings: Path | None,
+    rule: Callable[..., Selected],
+    *,
+    criteria: Sequence[str],
+    by_domain: bool,
+    domain_column: str,
+    seed: int,
+) -> dict[str, dict[str, int]]:
+    """Write the index of what a rule chooses (columns: SUBSET_SCHEMA), in corpus order.
+
+    Args:
+        path: of the index.
+        ratings: of the corpus; None selects without them.
+        rule: (rows, seed) -> what is chosen, one of `qurating.selection.rules`.
+        criteria: whose ratings the rule sees.
+        by_domain: show the rule the corpus' domains; else the corpus is one.
+        domain_column: of the corpus, what tells domains apart; the index tells them in either case.
+        seed: of the rule's noise.
+
+    Returns:
+        by domain, sorted: `corpus_sequences`, `corpus_tokens`, `sequences` and `tokens`.
+
+    Raises:
+        StageError: what `CorpusRows` and the rule refuse, or an id that occurs twice.
+    """
+    rows = CorpusRows(corpus, ratings, criteria, domain_column if by_domain else None)
+    try:
+        chosen = rule(rows, seed=seed)
+        # the domains that the index tells are the corpus' own, also where it is chosen from as a whole
+        shown = rows if by_domain else CorpusRows(corpus, ratings, criteria, domain_column)
+        domains = _write(path, shown, chosen)
+    except ValueError as error:
+        raise StageError(f"{corpus.name}: {error}") from error
+    num_tokens = sum(domain["tokens"] for domain in domains.values())
+    budget = getattr(rule, "keywords", {}).get("num_tokens")
+    if budget is not None and num_tokens > _FAR_OVER * budget:
+        tqdm.write(
+            f"    warning: {num_tokens:,} tokens for a budget of {budget:,}. Each of {len(domains):,} domains goes on "
+            "to the end of the sequence that crosses its share: take fewer domains, or selection.by_domain=false"
+        )
+    return domains
+
+
+def _write(path: Path, rows: CorpusRows, chosen: Selected) -> dict[str, dict[str, int]]:
+    """Stream the rows chosen to a Parquet file; returns what the domains have and gave."""
+    totals: dict[str, dict[str, int]] = {}
+    with (
+        replacing(path) as temporary,
+        pq.ParquetWriter(temporary, SUBSET_SCHEMA, **parquet_format(SUBSET_SCHEMA)) as writer,
+    ):
+        for table in _groups(rows, chosen, totals):
+            writer.write_table(table)
+    _check_ids(path)
+    return dict(sorted(totals.items()))
+
+
+def _check_ids(path: Path) -> None:
+    """Refuse an id that occurs twice in an index: those that end in the same bits are compared, some bits at a time."""
+    with pq.ParquetFile(path, pre_buffer=False) as index:
+        num_parts = 1 << max(0, (index.metadata.num_rows - 1) // statistics.MAX_CHECKED_IDS).bit_length()
+        for part in range(num_parts):
+            batches = index.iter_batches(_ROWS_A_GROUP, columns=["id"], use_threads=False)
+            ids = (batch.column("id").to_numpy().view(np.uint64) for batch in batches)
+            statistics.refuse_repeated(np.concatenate([some[some & np.uint64(num_parts - 1) == part] for some in ids]))
+
+
+def _groups(rows: CorpusRows, chosen: Selected, totals: dict[str, dict[str, int]]) -> Iterator[pa.Table]:
+    """Tables of about `_ROWS_A_GROUP` rows chosen; `totals` are filled by the way."""
+    waiting: list[pa.Table] = []
+    num_waiting = first_of_shard = position = shard = 0
+    for place, chunk in enumerate(rows.chunks()):
+        while position >= first_of_shard + rows.file_sizes[shard]:
+            first_of_shard += rows.file_sizes[shard]
+            shard += 1
+        there = np.flatnonzero(chosen[place])
+        names = list(rows.domain_names)  # a copy: the thread that reads ahead adds to them
+        _count(totals, names, chunk.domains, chunk.lengths, there)
+        score = next(iter(chunk.scores.values()))[there] if len(chunk.scores) == 1 else None
+        domains = pa.DictionaryArray.from_arrays(pa.array(chunk.domains[there]), pa.array(names))
+        columns = [
+            chunk.ids[there].view(np.int64),
+            np.full(len(there), shard, np.int32),
+            (there + (position - first_of_shard)).astype(np.int32),
+            chunk.lengths[there].astype(np.int32),
+            domains.cast(pa.string()),
+            pa.nulls(len(there), pa.float64()) if score is None else score,
+        ]
+        waiting.append(pa.table(columns, schema=SUBSET_SCHEMA))
+        num_waiting += len(there)
+        position += len(chunk.ids)
+        if num_waiting >= _ROWS_A_GROUP:
+            yield pa.concat_tables(waiting).combine_chunks()
+            waiting, num_waiting = [], 0
+    yield pa.concat_tables(waiting or [SUBSET_SCHEMA.empty_table()]).combine_chunks()
+
+
+def _count(
+    totals: dict[str, dict[str, int]], names: list[str], domains: np.ndarray, lengths: np.ndarray, there: np.ndarray
+) -> None:
+    """Add what a chunk of the corpus has of each domain, and what was taken of it."""
+    size = len(names)
+    taken = domains[there]
+    columns = {
+        "corpus_sequences": np.bincount(domains, minlength=size),
+        "corpus_tokens": np.bincount(domains, lengths, size),
+        "sequences": np.bincount(taken, minlength=size),
+        "tokens": np.bincount(taken, lengths[there], size),
+    }
+    for code, name in enumerate(names):
+        domain = totals.setdefault(name, dict.fromkeys(columns, 0))
+        for key, values in columns.items():
+            domain[key] += int(values[code])
