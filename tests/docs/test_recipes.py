@@ -90,7 +90,13 @@ def follow(title: str, tree: Path, shared: Path, *more: str, stages: str | None 
     assert command.words[:2] == ("python", "run.py")
     small = [
         f"corpus.paths=[{shared}/early.jsonl,{shared}/late.jsonl]",
-        *("corpus=jsonl", "corpus.sequence_length=128", "corpus.vocabulary_size=600", "corpus.heldout_fraction=0.15"),
+        *(
+            "corpus=jsonl",
+            "corpus.name=topics",
+            "corpus.sequence_length=128",
+            "corpus.vocabulary_size=600",
+            "corpus.heldout_fraction=0.15",
+        ),
         *(f"num_tokens={BUDGET}", "num_workers=1", f"paths.artifacts={shared}/artifacts"),
         *(f"hydra.run.dir={tree}/outputs", f"hydra.sweep.dir={tree}/multirun"),
     ]
@@ -129,7 +135,8 @@ def test_a_rule_takes_what_is_nearest(tree: Path, shared: Path) -> None:
     follow(RULE, tree, shared, "scale=smoke", stages=f"{TO_RATINGS},select")
     corpus = rows(artifact(shared, "corpora/*") / "train")
     subset = artifact(shared, "subsets/*nearest_0.5*")
-    rating = rows(artifact(shared, "ratings/*simulated") / "train")["educational_value_average"].to_numpy()
+    ratings = shared / "artifacts" / manifest(subset)["inputs"]["ratings"].rsplit(" (", 1)[0]
+    rating = rows(ratings / "train")["educational_value_average"].to_numpy()
     is_taken = np.isin(corpus["id"].to_numpy(), pq.read_table(subset / "subset.parquet")["id"].to_numpy())
     lengths, domains = corpus["length"].to_numpy(), np.array(corpus["domain"].to_pylist())
     distance = np.abs((rating - rating.mean()) / rating.std() - 0.5)
@@ -207,7 +214,7 @@ def test_an_endpoint_is_asked(tree: Path, shared: Path, server: Server) -> None:
     more = ["hydra.mode=RUN", "scale=smoke", "selection=uniform", url]
     follow(ENDPOINT, tree, shared, *more, stages="prepare_corpus,judge", LAB_API_KEY="of-the-lab")
     assert set(server.seen) == {("Qwen/Qwen2.5-7B-Instruct", "Bearer of-the-lab")}
-    folder = artifact(shared, "judgments/lab-qwen2.5-7B")
+    folder = artifact(shared, "judgments/lab-qwen2.5-7B*")
     judged = pq.read_table(folder / "judgments.parquet")
     assert len(judged) == 80
     assert preferences(judged, "educational_value") == pytest.approx(0.5)  # B in both orders: no text is preferred
