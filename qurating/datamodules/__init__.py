@@ -1,1 +1,1 @@
-"""What the Lightning modules are fed with."""
+"""Batches by optimizer step."""

@@ -1,0 +1,5 @@
+"""What a judge is asked, and what its answers mean."""
+
+from qurating.judging.preferences import pair_preferences
+
+__all__ = ["pair_preferences"]

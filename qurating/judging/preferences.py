@@ -10,8 +10,9 @@ Or each text is graded by itself, from 1 to 10, several times; its grade is the 
 import numpy as np
 from numpy.typing import NDArray
 
+from qurating.judging.endpoint.replies import GRADES
+
 ABSENT = -100.0  # in the released 250K judgments: on the diagonal, and where a judgment failed
-GRADES = range(1, 11)
 CONFIDENT = 0.5  # |2p - 1| from which the rater trains on a pair (QuRating §3)
 
 Floats = NDArray[np.float64]

@@ -1,0 +1,1 @@
+"""Pure maths: losses, ranks, accuracy, perplexity."""

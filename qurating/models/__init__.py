@@ -1,1 +1,1 @@
-"""Lightning modules."""
+"""Lightning modules and the networks inside them."""

@@ -1,0 +1,7 @@
+"""Which sequences to keep, and in which order."""
+
+from qurating.selection.ordering import fold
+from qurating.selection.rows import Arrays
+from qurating.selection.rules import mix, select, threshold, top_r
+
+__all__ = ["Arrays", "fold", "mix", "select", "threshold", "top_r"]

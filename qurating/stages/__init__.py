@@ -1,1 +1,1 @@
-"""One file a stage: the reading and writing around the maths."""
+"""One function per file: the reading and writing around the rooms below."""

@@ -1,0 +1,1 @@
+"""The fit that all trainings share, its checkpoints and metrics."""

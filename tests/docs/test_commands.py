@@ -24,7 +24,7 @@ from markdown_pages import PAGES, RECIPES, ROOT, Command, anchors, blocks, comma
 from omegaconf import OmegaConf
 from tokenizers import ByteLevelBPETokenizer
 
-from qurating import configuration, preflight
+from qurating.pipeline import configuration, preflight
 
 CONF = ROOT / "conf"
 LANGUAGES = {"sh", "python", "yaml", "text", "mermaid", "bibtex"}

@@ -1,0 +1,1 @@
+"""Asking an endpoint: transport, retries, rate limit, costs, response log, batches."""

@@ -9,9 +9,8 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from qurating.judging.preferences import GRADES
-
 LABELS = ("A", "B")
+GRADES = range(1, 11)
 MIN_LABEL_PROBABILITY = 0.01  # below, the model means to say something else, and the ratio of the labels is noise
 
 

@@ -1,0 +1,1 @@
+"""Our own servers, each in a process of its own."""

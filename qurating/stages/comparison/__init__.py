@@ -1,0 +1,1 @@
+"""From a subset to a table."""
