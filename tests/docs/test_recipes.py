@@ -23,7 +23,7 @@ from markdown_pages import RECIPES, ROOT, Block, blocks, commands_of
 
 RULE, CRITERION, ENDPOINT = "A selection rule", "A criterion", "An endpoint"
 STAGE, MODEL, SCORER = "A stage", "A language model", "A scorer"
-BUDGET = 20_000  # tokens
+BUDGET = 10_000  # tokens
 TO_RATINGS = "prepare_corpus,judge,train_rater,rate"
 TO_SCORER = "prepare_corpus,prepare_target,sample_proxy,pretrain_proxy,annotate_proxy,train_scorer"
 
