@@ -19,10 +19,11 @@ import warnings
 import hydra
 from omegaconf import DictConfig
 
-from qurating.pipeline import configuration
+from qurating.pipeline import configuration, hydra_internals
 from qurating.runtime.errors import StageError
 
 configuration.register_resolvers()
+hydra_internals.work_once()
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # worker processes tokenise side by side already
 # an experiment that runs once may be swept with -m: no reason for a warning
 warnings.filterwarnings("ignore", message=r"\s*Running Hydra app with --multirun")

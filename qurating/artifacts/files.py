@@ -1,22 +1,16 @@
 """Files that are there whole or not at all: JSON, Parquet; and their hashes."""
 
 import contextlib
-import functools
 import hashlib
-import importlib.metadata
 import json
-import math
 import os
-import platform
-import subprocess
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from qurating import __version__
+
 if TYPE_CHECKING:
     import pyarrow as pa
 from qurating.runtime.errors import StageError
-
 
 
 def row_files(folder: Path) -> list[Path]:
@@ -25,7 +19,6 @@ def row_files(folder: Path) -> list[Path]:
     if not files:
         raise StageError(f"{folder} holds no Parquet shard")
     return files
-
 
 
 @contextlib.contextmanager
@@ -37,7 +30,6 @@ def replacing(path: Path) -> Iterator[Path]:
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
-
 
 
 def parquet_format(schema: "pa.Schema") -> dict[str, Any]:
@@ -53,7 +45,6 @@ def parquet_format(schema: "pa.Schema") -> dict[str, Any]:
     }
 
 
-
 def _columns(path: str, kind: "pa.DataType") -> list[tuple[str, "pa.DataType"]]:
     """The columns that a field becomes in a Parquet file, each with its type."""
     import pyarrow as pa
@@ -65,7 +56,6 @@ def _columns(path: str, kind: "pa.DataType") -> list[tuple[str, "pa.DataType"]]:
     return [(path, kind)]
 
 
-
 def write_table(path: Path, table: "pa.Table") -> None:
     """Write a table as Parquet; the file is there whole or not at all."""
     import pyarrow.parquet as pq
@@ -75,7 +65,6 @@ def write_table(path: Path, table: "pa.Table") -> None:
         pq.write_table(table, temporary, **parquet_format(table.schema))
 
 
-
 def write_json(path: Path, value: Any) -> None:
     """Write JSON with sorted keys; the file is there whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -83,13 +72,10 @@ def write_json(path: Path, value: Any) -> None:
         temporary.write_text(json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
-
 def read_json(path: Path) -> Any:
     return json.loads(path.read_text(encoding="utf-8"))
-
 
 
 def sha256(file: Path) -> str:
     with open(file, "rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
-

@@ -31,13 +31,16 @@ _MAX_READ_BYTES = 64 * 2**20  # of files that a configuration names, to tell oth
 def register_resolvers() -> None:
     """Make the functions of this framework's YAML files known: `${base:…}`, `${count:…}` and so on."""
     resolvers: dict[str, Any] = {
+        "any": lambda *conditions: any(conditions),
         "base": lambda path: str(path).rstrip("/").rsplit("/", 1)[-1],
         "count": _count,
         "cpus": lambda: len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
         "listing": _listing,
+        "not": lambda condition: not condition,
         "sha256": _sha256,
         "stem": _stem,
         "sweep_name": _sweep_name,
+        "unless": lambda *given: None if any(given[:-1]) else given[-1],
         "when": lambda condition, yes, no: yes if condition else no,
     }
     for name, function in resolvers.items():
@@ -89,9 +92,9 @@ def _sha256(path: str | None) -> str | None:
     return hashlib.sha256(file.read_bytes()).hexdigest()[:16] if file.is_file() else "absent"
 
 
-def _stem(paths: str | Sequence[str]) -> str:
+def _stem(paths: str | Sequence[str] | None) -> str:
     """The name of the first file without its endings: /data/wiki.jsonl.zst -> wiki; a glob's star goes too."""
-    first = paths if isinstance(paths, str) else next(iter(paths), "empty")
+    first = paths if isinstance(paths, str) else next(iter(paths or []), "empty")
     path = Path(str(first))
     name = path.name.split(".")[0].replace("*", "").strip("-_") or path.parent.name
     return name or "corpus"
@@ -110,7 +113,7 @@ def check(config: DictConfig, names: Mapping[str, str]) -> None:
     Raises:
         StageError: says what is wrong, and what there is instead.
     """
-    known = _known_settings()
+    known = _known_settings(tuple(names))
     for key in config:
         if key not in known:
             raise StageError(f"there is no setting {str(key)!r}; {_there_are(str(key), known)}")
@@ -158,8 +161,8 @@ def check(config: DictConfig, names: Mapping[str, str]) -> None:
 
 
 @functools.cache
-def _known_settings() -> set[str]:
-    return {str(key) for key in compose("config")} | {"experiment"}
+def _known_settings(stages: tuple[str, ...]) -> set[str]:
+    return {str(key) for key in compose("config", [f"stage=[{','.join(stages)}]"])} | {"experiment"}  # as in naming.py
 
 
 def _check_signature(stage: str, given: DictConfig) -> None:

@@ -6,9 +6,9 @@ rest. What changed is found by composing the config with one override more at a 
 given; the names of its inputs are part of that, so that a change goes down the pipeline by itself.
 """
 
-import copy
 import dataclasses
 import hashlib
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -21,7 +21,10 @@ from omegaconf.errors import OmegaConfBaseException
 
 from qurating.artifacts.identity import leaves, meaning
 from qurating.artifacts.lineage import STAGES
+from qurating.pipeline.hydra_internals import apply_value, sets_a_value
 
+_ALL = {*STAGES, *(f"{stage}.settings" for stage in STAGES)}
+_NOT_COMPARED = {"inputs", "fetches", "runtime"}  # of what a stage is given
 _MAX_NAME_BYTES = 200  # a file's name may have 255 bytes; the working folder and the lock add a few
 
 
@@ -34,33 +37,42 @@ def name_artifacts(overrides: Sequence[str]) -> dict[str, str]:
     kept_by_hand = {o.key_or_group for o in parsed if o.key_or_group.startswith("artifacts.")}
     named_groups = {o.key_or_group.removesuffix(".name") for o in parsed if o.key_or_group.endswith(".name")}
     always = [o for o in parsed if o.key_or_group in kept_by_hand]
-    others = [o for o in parsed if _can_change_a_name(o.key_or_group)]
+    # all stages are named, chosen or not
+    others = [o for o in parsed if not (o.is_hydra_override() or o in always or o.key_or_group == "stage")]
     fixed = [o.input_line or "" for o in always] + [f"stage=[{','.join(STAGES)}]"]
-    others = _in_order(others, fixed)
-    tags: dict[str, dict[str, str]] = {stage: {} for stage in STAGES}
     config = compose("config", fixed)
-    config_before = copy.deepcopy(config)
-    current = _walk(config, tags, kept_by_hand, None, [])
-    applied: list[str] = []
+    others = _in_order(others, config, fixed)
+    tags: dict[str, dict[str, str]] = {stage: {} for stage in STAGES}
+    named = _group_names(config, others)
+    readers = _readers(config)
+    current = _walk(config, tags, kept_by_hand, {}, [], _ALL)
+    applied = list(fixed)
     waiting: list[Override] = []
     for override in others:
         applied.append(override.input_line or "")
-        waiting.append(override)
+        is_value = not waiting and sets_a_value(override)
         try:
-            config = compose("config", [*fixed, *applied])
+            if is_value:
+                apply_value(config, override)
+            else:
+                config = compose("config", applied)
         except (HydraException, OmegaConfBaseException):
             if override is others[-1]:
                 raise
-            continue  # it may need the next one
-        new_tags: list[_Tag] = []
-        for step in waiting:
-            group = step.key_or_group.split(".")[0].split("@")[0]
+            waiting.append(override)  # it may need the next one
+            continue
+        named_before, named = named, _group_names(config, others)
+        new_tags = []
+        for step in [*waiting, override]:
+            group = _group(step)
             # a group's own name, set by hand, stands for all its settings
             if group not in named_groups or step.key_or_group == f"{group}.name":
-                new_tags.append(_tag(step, group, config_before, config))
+                new_tags.append(_tag(step, named_before.get(group), named.get(group), config))
         waiting.clear()
-        config_before = copy.deepcopy(config)
-        current = _walk(config, tags, kept_by_hand, current, new_tags)
+        concerned = readers.get(_setting(override), _ALL)
+        if not is_value or _words(override.value()) & readers.keys():  # what mentions what may be otherwise now
+            readers, concerned = _readers(config), _ALL
+        current = _walk(config, tags, kept_by_hand, current, new_tags, concerned)
     return {stage: current[stage].name for stage in STAGES}
 
 
@@ -86,39 +98,95 @@ def _walk(
     config: DictConfig,
     tags: dict[str, dict[str, str]],
     kept_by_hand: set[str],
-    before: dict[str, _Stage] | None,
+    before: dict[str, _Stage],
     new_tags: list[_Tag],
+    concerned: set[str],
 ) -> dict[str, _Stage]:
     """Name the stages of `config` from the first to the last; each is given the final names of its inputs.
 
     A stage that is given something else than `before`, under the same name, has `new_tags` added to its `tags`: by
-    their own keys if its settings have changed, by the keys with their group if only its inputs have.
+    their own keys if its settings have changed, by the keys with their group if only its inputs have. All but
+    what is `concerned` (see `_readers`) stays as it was.
     """
     found = {}
+    unnamed = OmegaConf.to_container(config.artifacts)
     for stage in STAGES:
+        if stage not in concerned:
+            found[stage] = before[stage]
+            config.artifacts[stage] = before[stage].name
+            continue
         base = _resolved(config.artifacts, stage)
-        # each by itself: one that is not set yet hides no other
-        given = {
-            str(key): _resolved(config.stages[stage], str(key)) for key in config.stages[stage] if key != "fetches"
-        }
-        runtime = given.pop("runtime", [])
-        now = _Stage(base, given.pop("inputs", None), meaning(given, runtime))
+        given = config.stages[stage]
+        now = _Stage(base, _resolved(given, "inputs"), before[stage].settings if before else {})
+        if f"{stage}.settings" in concerned:
+            # each by itself: one that is not set yet hides no other
+            settings = {str(key): _resolved(given, str(key)) for key in given if key not in _NOT_COMPARED}
+            now.settings = meaning(settings, _resolved(given, "runtime") or [])
         if f"artifacts.{stage}" not in kept_by_hand:
             now.name = _tagged(base, tags[stage])
-            own = before is not None and now.settings != before[stage].settings
-            changed = before is not None and (own or now.inputs != before[stage].inputs)
-            if before and changed and now.name == before[stage].name:
+            own = bool(before) and now.settings != before[stage].settings
+            changed = bool(before) and (own or now.inputs != before[stage].inputs)
+            if changed and now.name == before[stage].name:
                 tags[stage] |= {tag.own_key if own else tag.inherited_key: tag.value for tag in new_tags}
                 now.name = _tagged(base, tags[stage])
-        OmegaConf.update(config, f"artifacts.{stage}", now.name)
+        config.artifacts[stage] = now.name
         found[stage] = now
+    config.artifacts = unnamed
     return found
 
 
-def _tag(override: Override, group: str, before: DictConfig, after: DictConfig) -> _Tag:
+def _readers(config: DictConfig) -> dict[str, set[str]]:
+    """Whose name, inputs or settings mention a setting, themselves or through what they mention.
+
+    By setting: a key of the config, or `stages.<stage>`. In the values, `<stage>` stands for all of a stage, and
+    `<stage>.settings` for its settings alone. A mention is a name in any text: there are too many rather than too few.
+    """
+    raw: dict[str, Any] = OmegaConf.to_container(config)  # type: ignore[assignment]
+    stages, artifacts = raw.pop("stages"), raw.pop("artifacts")
+    raw |= {f"stages.{stage}": given for stage, given in stages.items()}
+    # what a name says at its end depends on what its stage is given
+    raw |= {f"artifacts.{stage}": [name, f"stages.{stage}"] for stage, name in artifacts.items()}
+    raw |= {"stages": list(raw), "artifacts": list(raw)}  # of one that is not named
+    mentioned = {key: _words(value) & raw.keys() for key, value in raw.items()}
+    readers: dict[str, set[str]] = {key: set() for key in raw}
+    for stage in STAGES:
+        settings = {key: value for key, value in stages[stage].items() if key != "inputs"}
+        for reader, starts in ((stage, {f"artifacts.{stage}"}), (f"{stage}.settings", _words(settings) & raw.keys())):
+            waiting = set(starts)
+            while waiting:
+                key = waiting.pop()
+                if reader not in readers[key]:
+                    readers[key].add(reader)
+                    waiting |= mentioned[key]
+        readers[f"stages.{stage}"].add(f"{stage}.settings")
+    return readers
+
+
+def _words(value: Any) -> set[str]:
+    """What could be a setting's name in the texts of a value, however nested."""
+    texts = (text for text in leaves({"": value}).values() if not isinstance(text, int | float | bool | None))
+    return {word for text in texts for word in re.findall(r"(?:\bstages\.|\bartifacts\.)?\w+", str(text))}
+
+
+def _setting(override: Override) -> str:
+    """The key of `_readers` that an override of a value belongs to."""
+    return ".".join(override.key_or_group.split(".")[: 2 if _group(override) == "stages" else 1])
+
+
+def _group(override: Override) -> str:
+    return override.key_or_group.split(".")[0]
+
+
+def _group_names(config: DictConfig, overrides: Sequence[Override]) -> dict[str, Any]:
+    """What the groups that `overrides` are about are called, by group."""
+    groups = {_group(override) for override in overrides}
+    return {g: _resolved(config[g], "name") for g in groups if g in config and OmegaConf.is_dict(config[g])}
+
+
+def _tag(override: Override, name_before: Any, name: Any, config: DictConfig) -> _Tag:
     """The name of the override's group where that has changed, else the key and value."""
-    name = _resolved(after[group], "name") if group in after and OmegaConf.is_dict(after[group]) else None
-    if name is not None and (group not in before or name != _resolved(before[group], "name")):
+    group = _group(override)
+    if name is not None and name != name_before:
         return _Tag(group, group, _safe(str(name)))
     value = "absent" if override.is_delete() else _safe(override.get_value_element_as_str())
     if override.package:
@@ -127,7 +195,7 @@ def _tag(override: Override, group: str, before: DictConfig, after: DictConfig) 
     if not path:
         return _Tag(first, first, value)
     # the shortest end of the key that names one setting of its group: lr, but writing_style.question
-    settings = leaves(OmegaConf.to_container(after[first])) if OmegaConf.is_dict(after.get(first)) else {}
+    settings = leaves(OmegaConf.to_container(config[first])) if OmegaConf.is_dict(config.get(first)) else {}
     ends = (".".join(path[i:]) for i in reversed(range(len(path))))
     own = next((end for end in ends if sum(f".{key}".endswith(f".{end}") for key in settings) <= 1), ".".join(path))
     return _Tag(own, own if own.startswith(f"{first}.") else f"{first}.{own}", value)
@@ -171,25 +239,16 @@ def _safe(value: str) -> str:
     return "".join(c if c.isalnum() or c in "._-+=[]" else "_" for c in value.strip("'\" ")) or "empty"
 
 
-def _can_change_a_name(key: str) -> bool:
-    return not key.startswith(("hydra.", "hydra/", "artifacts.", "paths.")) and key not in {
-        "stage",
-        "logger",
-        "overwrite",
-        "num_workers",
-    }
-
-
-def _in_order(overrides: list[Override], fixed: list[str]) -> list[Override]:
+def _in_order(overrides: list[Override], config: DictConfig, fixed: list[str]) -> list[Override]:
     """Choices of groups first, each with the values that it leaves unset (`???`), then the rest; by key.
 
     Without those values a stage has no name yet, and what the next choice changes could not be held against it.
     """
-
-    def is_choice(override: Override) -> bool:
-        return "." not in override.key_or_group and override.key_or_group not in _PLAIN_SETTINGS
-
-    choices = [o.input_line or "" for o in overrides if is_choice(o)]
+    raw: dict[str, Any] = OmegaConf.to_container(config)  # type: ignore[assignment]
+    plain = {key for key, value in raw.items() if not isinstance(value, dict)}
+    plain.discard("subset")  # in its place among the groups: names that were made so depend on it
+    chosen = [o for o in overrides if "." not in o.key_or_group and o.key_or_group not in plain]
+    choices = [o.input_line or "" for o in sorted(chosen, key=lambda o: o.key_or_group)]
     try:
         settings = leaves(OmegaConf.to_container(compose("config", [*fixed, *choices])))
     except HydraException:
@@ -197,11 +256,8 @@ def _in_order(overrides: list[Override], fixed: list[str]) -> list[Override]:
     missing = {key for key, value in settings.items() if value == "???"}
 
     def place(override: Override) -> tuple[bool, str, bool, str]:
-        key, choice = override.key_or_group, is_choice(override)
+        key, choice = override.key_or_group, override in chosen
         first = choice or key in missing
         return not first, key.split(".")[0] if first else "", not choice, key
 
     return sorted(overrides, key=place)
-
-
-_PLAIN_SETTINGS = {"seed", "num_tokens", "judgments", "ratings", "evaluation_without"}

@@ -1,13 +1,10 @@
 """What happens around the cells of a command: the configuration is frozen first, the cells are compared last."""
 
 import hashlib
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from hydra._internal.config_repository import ConfigRepository
-from hydra.core.global_hydra import GlobalHydra
 from hydra.core.utils import JobStatus
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
@@ -15,6 +12,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 from qurating.artifacts import lineage
 from qurating.artifacts.files import read_json
 from qurating.artifacts.manifest import manifest
+from qurating.pipeline import hydra_internals
 from qurating.pipeline.run import last_stage, run_stage
 from qurating.runtime.errors import StageError
 from qurating.runtime.processes import rank
@@ -30,13 +28,7 @@ class Sweep(Callback):
 
         Where nothing is selected, the experiment's sweep over selections and orderings is left out.
         """
-        loader: Any = GlobalHydra.instance().hydra.config_loader  # type: ignore[union-attr]
-        frozen = Path(config.hydra.sweep.dir).resolve() / "conf"
-        for element in loader.config_search_path.get_path():
-            if element.provider == "main":
-                shutil.copytree(element.path.removeprefix("file://"), frozen, dirs_exist_ok=True)
-                element.path = f"file://{frozen}"
-        loader.repository = ConfigRepository(config_search_path=loader.config_search_path)
+        hydra_internals.compose_from_copy(Path(config.hydra.sweep.dir).resolve() / "conf")
         if not any(map(lineage.is_of_a_model, config.stages)):
             # what an experiment sweeps would only repeat what is done before selecting
             with read_write(config), open_dict(config):

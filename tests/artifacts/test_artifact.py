@@ -57,9 +57,14 @@ def test_a_setting_that_the_version_before_left_out_is_compared_now(tmp_path: Pa
 
 def test_work_that_the_version_before_began_is_gone_on_with(tmp_path: Path) -> None:
     artifact = wanted(tmp_path / "subsets" / "x", num_workers=8)
-    with pytest.raises(KeyboardInterrupt), building(artifact) as work:
-        (work.folder / "half").write_text("half")
-        raise KeyboardInterrupt
+
+    def killed() -> None:
+        with building(artifact) as work:
+            (work.folder / "half").write_text("half")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        killed()
     plan_file = artifact.path.with_name(".x.plan.json")
     plan = read_json(plan_file)
     rule = {"_target_": "qurating.selection.select", "num_tokens": 5}

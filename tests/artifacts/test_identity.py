@@ -24,7 +24,10 @@ def test_runtime_settings_are_left_out_by_their_whole_path() -> None:
 
 def test_a_function_that_moves_is_the_same_function() -> None:
     before = {"_target_": "qurating.stages.select.select", "rule": {"_target_": "qurating.selection.select", "k": 1}}
-    now = {"_target_": "qurating.stages.selection.select.select", "rule": {"_target_": "qurating.selection.rules.select"}}
+    now = {
+        "_target_": "qurating.stages.selection.select.select",
+        "rule": {"_target_": "qurating.selection.rules.select"},
+    }
     now["rule"]["k"] = 1  # type: ignore[index]
     assert meaning(before, []) == meaning(now, [])
     # of other packages a module is part of the name

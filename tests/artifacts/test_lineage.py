@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from repository import ROOT
 
 from qurating.artifacts.lineage import OF_A_CELL, SHARED, STAGES, TABLE, is_of_a_model
-from repository import ROOT
 
 CONFIG = yaml.safe_load((ROOT / "conf/config.yaml").read_text(encoding="utf-8"))
 # settings of the configuration that name artifacts, and the stages that may have made them

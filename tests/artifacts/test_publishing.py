@@ -14,12 +14,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from qurating.artifacts import identity as artifacts_identity
+from qurating.artifacts import manifest as manifests
 from qurating.artifacts import publishing
 from qurating.artifacts import seeds as artifacts_seeds
-from qurating.artifacts.files import read_json, write_json, write_table
-from qurating.artifacts import manifest as manifests
 from qurating.artifacts.artifact import Artifact
+from qurating.artifacts.files import read_json, write_json, write_table
 from qurating.artifacts.manifest import manifest
 from qurating.artifacts.publishing import begun_by_the_first, building, finished_by_the_first
 from qurating.runtime.errors import StageError

@@ -1,6 +1,8 @@
 """Names of artifacts: those of the released models, and what a sweep appends and shares."""
 
 import functools
+import json
+from pathlib import Path
 
 import pytest
 from hydra.errors import HydraException
@@ -53,6 +55,20 @@ def test_the_papers_scale_gives_the_released_names() -> None:
     assert names["select"] == "subsets/select_30B_tokens_by-educational_value-sample_with_temperature2.0"
     assert names["train_lm"] == "models/lm-1.3B-select_30B_tokens_by-educational_value-sample_with_temperature2.0"
     assert names["prepare_corpus"] == "corpora/slimpajama"
+
+
+@pytest.mark.parametrize(
+    ("overrides", "expected"), json.loads(Path(__file__).with_name("names.json").read_text(encoding="utf-8"))
+)
+def test_names_stay_what_they_were(overrides: list[str], expected: dict[str, str]) -> None:
+    """Other names would be other artifacts: everything would be made once more."""
+    assert changed(*overrides) == expected
+
+
+def test_a_value_may_make_a_stage_depend_on_another_setting() -> None:
+    found = changed("seed='${trainer.devices}'", "trainer.devices=4", "selection=top_k")
+    assert found["select"].endswith("top_k,seed=__trainer.devices_,trainer.devices=4")
+    assert changed("seed=1", "trainer.devices=4")["select"].endswith("uniform,seed=1")
 
 
 def test_an_override_is_appended_where_it_changes_something_unsaid() -> None:
