@@ -11,7 +11,7 @@ import pytest
 PASSES = """
 import ctypes, json, resource, sys, threading
 import torch
-from qurating.heap import kept_heap
+from qurating.runtime.malloc import kept_heap
 
 def faults():
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt

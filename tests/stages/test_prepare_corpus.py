@@ -180,7 +180,7 @@ def test_killed_run_goes_on(tmp_path: Path) -> None:
         textwrap.dedent(
             f"""
             from pathlib import Path
-            from qurating.readers import Jsonl
+            from qurating.corpus.readers import Jsonl
             from qurating.stages.prepare_corpus import prepare_corpus
             if __name__ == "__main__":
                 folder = Path({str(tmp_path)!r})
