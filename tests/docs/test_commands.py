@@ -181,7 +181,7 @@ def check(command: Command) -> None:
     KINDS[command.words[0]](command.words[1:])
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_every_command_composes_or_is_there(page: Path, hydra: None) -> None:
     made = made_by_recipes()
     wrong = []
