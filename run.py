@@ -19,10 +19,10 @@ import warnings
 import hydra
 from omegaconf import DictConfig
 
-from qurating.pipeline import configuration, hydra_internals
+from qurating.pipeline import help, hydra_internals, resolvers
 from qurating.runtime.errors import StageError
 
-configuration.register_resolvers()
+resolvers.register_resolvers()
 hydra_internals.work_once()
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # worker processes tokenise side by side already
 # an experiment that runs once may be swept with -m: no reason for a warning
@@ -61,7 +61,7 @@ def _command_line() -> int:
     """Run, and answer with the exit status."""
     if {"--help", "-h"} & set(sys.argv[1:]):
         # not Hydra's: that takes seconds to list the groups
-        print(__doc__, *configuration.groups(), sep="\n")
+        print(__doc__, *help.groups(), sep="\n")
         return 0
     # argparse refuses a flag that stands among the overrides
     sys.argv[1:] = sorted(sys.argv[1:], key=lambda word: word not in {"-m", "--multirun"})
@@ -84,7 +84,7 @@ def _command_line() -> int:
 def _explain(overrides: list[str]) -> None:
     """After Hydra refused a config: what exists in the place of the keys that do not."""
     with hydra.initialize(config_path="conf", version_base="1.3"):
-        print(*configuration.explain(overrides), sep="\n", file=sys.stderr)
+        print(*help.explain(overrides), sep="\n", file=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -19,8 +19,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
 HYDRAS_OWN = (
-    "import sys; sys.argv = ['run.py', '--help']; import hydra; from qurating import configuration;"
-    "configuration.register_resolvers();"
+    "import sys; sys.argv = ['run.py', '--help']; import hydra; from qurating.pipeline import resolvers;"
+    "resolvers.register_resolvers();"
     f"hydra.main(version_base='1.3', config_path={str(ROOT / 'conf')!r}, config_name='config')(print)()"
 )
 COMMANDS = {

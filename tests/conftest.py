@@ -11,7 +11,7 @@ from hypothesis import HealthCheck
 from hypothesis import settings as hypothesis_settings
 from repository import ROOT
 
-from qurating.pipeline import configuration
+from qurating.pipeline import resolvers
 
 # the machine has few cores, and many small tests: threads would only get in each other's way
 torch.set_num_threads(1)
@@ -23,7 +23,7 @@ hypothesis_settings.load_profile("qurating")
 @pytest.fixture
 def conf() -> Iterator[Path]:
     """The folder of the configuration, with Hydra initialised on it."""
-    configuration.register_resolvers()
+    resolvers.register_resolvers()
     GlobalHydra.instance().clear()
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
         yield ROOT / "conf"

@@ -15,7 +15,7 @@ from qurating.artifacts.artifact import Artifact
 from qurating.artifacts.files import read_json, row_files, write_json
 from qurating.artifacts.identity import leaves
 from qurating.artifacts.manifest import manifest
-from qurating.pipeline import configuration, naming, preflight, sharing
+from qurating.pipeline import checks, naming, preflight, sharing
 from qurating.runtime.errors import StageError
 from qurating.runtime.processes import num_processes, rank
 from qurating.training import tracking
@@ -29,7 +29,7 @@ def run(config: DictConfig) -> None:
     """
     hydra = HydraConfig.get()
     names = naming.name_artifacts(hydra.overrides.task)
-    configuration.check(config, names)
+    checks.check(config, names)
     # what was added to the command line of this run is in the config, too: only names are written into it
     for stage, name in names.items():
         OmegaConf.update(config, f"artifacts.{stage}", name)

@@ -1,6 +1,5 @@
 """Artifacts: whole or absent, built once, refused when they differ."""
 
-import json
 import multiprocessing
 import os
 import signal
@@ -10,44 +9,14 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
+from artifact_example import IDENTITY, build, made, publish, wanted
 
 from qurating.artifacts import manifest as manifests
 from qurating.artifacts import publishing
-from qurating.artifacts import seeds as artifacts_seeds
-from qurating.artifacts.artifact import Artifact
-from qurating.artifacts.files import read_json, write_json, write_table
 from qurating.artifacts.manifest import manifest
-from qurating.artifacts.publishing import begun_by_the_first, building, finished_by_the_first
+from qurating.artifacts.publishing import begun_by_the_first, finished_by_the_first
 from qurating.runtime.errors import StageError
-
-CONFIG = {"max_tokens": 512, "seed": 1}
-IDENTITY = {"stage": "rate", "inputs": {"corpus": "corpora/x (0123)"}, "config": CONFIG}
-
-
-def build(folder: Path) -> dict[str, Any]:
-    (folder / "part").mkdir(exist_ok=True)
-    (folder / "part" / "a.txt").write_text("one")
-    return {"rows": 1, "labels": ["simulated judge"]}
-
-
-def wanted(path: Path, identity: Any = IDENTITY, overwrite: bool = False) -> Artifact:
-    stage, inputs, settings = identity["stage"], identity["inputs"], identity["config"]
-    return Artifact(path, stage, inputs, settings, labels=frozenset({"inherited"}), overwrite=overwrite)
-
-
-def publish(artifact: Artifact, build: Any, share: str | None = None, keep: Any = ()) -> Any:
-    """The manifest if this call published, as a stage would be built."""
-    with building(artifact, share, keep) as work:
-        if work.to_do:
-            work.counts = build(work.folder)
-    return work.published
-
-
-def made(path: Path, identity: Any = IDENTITY, overwrite: bool = False, build: Any = build) -> Any:
-    return publish(wanted(path, identity, overwrite), build)
 
 
 def test_shares_fill_one_folder_and_the_last_publishes(tmp_path: Path) -> None:
@@ -95,32 +64,6 @@ def test_a_share_that_fails_leaves_the_others_alone(tmp_path: Path) -> None:
     made = shared(mended, "1_of_2")
     assert made is not None
     assert made["files"].keys() == {"good.txt", "bad.txt"}
-
-
-def test_a_manifest_says_how_it_came_about(tmp_path: Path) -> None:
-    path = tmp_path / "ratings" / "mine"
-    made(path)
-    found = manifest(path)
-    assert found["name"] == "ratings/mine"
-    assert found["counts"] == {"rows": 1}
-    assert found["labels"] == ["inherited", "simulated judge"]
-    assert found["seed"] == 1
-    assert found["inputs"] == IDENTITY["inputs"]
-    assert found["files"].keys() == {"part/a.txt"}
-    assert found["packages"]["torch"]
-    assert str(tmp_path) not in (path / "manifest.json").read_text()
-    assert not list(path.parent.glob(".*.partial"))
-
-
-def test_the_fingerprint_is_of_content_and_identity_not_of_time(tmp_path: Path) -> None:
-    one, two, other = (made(tmp_path / name, IDENTITY)["fingerprint"] for name in ("a/x", "b/x", "c/x"))
-    assert one == two == other
-
-    def differently(folder: Path) -> dict[str, Any]:
-        (folder / "a.txt").write_text("two")
-        return {}
-
-    assert made(tmp_path / "d/x", build=differently)["fingerprint"] != one
 
 
 def test_what_is_complete_is_not_built_again(tmp_path: Path) -> None:
@@ -190,18 +133,6 @@ def test_a_failure_that_left_nothing_does_not_stand_in_the_way(tmp_path: Path) -
     assert made(tmp_path / "k" / "x", {**IDENTITY, "config": {"mended": True}})
 
 
-@pytest.mark.parametrize("damage", ["gone", "short"])
-def test_damage_is_noticed(tmp_path: Path, damage: str) -> None:
-    path = tmp_path / "k" / "x"
-    made(path)
-    file = path / "part" / "a.txt"
-    file.unlink() if damage == "gone" else file.write_text("o")
-    with pytest.raises(StageError, match=r"damaged: part/a.txt .*overwrite=true"):
-        wanted(path).is_complete()
-    made(path, overwrite=True)
-    assert wanted(path).is_complete()
-
-
 @pytest.mark.parametrize("links", [True, False])
 def test_what_replaces_an_artifact_keeps_shards_that_are_whole(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, links: bool
@@ -234,11 +165,6 @@ def test_what_replaces_an_artifact_keeps_shards_that_are_whole(
     other = {**IDENTITY, "inputs": {"corpus": "corpora/other"}}
     assert again(other) == []
     assert again({**other, "config": {"max_tokens": 7}}) == names
-
-
-def test_an_absent_input_says_what_to_do(tmp_path: Path) -> None:
-    with pytest.raises(StageError, match="not there yet: add the stage"):
-        manifest(tmp_path / "x")
 
 
 def _slow_build(path: Path, log: Path) -> None:
@@ -278,31 +204,6 @@ def test_a_killed_builder_leaves_its_lock_free(tmp_path: Path) -> None:
     made(path)
     assert time.monotonic() - started < 5
     assert manifest(path)["counts"] == {"rows": 1}
-
-
-def test_files_are_replaced_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    write_json(tmp_path / "a.json", {"σ": float("1.5")})
-    assert read_json(tmp_path / "a.json") == {"σ": 1.5}
-
-    def full(*_: Any, **__: Any) -> None:
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(json, "dumps", full)
-    with pytest.raises(OSError, match="No space"):
-        write_json(tmp_path / "a.json", {})
-    monkeypatch.undo()
-    assert read_json(tmp_path / "a.json") == {"σ": 1.5}
-    write_table(tmp_path / "new" / "t.parquet", pa.table({"a": [1]}))
-    assert [file.name for file in tmp_path.rglob("*") if file.is_file()] == ["a.json", "t.parquet"]
-
-
-def test_seeds_are_apart_and_stable() -> None:
-    assert artifacts_seeds.seed_for(0, "select", "noise") == 1612640821089508567  # a change would change every result
-    seeds = {
-        artifacts_seeds.seed_for(seed, *purpose) for seed in (0, 1) for purpose in (("a",), ("b",), ("a", "b"), ("ab",))
-    }
-    assert len(seeds) == 8
-    assert all(0 <= seed < 2**63 for seed in seeds)
 
 
 @pytest.mark.parametrize("window", ["hashing", "writing the manifest", "renaming"])
@@ -371,23 +272,3 @@ def test_followers_wait_take_part_and_hear_of_a_failure(tmp_path: Path, monkeypa
         made(tmp_path / "k" / "y", build=fails)
     with pytest.raises(StageError, match="the first process failed"):
         finished_by_the_first(wanted(tmp_path / "k" / "y"))
-
-
-def test_text_is_packed_tightly_and_numbers_are_quick_to_read(tmp_path: Path) -> None:
-    table = pa.table(
-        {
-            "id": [1, 2, 3],
-            "text": ["a", None, "a"],
-            "tokens": pa.array([[1, 2], None, []], pa.list_(pa.int32())),
-            "meta": [{"words": ["x", "y"], "score": 1.0}, {"words": None, "score": None}, None],
-            "pair": pa.array([[[1.0]], [], None], pa.list_(pa.list_(pa.float64()))),
-        }
-    )
-    write_table(tmp_path / "x.parquet", table)
-    assert pq.read_table(tmp_path / "x.parquet").equals(table)
-    group = pq.read_metadata(tmp_path / "x.parquet").row_group(0)
-    columns = {column.path_in_schema: column for column in map(group.column, range(group.num_columns))}
-    packed = {path for path, column in columns.items() if column.compression == "ZSTD"}
-    assert packed == {"text", "meta.words.list.element"}
-    assert {column.compression for column in columns.values()} == {"ZSTD", "LZ4"}
-    assert not columns["id"].has_dictionary_page

@@ -24,7 +24,7 @@ from markdown_pages import PAGES, RECIPES, ROOT, Command, anchors, blocks, comma
 from omegaconf import OmegaConf
 from tokenizers import ByteLevelBPETokenizer
 
-from qurating.pipeline import configuration, preflight
+from qurating.pipeline import checks, preflight, resolvers
 
 CONF = ROOT / "conf"
 LANGUAGES = {"sh", "python", "yaml", "text", "mermaid", "bibtex"}
@@ -35,7 +35,7 @@ NUM_COMMANDS_AT_LEAST = 80  # fewer are found only if the pages are no longer re
 @pytest.fixture(scope="module")
 def hydra() -> Iterator[None]:
     """Hydra, initialised on conf/."""
-    configuration.register_resolvers()
+    resolvers.register_resolvers()
     GlobalHydra.instance().clear()
     with initialize_config_dir(str(CONF), version_base="1.3"):
         yield
@@ -87,7 +87,7 @@ def check_cell(overrides: Sequence[str], num_processes: int) -> None:
     """Compose a cell as `run.py` does, and refuse what it would refuse before the work starts, files aside."""
     config = compose("config", list(overrides))
     names = {str(stage): config.artifacts[stage] for stage in config.artifacts}
-    configuration.check(config, names)
+    checks.check(config, names)
     OmegaConf.to_container(config, resolve=True)
     if "hydra/launcher=slurm_gpu" in overrides:
         num_processes = config.trainer.devices * config.trainer.num_nodes

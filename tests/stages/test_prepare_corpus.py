@@ -27,7 +27,7 @@ from transformers import AutoTokenizer
 from qurating.artifacts.files import row_files
 from qurating.corpus.readers import Document, Jsonl, Parquet, Reader
 from qurating.corpus.sequence_ids import sequence_id
-from qurating.pipeline import configuration
+from qurating.pipeline import resolvers
 from qurating.runtime.errors import StageError
 from qurating.stages.prepare_corpus import SCHEMA, heldout, prepare_corpus
 
@@ -317,7 +317,7 @@ READERS = {"embedded": "Embedded", "jsonl": "Jsonl", "parquet": "Parquet"}
 
 @pytest.mark.parametrize("choice", CHOICES)
 def test_config_makes_the_reader_and_every_argument(choice: str) -> None:
-    configuration.register_resolvers()
+    resolvers.register_resolvers()
     conf = ROOT / "conf"
     with initialize_config_dir(str(conf), version_base="1.3"):
         corpus = compose(f"corpus/{choice}", overrides=CHOICES[choice])

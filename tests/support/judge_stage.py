@@ -6,12 +6,12 @@ from typing import Any
 from judge_fixtures import CONF, CRITERIA
 from omegaconf import OmegaConf
 
-from qurating.pipeline import configuration
+from qurating.pipeline import resolvers
 from qurating.stages.judging.judge import judge
 
 
 def settings(choice: str = "simulated", **changes: Any) -> dict[str, Any]:
-    configuration.register_resolvers()
+    resolvers.register_resolvers()
     given = OmegaConf.load(CONF / "judge" / f"{choice}.yaml")
     if "defaults" in given:  # as Hydra composes it
         first = CONF / "judge" / f"{given.defaults[0]}.yaml"

@@ -2,10 +2,6 @@
 
 import importlib
 import inspect
-import os
-import subprocess
-import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +11,7 @@ from hydra import compose
 from omegaconf import OmegaConf
 from repository import ROOT
 
-from qurating.pipeline import configuration
+from qurating.pipeline import checks
 from qurating.pipeline.naming import STAGES, name_artifacts
 from qurating.runtime.errors import StageError
 
@@ -55,7 +51,7 @@ def targets(node: Any) -> list[dict[str, Any]]:
 def test_every_choice_feeds_signatures_that_exist(group: str, choice: str) -> None:
     override = f"stage=[{choice}]" if group == "stage" else f"{group}={choice}"
     config = compose("config", [override, *REQUIRED.get(override, [])])
-    configuration.check(config, dict.fromkeys(STAGES, ""))
+    checks.check(config, dict.fromkeys(STAGES, ""))
     resolved = OmegaConf.to_container(config, resolve=True)
     assert isinstance(resolved, dict)
     for target in targets({key: value for key, value in resolved.items() if key != "hydra"}):
@@ -78,7 +74,7 @@ def test_every_experiment_says_how_it_runs_and_composes(file: Path) -> None:
     content = yaml.safe_load(file.read_text(encoding="utf-8"))
     assert {"mode", "sweeper"} <= content["hydra"].keys()
     config = compose("config", [f"+experiment={file.stem}"])
-    configuration.check(config, name_artifacts([f"+experiment={file.stem}"]))
+    checks.check(config, name_artifacts([f"+experiment={file.stem}"]))
     # a choice or a value on the command line beats the experiment's
     beaten = compose("config", [f"+experiment={file.stem}", "selection=top_r", "selection.fraction=0.7"])
     assert beaten.selection.fraction == 0.7
@@ -114,7 +110,7 @@ def test_the_papers_scale_of_lqs_is_delts() -> None:
     overrides = ["+experiment=lqs_scorer", "scale=paper", "selection=top_k", "ordering=folding"]
     config = compose("config", overrides)
     names = name_artifacts(overrides)
-    configuration.check(config, names)
+    checks.check(config, names)
     OmegaConf.resolve(config)
     corpus, annotation, scorer, model = config.corpus, config.annotation, config.scorer, config.model
     assert corpus.reader.dataset == "cerebras/SlimPajama-627B"
@@ -173,7 +169,7 @@ def test_released_judgments_take_the_place_of_a_judge(tmp_path: Path) -> None:
     assert str(names["import_judgments"]).startswith("judgments/mine")
     assert str(names["train_rater"]).startswith("models/rater-tiny-by-mine")
     config = compose("config", overrides)
-    configuration.check(config, names)
+    checks.check(config, names)
     assert config.stages.train_rater.inputs.judgments == config.artifacts.import_judgments
     assert list(config.stages.import_judgments.fetches.datasets) == [None]
     hub = compose("config", ["judge=released"])
@@ -207,93 +203,11 @@ def test_released_judgments_take_the_place_of_a_judge(tmp_path: Path) -> None:
 @pytest.mark.usefixtures("conf")
 def test_a_bad_config_is_refused(overrides: list[str], message: str) -> None:
     with pytest.raises(StageError, match=message):
-        configuration.check(compose("config", overrides), dict.fromkeys(STAGES, ""))
-
-
-@pytest.mark.usefixtures("conf")
-def test_a_key_that_does_not_exist_is_explained() -> None:
-    assert configuration.explain(["selection=sample", "selection.temprature=2"]) == [
-        "There is no 'temprature' in selection; there are by_domain, criterion, domain_column, domain_weights, "
-        "inverse, label, name, normalisation, num_tokens, on_short_domain, ratings, rule, temperature (did you mean "
-        "'temperature'?)."
-    ]
-    assert "did you mean 'rater'" in configuration.explain(["raterr.max_tokens=2"])[0]
-    # what one choice makes unknown does not spoil what another makes known
-    explained = configuration.explain(["corpus=jsonl", "selection=topk", "corpus.paths=x", "corpus.pats=x"])
-    assert len(explained) == 1
-    assert "did you mean 'paths'" in explained[0]
-    assert configuration.explain(["seed=1", "+trainer.max_time=x", "hydra/launcher=slurm"]) == []
-
-
-def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, str(ROOT / "run.py"), *arguments]
-    return subprocess.run(command, capture_output=True, text=True, timeout=60)
-
-
-@pytest.mark.parametrize(
-    ("argument", "message"),
-    [
-        ("selection=nonsense", "Available options in 'selection':"),
-        ("stage=[prepare,select]", "There is no 'prepare' in stage; there are analyse, annotate_proxy,"),
-        ("+experiment=lsq", "Available options in 'experiment':"),
-        ("selection.temprature=2", "There is no 'temprature' in selection; there are"),
-        ("nosuchgroup=2", "There is no 'nosuchgroup'; there are"),
-    ],
-)
-def test_the_command_line_lists_what_exists(argument: str, message: str) -> None:
-    found = run(argument)
-    assert found.returncode == 1
-    assert message in found.stderr
-    assert "Traceback" not in found.stderr
-
-
-def test_a_sweep_is_asked_for_anywhere_on_the_command_line() -> None:
-    found = run("seed=1", "-m", "selection.temprature=2")
-    assert "There is no 'temprature' in selection; there are" in found.stderr
-
-
-def test_help_and_config_answer_without_heavy_imports() -> None:
-    """What makes `--help` quick: nothing heavy is imported. The seconds are measured in benchmarks/."""
-    code = (
-        "import runpy, sys; sys.argv = ['run.py', *sys.argv[1:]]\n"
-        "try: runpy.run_path('run.py', run_name='__main__')\n"
-        "except SystemExit as stop: assert not stop.code, stop.code\n"
-        "heavy = {'torch', 'transformers', 'pytorch_lightning', 'datasets', 'pyarrow', 'matplotlib', 'openai'}\n"
-        "assert not heavy & sys.modules.keys(), heavy & sys.modules.keys()"
-    )
-    for argument in ("--help", "--cfg=job"):
-        started = time.monotonic()
-        found = subprocess.run([sys.executable, "-c", code, argument], cwd=ROOT, capture_output=True, text=True)
-        assert found.returncode == 0, found.stderr
-        assert len(found.stdout.splitlines()) > 20
-        assert time.monotonic() - started < 60  # hangs are failures, slowness is not
+        checks.check(compose("config", overrides), dict.fromkeys(STAGES, ""))
 
 
 @pytest.mark.parametrize("name", ["subsets/../../x", "/tmp/x", "mine", "subsets/.hidden", "a/b/c"])
 @pytest.mark.usefixtures("conf")
 def test_names_by_hand_stay_under_the_artifacts(name: str) -> None:
     with pytest.raises(StageError, match="a name has the form <kind>/<name>"):
-        configuration.check(compose("config"), dict.fromkeys(STAGES, "") | {"select": name})
-
-
-def test_other_files_are_another_corpus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    file = tmp_path / "a.jsonl"
-    file.write_text("{}\n", encoding="utf-8")
-    before = configuration._listing(str(tmp_path / "*.jsonl"))
-    assert before == configuration._listing([str(file)])
-    file.write_text("{}\n{}\n", encoding="utf-8")
-    assert configuration._listing(str(file)) != before
-    file.write_text("tox")
-    edited = configuration._listing(str(file))
-    file.write_text("fox")
-    os.utime(file, ns=(1, 1))
-    assert configuration._listing(str(file)) != edited  # of the same size
-    monkeypatch.setattr(configuration, "_MAX_READ_BYTES", 2)
-    assert configuration._listing(str(file)) not in (before, edited)
-
-
-def test_counts_read_as_people_write_them() -> None:
-    names = {30_000_000_000: "30B", 400_000: "400K", 1_500_000: "1.5M", 123_456: "123456", 999: "999", 1000: "1K"}
-    assert {number: configuration._count(number) for number in names} == names
-    assert configuration._stem(["/data/wiki-*.jsonl.gz"]) == "wiki"
-    assert configuration._stem("/data/books/*.parquet") == "books"
+        checks.check(compose("config"), dict.fromkeys(STAGES, "") | {"select": name})
