@@ -1,4 +1,4 @@
-"""What the study computes from artifacts: ranks by kind, cheaper annotations, intervals."""
+"""The statistics of the study: ranks by kind, cheaper annotations, intervals."""
 
 from collections.abc import Mapping, Sequence
 
@@ -16,7 +16,7 @@ T_QUANTILE = {1: 12.706, 2: 4.303, 3: 3.182, 4: 2.776}
 
 
 def percentiles(scores: npt.ArrayLike) -> Floats:
-    """Rank percentiles (N,): 0 is the lowest score, 1 the highest, ½ what chance has on average."""
+    """Rank percentiles (N,): 0 is the lowest score, 1 the highest, ½ the average of chance."""
     ranked = ranks(scores) - 1
     return ranked / max(1, len(ranked) - 1)
 
@@ -28,7 +28,7 @@ def interval(values: npt.ArrayLike, level: float = 0.95) -> list[float]:
 
 
 def t_interval(values: Sequence[float]) -> list[float]:
-    """The 95 % interval of a mean by Student's t, values such as one a seed being independent and about normal."""
+    """The 95 % interval of a mean by Student's t, for values that are independent and about normal, as one per seed."""
     half = T_QUANTILE[len(values) - 1] * np.std(values, ddof=1) / np.sqrt(len(values))
     return [float(np.mean(values) - half), float(np.mean(values) + half)]
 
@@ -71,7 +71,7 @@ def correlation(a: Floats, b: Floats, num_resamples: int = 1000, seed: int = 0) 
 def within_kinds(a: Floats, b: Floats, kinds: Names, num_resamples: int = 1000, seed: int = 0) -> dict[str, object]:
     """Spearman's correlation within each kind, their mean, and its 95 % bootstrap interval over sequences.
 
-    A score that knows nothing but the kind has 0 here.
+    A score that depends on the kind alone has 0 here.
     """
     groups = {kind: np.flatnonzero(kinds == kind) for kind in dict.fromkeys(kinds.tolist())}
     groups = {kind: rows for kind, rows in groups.items() if len(rows) > 2}
@@ -85,13 +85,13 @@ def within_kinds(a: Floats, b: Floats, kinds: Names, num_resamples: int = 1000, 
 
 
 def by_kind_alone(scores: Floats, kinds: Names, wanted: Names) -> Floats:
-    """For each of the wanted kinds the mean score of that kind: what is known from the kind alone."""
+    """For each of the wanted kinds the mean score of that kind."""
     means = {kind: scores[kinds == kind].mean() for kind in set(kinds.tolist())}
     return np.array([means[kind] for kind in wanted.tolist()])
 
 
 def score(dots: Floats, norms: Floats, interval: int, denominator: str) -> Floats:
-    """Scores (N,) from an annotation at every step, as another interval or denominator would have made them.
+    """Scores (N,) of another interval or denominator, from an annotation at every step.
 
     Args:
         dots: (T − 1, N), ⟨λ_{t+1}, ∇ℓ(x_n, θ_t)⟩ for t = 1 … T − 1.
@@ -109,9 +109,9 @@ def released(
 ) -> Floats:
     """Scores as the released annotation computes them, with either of its faults, or both.
 
-    The walk is backwards; the norms that divide are those kept from the step visited before, and ones at first
-    (`first_is_one`). Of a batch of B samples each dot product is divided by the norms of all B (`broadcast`): the B × B
-    ratios are written one row after another, batches likewise, and the first N numbers are taken for the scores.
+    It goes backwards, and divides by the norms of the previously visited step; the first divisors are ones
+    (`first_is_one`). In a batch of B samples it divides each dot product by the norms of all B (`broadcast`): it
+    concatenates the rows of the B × B ratios, and the batches, and takes the first N numbers for the scores.
     """
     num_steps, num_samples = norms.shape
     visited = visited_steps(num_steps, interval)
@@ -132,7 +132,7 @@ def released(
 
 
 def overlap(a: Floats, b: Floats, fraction: float) -> float:
-    """The share of the highest `fraction` by one score that is among them by the other."""
+    """The share of the highest `fraction` by one score that is also in the highest `fraction` by the other."""
     count = round(fraction * len(a))
     return len(set(np.argsort(-a)[:count].tolist()) & set(np.argsort(-b)[:count].tolist())) / count
 
@@ -148,7 +148,7 @@ def changes(
 
     Returns:
         for each method `change` (of the mean nats over seeds), `by_seed`, `over_seeds` (95 %, Student's t, the paired
-        differences of nats a token), `over_documents` (95 %, paired bootstrap, the mean over seeds).
+        differences of nats per token), `over_documents` (95 %, paired bootstrap, the mean over seeds).
     """
     base = np.stack(nll[reference])
     draw = np.random.default_rng(seed)

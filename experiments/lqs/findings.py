@@ -1,4 +1,4 @@
-"""From the artifacts of the study to its numbers (results.json), and from these to README's tables."""
+"""The numbers of the study (results.json) from its artifacts, and the tables of the README from these numbers."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -30,7 +30,7 @@ METHODS = {
 
 
 def collect(made: Made, proxies: Sequence[int], seeds: Sequence[int]) -> Found:
-    """Every number that the README states.
+    """Every number in the README.
 
     Args:
         made: for each command of the study, the folders of its artifacts by stage.
@@ -47,7 +47,7 @@ def collect(made: Made, proxies: Sequence[int], seeds: Sequence[int]) -> Found:
 
 
 class Annotation:
-    """An annotation in arrays, a row a sequence in proxy order; `dots` and `norms` are (steps, N)."""
+    """An annotation as arrays over the N sequences in proxy order; `dots`, `norms`, `denominators` are (steps, N)."""
 
     def __init__(self, stages: Mapping[str, Path]) -> None:
         table = pq.read_table(stages["annotate_proxy"] / "annotation.parquet")
@@ -111,7 +111,7 @@ def _kinds(made: Made, largest: Mapping[str, Path]) -> Found:
 
 
 def _scorers(made: Made, proxies: Sequence[int]) -> Found:
-    """Question 2: against the scorer's own validation, and against a second annotation of other sequences."""
+    """Question 2: the scorer on its own validation part, and on a second annotation of other sequences."""
     second = Annotation(made["second"])
     known = {number: Annotation(made[f"lqs_{number}"]) for number in proxies}
     largest = known[proxies[-1]]
@@ -137,7 +137,7 @@ def _scorers(made: Made, proxies: Sequence[int]) -> Found:
                 "predicted": analysis.percentiles(predicted).round(4).tolist(),
                 "kinds": kinds.tolist(),
             }
-    # how far two annotations of the same sequences agree: no scorer can be expected to do better
+    # the agreement of two annotations of the same sequences bounds what a scorer can reach
     _, first_rows, second_rows = np.intersect1d(largest.ids, second.ids, return_indices=True)
     a, b, both = largest.lqs[first_rows], second.lqs[second_rows], largest.kinds[first_rows]
     found["two_annotations"] = {
@@ -154,7 +154,7 @@ def _scorers(made: Made, proxies: Sequence[int]) -> Found:
 
 
 def _approximations(made: Made) -> Found:
-    """Question 3: Spearman to the exact scores, each of what changes one thing."""
+    """Question 3: Spearman with the exact scores, of variants that change one thing each."""
     exact = Annotation(made["reference"])
     norms = np.concatenate([exact.norms, exact.denominators[-1:]])  # the last is at θ_T
     num_steps = len(norms)
@@ -260,7 +260,7 @@ def _tokens_by_kind(subset: Path) -> dict[str, float]:
 
 
 def _scores(stages: Mapping[str, Path], ids: np.ndarray) -> Floats:
-    """The scorer's scores of these sequences."""
+    """The scores that the scorer gave these sequences."""
     files = row_files(stages["score"] / "train")
     tables = [pq.read_table(file, columns=["id", "lqs_average"]) for file in files]
     known = np.concatenate([table["id"].to_numpy() for table in tables])
@@ -275,7 +275,7 @@ def _all_scores(stages: Mapping[str, Path]) -> Floats:
 
 
 def put_tables(readme: Path, tables: Mapping[str, str]) -> None:
-    """Replace what stands between `<!-- table:NAME -->` and `<!-- end -->` by the tables of those names."""
+    """Replace the text between `<!-- table:NAME -->` and `<!-- end -->` by the tables of those names."""
     text = readme.read_text(encoding="utf-8")
     for name, table in tables.items():
         start, end = f"<!-- table:{name} -->\n", "<!-- end -->"
@@ -288,7 +288,7 @@ def put_tables(readme: Path, tables: Mapping[str, str]) -> None:
 
 
 def tables(found: Found) -> dict[str, str]:
-    """README's tables in Markdown."""
+    """The tables of the README in Markdown."""
     return {
         "kinds": _kinds_table(found["kinds"]),
         "scorers": _scorers_table(found["scorers"]),

@@ -1,15 +1,15 @@
-"""A corpus of six kinds of text in equal parts, of which it is plain how they should rank for a target of the first.
+"""A corpus of six kinds of text in equal parts, whose expected ranks for a target of the first kind are clear.
 
 | kind | what it is |
 |---|---|
 | `prose` | docstrings of the standard library, those of one module as one document: the target's kind |
-| `manuals` | Python's language reference and the packages' READMEs: other prose |
+| `manuals` | Python's language reference and the READMEs of packages: other prose |
 | `code` | source files of the packages |
 | `shuffled` | docstrings of other modules than `prose` has, each document's words in random order |
-| `boilerplate` | one paragraph of a licence, again and again |
-| `random` | tokens of the vocabulary, each as likely as the others |
+| `boilerplate` | one paragraph of a licence, repeated |
+| `random` | tokens of the vocabulary, all equally likely |
 
-The texts are those of this Python installation (`qurating.corpus.embedded`), without duplicates and without a download.
+The texts come from this Python installation (`qurating.corpus.embedded`), without duplicates and without a download.
 """
 
 import json
@@ -26,7 +26,7 @@ from qurating.corpus.embedded import Embedded
 KINDS = ("prose", "manuals", "code", "shuffled", "boilerplate", "random")
 REAL = ("prose", "manuals", "code")
 MAX_CHARACTERS = 6_000  # of a document: its beginning, so that no document outweighs the others
-MIN_CHARACTERS = 400  # about a sequence: shorter ones have other gradients for their length alone
+MIN_CHARACTERS = 400  # about a sequence: the gradients of shorter ones differ by their length alone
 WORDS_OF_A_LICENCE = 40
 
 Texts = dict[str, list[str]]
@@ -36,7 +36,7 @@ def build(folder: Path, num_tokens: int, vocabulary_size: int, seed: int) -> dic
     """Write `<kind>.jsonl` (`id`, `text`) for each kind and `tokenizer/`, trained on the real kinds alone.
 
     Args:
-        num_tokens: of each kind, held-out documents included; it has as many to within a document.
+        num_tokens: of each kind, held-out documents included, to within a document.
 
     Returns:
         the number of documents of each kind.
@@ -69,12 +69,12 @@ def real_texts(documents: Iterable[tuple[str, str, str]]) -> Texts:
         elif domain == "licences":
             found["licence"] += [p for p in text.split("\n\n") if len(p.split()) >= WORDS_OF_A_LICENCE]
     found["prose"] = [beginning("\n\n".join(parts)) for parts in modules.values()]
-    random.Random(0).shuffle(found["manuals"])  # both sources all along
+    random.Random(0).shuffle(found["manuals"])  # mixes both sources
     return {kind: [text for text in texts if len(text) >= MIN_CHARACTERS] for kind, texts in found.items()}
 
 
 def module_of(name: str) -> str:
-    """The module of the standard library that a qualified name lies in; its first part where there is none."""
+    """The module of the standard library that defines a qualified name; the first part of the name if none does."""
     parts = name.partition("#")[0].split(".")
     root = Path(sysconfig.get_path("stdlib"))
     for end in range(len(parts), 0, -1):
@@ -85,31 +85,31 @@ def module_of(name: str) -> str:
 
 
 def beginning(text: str) -> str:
-    """At most MAX_CHARACTERS of a text, whole lines."""
+    """The first lines of a text, at most MAX_CHARACTERS; lines are whole if the first one fits."""
     return text if len(text) <= MAX_CHARACTERS else text[: text.rfind("\n", 0, MAX_CHARACTERS) + 1 or MAX_CHARACTERS]
 
 
 def mixed(
     found: Mapping[str, Sequence[str]], paragraph: str, tokenizer: Tokenizer, num_tokens: int, seed: int
 ) -> Texts:
-    """Documents of each kind, of `num_tokens` tokens together, to within a document.
+    """Documents of each kind, `num_tokens` tokens in total, to within a document.
 
     Args:
         found: texts of the real kinds.
-        paragraph: that is repeated.
+        paragraph: the one to repeat.
 
     Raises:
-        ValueError: there is not so much text.
+        ValueError: a kind has fewer tokens.
     """
     draw = random.Random(seed)
     made = {kind: _taken(kind, found[kind], tokenizer, num_tokens) for kind in REAL}
     rest = [shuffled(text, draw) for text in found["prose"][len(made["prose"]) :]]
     made["shuffled"] = _taken("shuffled", rest, tokenizer, num_tokens)
-    # as many documents as the prose has, as long
+    # as many documents as the prose has, of the same lengths
     lengths = [len(tokenizer.encode(text).ids) for text in made["prose"]]
     made["boilerplate"] = [repeated(paragraph, tokenizer, length) for length in lengths]
     plain = [token for token in map(_plain, tokenizer.get_vocab()) if token is not None]
-    plain.sort()  # the vocabulary comes in no order
+    plain.sort()  # the vocabulary has no fixed order
     made["random"] = ["".join(draw.choices(plain, k=length)) for length in lengths]
     return {kind: made[kind] for kind in KINDS}
 
@@ -122,14 +122,14 @@ def shuffled(text: str, draw: random.Random) -> str:
 
 
 def repeated(paragraph: str, tokenizer: Tokenizer, num_tokens: int) -> str:
-    """A paragraph again and again, about `num_tokens` tokens; the last time it may break off."""
+    """A paragraph repeated to about `num_tokens` tokens; the last repetition may be cut."""
     times = num_tokens / len(tokenizer.encode(paragraph + "\n\n").ids)
     unit = paragraph + "\n\n"
     return (unit * (int(times) + 1))[: round(times * len(unit))].strip()
 
 
 def _plain(token: str) -> str | None:
-    """A token as text, if it is of printable ASCII."""
+    """The text of a token of printable ASCII; None for any other."""
     text = token.replace("Ġ", " ").replace("Ċ", "\n")
     printable = text.isascii() and (text.replace("\n", "").isprintable())
     return text if printable and token != tokenizing.END_OF_TEXT else None
@@ -144,5 +144,5 @@ def _taken(kind: str, texts: Sequence[str], tokenizer: Tokenizer, num_tokens: in
         taken.append(text)
         total += len(tokenizer.encode(text).ids)
     if total < num_tokens:
-        raise ValueError(f"there are {total:,} tokens of {kind}, and {num_tokens:,} are to be taken")
+        raise ValueError(f"too few tokens of {kind}: {total:,} of {num_tokens:,}")
     return taken

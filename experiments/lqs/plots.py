@@ -1,4 +1,4 @@
-"""The study's figures, from its numbers."""
+"""The figures of the study, from its numbers."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,7 +15,7 @@ from experiments.lqs.mixture import KINDS
 
 Found = Mapping[str, Any]
 
-# Okabe and Ito's colours, told apart with any eyes
+# the colours of Okabe and Ito, which colour-blind readers can distinguish
 BLUE, ORANGE, GREEN, RED, PURPLE, GREY = "#0072b2", "#e69f00", "#009e73", "#d55e00", "#cc79a7", "#777777"
 COLOURS = dict(zip(KINDS, (BLUE, GREEN, PURPLE, ORANGE, RED, GREY), strict=True))
 

@@ -1,11 +1,11 @@
-"""The study of LQS: everything from the text to README's numbers and figures, in one command.
+"""The study of LQS: from the text to the numbers and figures of the README, in one command.
 
-python experiments/lqs/study.py              from the repository's root; what is complete is skipped
-python experiments/lqs/study.py --smoke      a few minutes, to see that it runs; writes no number and no figure here
+python experiments/lqs/study.py              from the root of the repository; complete commands are skipped
+python experiments/lqs/study.py --smoke      a few minutes, to check that it runs; writes no number and no figure here
 
-The framework is used as anyone would use it, by `python run.py ...`; each of these commands is printed, and what it
-prints itself lies in <artifacts>/logs. They run with one thread each, two at a time, so that no figure depends on the
-number of cores.
+The study calls the framework by `python run.py ...`, as any user would. It prints each of these commands, and keeps
+their output in <artifacts>/logs. They run with one thread each, two at a time, so that no figure depends on the number
+of cores.
 """
 
 import argparse
@@ -34,7 +34,7 @@ EXPERIMENT = ("--config-dir", "experiments/lqs/conf", "+experiment=lqs_mixture")
 class Sizes:
     tokens_a_kind: int = 80_000  # held-out documents included
     vocabulary: int = 2048
-    proxies: tuple[int, ...] = (192, 768)  # the last is what language models are trained with
+    proxies: tuple[int, ...] = (192, 768)  # the language models use the last
     reference_proxies: int = 96
     reference_steps: int = 21
     overrides: tuple[str, ...] = ()
@@ -70,8 +70,8 @@ class Command:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--artifacts", default="artifacts/lqs_study", help="where everything is kept (%(default)s)")
-    parser.add_argument("--jobs", type=int, default=2, help="commands at a time, of one thread each (%(default)s)")
+    parser.add_argument("--artifacts", default="artifacts/lqs_study", help="folder of all artifacts (%(default)s)")
+    parser.add_argument("--jobs", type=int, default=2, help="parallel commands, of one thread each (%(default)s)")
     parser.add_argument("--smoke", action="store_true")
     options = parser.parse_args()
     os.chdir(ROOT)
@@ -95,7 +95,7 @@ def main() -> None:
 
 
 def build_mixture(artifacts: Path, sizes: Sizes) -> None:
-    """Write the corpus of six kinds, unless it is there."""
+    """Write the corpus of six kinds, unless it exists."""
     folder, done = artifacts / "mixture", artifacts / "mixture" / "documents.json"
     settings = {"num_tokens": sizes.tokens_a_kind, "vocabulary_size": sizes.vocabulary, "seed": 0}
     if done.is_file() and read_json(done)["settings"] == settings:
@@ -108,7 +108,7 @@ def build_mixture(artifacts: Path, sizes: Sizes) -> None:
 
 
 def commands(artifacts: Path, sizes: Sizes) -> list[Command]:
-    """All calls of run.py; each comes after those that it needs."""
+    """All calls of run.py; each comes after the calls that it needs."""
     annotated = ("sample_proxy", "annotate_proxy")
     scored = (*annotated, "train_scorer", "score")
     trained = ("select", "order", "train_lm", "evaluate")
@@ -125,7 +125,7 @@ def commands(artifacts: Path, sizes: Sizes) -> list[Command]:
     found.append(Command("pds", scored, (*own, "annotation.denominator=none"), after=("proxy_lm",)))
     again = tuple(f"stages.{stage}.seed=1" for stage in scored[:3])
     found.append(Command("second", scored, (*own, *again), after=("proxy_lm",)))
-    # 3: the reference, and what cannot be computed from it
+    # 3: the reference, and the variants that cannot be computed from it
     exact = (
         f"annotation.num_proxy_sequences={sizes.reference_proxies}",
         f"annotation.num_steps={sizes.reference_steps}",
@@ -161,7 +161,7 @@ def commands(artifacts: Path, sizes: Sizes) -> list[Command]:
 def run_all(
     wanted: Sequence[Command], artifacts: Path, overrides: tuple[str, ...], jobs: int
 ) -> dict[str, dict[str, Path]]:
-    """Run commands, several at a time; returns for each the folders of its artifacts by stage."""
+    """Run commands in parallel; returns for each the folders of its artifacts by stage."""
     futures: dict[str, concurrent.futures.Future[dict[str, Path]]] = {}
 
     def do(command: Command) -> dict[str, Path]:
@@ -169,7 +169,7 @@ def run_all(
             futures[name].result()
         return run(command, artifacts, overrides)
 
-    # in the order of the list, in which each comes after what it needs: so none waits for one that has not begun
+    # a command comes after those that it needs, so that none waits for one that has not begun
     with concurrent.futures.ThreadPoolExecutor(jobs) as pool:
         for command in wanted:
             futures[command.name] = pool.submit(do, command)
@@ -177,10 +177,10 @@ def run_all(
 
 
 def run(command: Command, artifacts: Path, overrides: tuple[str, ...]) -> dict[str, Path]:
-    """Run one command, unless it has been; returns the folders of its artifacts by stage.
+    """Run one command, unless it is complete; returns the folders of its artifacts by stage.
 
     Raises:
-        SystemExit: it failed; its log is named.
+        SystemExit: the command failed; names its log.
     """
     stages = f"stage=[{','.join(command.stages)}]"
     given = [*EXPERIMENT, f"paths.artifacts={artifacts}", *overrides, stages, *command.overrides]
@@ -204,7 +204,7 @@ def run(command: Command, artifacts: Path, overrides: tuple[str, ...]) -> dict[s
             "arguments": given,
             "artifacts": read_json(folder / "artifacts.json"),
             "seconds": round(time.monotonic() - start, 1),
-            "cpu_seconds": round(used.ru_utime + used.ru_stime, 1),  # elsewhere others may be at work
+            "cpu_seconds": round(used.ru_utime + used.ru_stime, 1),  # other work may slow the machine down
         }
         write_json(done, record)
     return {stage: artifacts / name for stage, name in read_json(done)["artifacts"].items()}

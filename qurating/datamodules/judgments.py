@@ -21,27 +21,27 @@ _MAX_MORE_TOKENS = 16
 class Judgments(Samples):
     """Pairs of texts with soft preferences, split into training and validation by pair.
 
-    Of a step's pairs, those of like length share a forward pass of at most `tokens_per_micro_batch` tokens. Within it
-    the longer texts of the pairs and the shorter ones are padded apart, so that little is padding. A batch of P pairs
+    Pairs of a step with similar lengths share a forward pass of at most `tokens_per_micro_batch` tokens. In it the
+    longer texts of the pairs and the shorter ones are padded separately, so that little is padding. A batch of P pairs
     holds `longer_ids`, `longer_mask`, `shorter_ids` and `shorter_mask` (P, tokens), right-padded; `b_is_longer` (P,),
-    bool; and `preference` (P, criteria): p(B ≻ A), NaN where there is none or where it is below the confidence wanted.
-    The targets, by which a training batch is weighed, are the preferences; see `Samples`.
+    bool; and `preference` (P, criteria): p(B ≻ A), NaN without a judgment or below the minimum confidence. The
+    preferences are the targets that a training batch is weighted by; see `Samples`.
 
     Args:
         judgments: folder of the judgments artifact.
-        tokenizer: that the rater reads.
+        tokenizer: of the rater.
         criteria: columns to learn, in the order of the rater's outputs.
-        minimum_confidence: pairs count where |2p − 1| is at least this (paper: 0.5).
-        label_temperature: of the preferences learned, see `bradley_terry.tempered`; 1 takes them as they are.
+        minimum_confidence: preferences count if |2p − 1| is at least this (paper: 0.5).
+        label_temperature: of the learned preferences, see `bradley_terry.tempered`; 1 leaves them as they are.
         max_tokens: longer texts are refused.
-        batch_size_pairs: an optimizer step, over all devices.
-        tokens_per_micro_batch: of a forward pass, padding included, at most; but a pair at least.
+        batch_size_pairs: pairs per optimizer step, over all devices.
+        tokens_per_micro_batch: the most tokens of a forward pass, padding included; it has at least one pair.
         num_epochs: passes over the training pairs.
         validation_fraction: of the pairs, drawn by seed.
 
     Raises:
-        StageError: too few pairs, a criterion without judgments, a text longer than `max_tokens`, a setting that makes
-            no sense.
+        StageError: too few pairs, a criterion without judgments, a text longer than `max_tokens`, an impossible
+            setting.
     """
 
     def __init__(
@@ -64,10 +64,10 @@ class Judgments(Samples):
             raise StageError(f"rater.minimum_confidence={minimum_confidence}: |2p − 1| lies between 0 and 1")
         if not label_temperature > 0:
             raise StageError(f"rater.label_temperature={label_temperature}: it must be above 0")
-        # what the network takes for padding, see models/networks.py
+        # the network's padding token, see models/networks.py
         pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
         if pad is None:
-            raise StageError("the corpus' tokenizer has no end-of-text token, which pads the texts of a batch")
+            raise StageError("the tokenizer of the corpus has no end-of-text token, which pads the texts of a batch")
         self.pad_token_id = int(pad)
         self.tokens_per_micro_batch = tokens_per_micro_batch
         file = judgments / "judgments.parquet"
@@ -83,17 +83,17 @@ class Judgments(Samples):
         self.preference = bradley_terry.tempered(self.confident_preference, label_temperature)
         self.domains: list[list[str]] = table["domains"].to_pylist()
         self.pairs: list[list[str]] = table["texts"].to_pylist()
-        # a text that spells a special token is a text about it
+        # text that spells a special token is tokenised as plain text
         texts = [text for pair in self.pairs for text in pair]
-        read = tokenizer(texts, add_special_tokens=False, split_special_tokens=True, verbose=False)["input_ids"]
-        nothing = tokenizer.unk_token_id
-        self.texts = [ids or [self.pad_token_id if nothing is None else nothing] for ids in read]
+        tokenised = tokenizer(texts, add_special_tokens=False, split_special_tokens=True, verbose=False)["input_ids"]
+        unknown = tokenizer.unk_token_id
+        self.texts = [ids or [self.pad_token_id if unknown is None else unknown] for ids in tokenised]
         self.lengths = np.array([len(text) for text in self.texts], np.int64).reshape(-1, 2)
         longest = int(self.lengths.max(initial=0))
-        # a snippet that was cut between tokens can come to a few more when it is read again by itself
+        # a snippet that was cut between tokens can have a few more when it is tokenised alone
         if longest > max_tokens + _MAX_MORE_TOKENS:
             raise StageError(
-                f"a judged text has {longest} tokens, the rater takes {max_tokens}: raise rater.max_tokens"
+                f"a judged text has {longest} tokens, the rater reads {max_tokens}: raise rater.max_tokens"
             )
         order = np.random.default_rng(seed_for(seed, "validation")).permutation(len(self.pairs))
         usable = order[(~torch.isnan(self.preference)).any(dim=1).numpy()[order]]
@@ -104,7 +104,7 @@ class Judgments(Samples):
         if len(self.training) < 1 or len(self.validation) < 1:
             raise StageError(
                 f"{file}: {len(usable)} of {len(self.pairs)} pairs are confident (|2p − 1| ≥ {minimum_confidence}), "
-                "too few to train and to validate on: judge more pairs or lower rater.minimum_confidence"
+                "too few for training and validation: judge more pairs, or lower rater.minimum_confidence"
             )
 
     def batch(self, samples: np.ndarray) -> Batch:
@@ -117,7 +117,7 @@ class Judgments(Samples):
         return made
 
     def num_targets(self, samples: np.ndarray) -> int:
-        """How many preferences, over all criteria, these pairs hold."""
+        """The number of preferences of these pairs, over all criteria."""
         return int((~torch.isnan(self.preference[torch.from_numpy(samples)])).sum())
 
     def by_length(self, samples: np.ndarray) -> np.ndarray:
@@ -126,29 +126,29 @@ class Judgments(Samples):
         return samples[np.lexsort((lengths.min(axis=1), lengths.max(axis=1)))]
 
     def parts(self, ordered: np.ndarray) -> list[np.ndarray]:
-        """Pairs in the order of `by_length`, cut into the batches that the tokens of a micro-batch allow."""
+        """Pairs in the order of `by_length`, cut into batches of at most `tokens_per_micro_batch` tokens."""
         cuts, start, shorter = [], 0, 0
         for place, (low, high) in enumerate(np.sort(self.lengths[ordered], axis=1).tolist()):
             shorter = max(shorter, low)
-            # `high` is the width of the longer texts, since they ascend
+            # `high` is the width of the longer texts, because they ascend
             if place > start and (place + 1 - start) * (high + shorter) > self.tokens_per_micro_batch:
                 cuts.append(place)
                 start, shorter = place, low
         return np.split(ordered, cuts)
 
     def accumulation(self, num_devices: int) -> int:
-        """Forward passes an optimizer step on each device: as many as the step with the longest texts takes."""
+        """Forward passes per optimizer step on each device: as many as the step with the longest texts needs."""
         if self.batch_size < num_devices:
             raise StageError(f"a batch of {self.batch_size} is less than one pair on each of {num_devices} devices")
         steps = (self.by_length(self.step(step)) for step in range(self.num_steps))
         return max(len(self.parts(pairs[rank::num_devices])) for pairs in steps for rank in range(num_devices))
 
     def step_batches(self, step: int, rank: int, num_devices: int, num_passes: int) -> Iterator[Batch]:
-        """What a device takes in the passes of a step: its share of each length, cut into as many parts as passes."""
+        """The batches of a device in the passes of a step: its share of each length, cut into one part per pass."""
         pairs = self.by_length(self.step(step))
         in_step = self.num_targets(pairs)
         parts = self.parts(pairs[rank::num_devices])
-        while len(parts) < num_passes:  # halve the largest; where none can be, a pair is passed over with no weight
+        while len(parts) < num_passes:  # halve the largest; if none can be, a pair with weight 0 fills the pass
             largest = max(range(len(parts)), key=lambda i: len(parts[i]))
             if len(parts[largest]) == 1:
                 break
@@ -170,8 +170,8 @@ def _matrices(table: pa.Table, column: str) -> np.ndarray:
 
 
 def _by_order(table: pa.Table, criteria: list[str]) -> np.ndarray | None:
-    """p(B ≻ A) with text A shown first and with text B shown first, (pairs, criteria, 2), NaN where an order is absent;
-    None where the judgments do not say."""
+    """p(B ≻ A) with text A shown first and with text B shown first, (pairs, criteria, 2), NaN for an absent order; None
+    for judgments without votes by order."""
     if not all(f"{c}_votes_{label}" in table.column_names for c in criteria for label in "ab"):
         return None
     found = np.empty((table.num_rows, len(criteria), 2))

@@ -21,16 +21,16 @@ class Scores(Samples):
     """Sequences with annotated scores, split into training and validation by sequence.
 
     A batch holds `input_ids` and `attention_mask` (W, T) of the windows of B sequences, right-padded; `sequence` (W,),
-    of which of them each window is; and `label` (B,), the annotated scores as standard deviations from their mean, both
-    of the training part, not clipped.
+    the number of each window's sequence; and `label` (B,), the annotated scores, not clipped, as standard deviations
+    from their mean. Mean and standard deviation are those of the training part.
 
     Args:
-        corpus: that the annotated sequences are of.
+        corpus: the corpus of the annotated sequences.
         annotation: folder of the annotation artifact.
-        reader: makes tokens of the corpus' rows.
+        reader: turns rows of the corpus into tokens.
         max_tokens: of a window.
-        batch_size_sequences: an optimizer step, over all devices.
-        micro_batch_size: sequences a forward pass, at most.
+        batch_size_sequences: sequences per optimizer step, over all devices.
+        micro_batch_size: sequences per forward pass, at most.
         num_epochs: passes over the training sequences.
         validation_fraction: of the sequences, drawn by seed.
 
@@ -65,21 +65,21 @@ class Scores(Samples):
             named = ", ".join(str(table["id"][i]) for i in broken[:5])
             raise StageError(
                 f"{file}: the score of {len(broken):,} of {len(scores):,} sequences is not a number (id {named}"
-                f"{', ...' if len(broken) > 5 else ''}): annotate them anew, or leave them out"
+                f"{', ...' if len(broken) > 5 else ''}): annotate them again, or remove them"
             )
         order = np.random.default_rng(seed_for(seed, "validation")).permutation(len(scores))
         num_validation = round(validation_fraction * len(order))
         self.validation, self.training = order[:num_validation], order[num_validation:]
         if num_validation < 2 or len(self.training) < 2:
             raise StageError(
-                f"of {len(scores)} annotated sequences {num_validation} are to validate on and {len(self.training)} to "
-                f"train on: change scorer.validation_fraction={validation_fraction}"
+                f"of {len(scores)} annotated sequences {num_validation} are for validation and {len(self.training)} "
+                f"for training: change scorer.validation_fraction={validation_fraction}"
             )
         self.mean, self.std = float(scores[self.training].mean()), float(scores[self.training].std())
-        # of equal numbers the mean is rounded, and the deviation not quite 0
+        # the mean of equal numbers is rounded, and the deviation is not quite 0
         if self.std <= 1e-9 * abs(self.mean) or self.std == 0:
             raise StageError(
-                f"{file}: all {len(self.training):,} scores to train on are {self.mean:g}; there is nothing to learn"
+                f"{file}: all {len(self.training):,} scores to train on are {self.mean:g}: there is nothing to learn"
             )
         self.standardised = (scores - self.mean) / self.std
         self.domains = table["domain"].to_pylist()

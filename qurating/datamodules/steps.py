@@ -1,4 +1,4 @@
-"""Batches by optimizer step: what the data modules of all trainings share."""
+"""Batches by optimizer step: the common part of the data modules of all trainings."""
 
 from collections.abc import Iterator, Sequence
 from typing import Protocol
@@ -16,13 +16,13 @@ Batch = dict[str, Tensor]
 
 
 class BySteps(Protocol):
-    """Data that are one stream of optimizer steps."""
+    """Data as one stream of optimizer steps."""
 
     @property
     def num_steps(self) -> int: ...
 
     def step_batches(self, step: int, rank: int, num_devices: int, num_passes: int) -> Iterator[Batch]:
-        """What device `rank` of `num_devices` takes in the forward passes of a step: `num_passes` batches."""
+        """The batches of device `rank` of `num_devices` in a step: one per forward pass."""
 
 
 class StepLoader:
@@ -42,7 +42,7 @@ class StepLoader:
                 step, trainer.global_rank, trainer.world_size, trainer.accumulate_grad_batches
             )
 
-    # Lightning asks a loader that it may resume for its state; ours is the trainer's step
+    # Lightning asks a loader for the state to resume from; ours is the trainer's step
     def state_dict(self) -> dict[str, int]:
         return {}
 
@@ -51,15 +51,15 @@ class StepLoader:
 
 
 class Samples(pl.LightningDataModule):
-    """Samples that are learned in epochs, as one stream of optimizer steps: a resumed run goes on with the next sample.
+    """Samples learned in epochs, as one stream of optimizer steps: a resumed run continues with the next sample.
 
-    The samples are numbered from 0. A data module of them sets `training` and `validation`, the numbers of those that
-    it trains and validates on, and says what their `batch` and `num_targets` are. A training batch also holds `weight`,
-    a number: its share of the step's targets over its share of the step's batches.
+    The samples are numbered from 0. A subclass sets `training` and `validation`, the numbers of the samples for each,
+    and defines `batch` and `num_targets`. A training batch also holds `weight`, a number: its share of the step's
+    targets over its share of the step's batches.
 
     Args:
-        batch_size: samples an optimizer step, over all devices.
-        micro_batch_size: samples a forward pass, at most.
+        batch_size: samples per optimizer step, over all devices.
+        micro_batch_size: samples per forward pass, at most.
         num_epochs: passes over the training samples.
         seed: of the order in each epoch.
     """
@@ -73,14 +73,14 @@ class Samples(pl.LightningDataModule):
         self.micro_batch_size = micro_batch_size
         self.num_epochs = num_epochs
         self.seed = seed
-        self._shuffled = (-1, np.empty(0, np.int64))  # the epoch that was asked for last, and its order
+        self._shuffled = (-1, np.empty(0, np.int64))  # the epoch last requested, and its order
 
     def batch(self, samples: np.ndarray) -> Batch:
         """The batch of these samples."""
         raise NotImplementedError
 
     def num_targets(self, samples: np.ndarray) -> int:
-        """How many labels these samples hold, over which a loss is the mean."""
+        """The number of targets of these samples, over which a loss is the mean."""
         return len(samples)
 
     @property
@@ -92,7 +92,7 @@ class Samples(pl.LightningDataModule):
         return self.num_epochs * self.steps_per_epoch
 
     def accumulation(self, num_devices: int) -> int:
-        """Forward passes an optimizer step on each device."""
+        """Forward passes per optimizer step on each device."""
         if self.batch_size < num_devices:
             raise StageError(f"a batch of {self.batch_size} is less than one sample on each of {num_devices} devices")
         return -(-self.batch_size // (num_devices * self.micro_batch_size))
@@ -104,7 +104,7 @@ class Samples(pl.LightningDataModule):
         return self._shuffled[1]
 
     def step(self, step: int) -> np.ndarray:
-        """The samples of an optimizer step; the last of an epoch is filled up from the epoch's start."""
+        """The samples of an optimizer step; the last step of an epoch is filled up from the start of the epoch."""
         epoch, position = divmod(step, self.steps_per_epoch)
         order = self._order(epoch)
         wanted = np.arange(position * self.batch_size, (position + 1) * self.batch_size)
@@ -113,9 +113,9 @@ class Samples(pl.LightningDataModule):
     def step_batches(self, step: int, rank: int, num_devices: int, num_passes: int) -> Iterator[Batch]:
         samples = self.step(step)
         in_step = self.num_targets(samples)
-        mine = np.array_split(samples, num_devices)[rank]
-        for part in np.array_split(mine, num_passes):
-            # parts hold different numbers of targets: each is to weigh the same, whatever the parts
+        own = np.array_split(samples, num_devices)[rank]
+        for part in np.array_split(own, num_passes):
+            # parts hold different numbers of targets: every target gets the same weight, whatever the parts
             weight = num_devices * num_passes * self.num_targets(part) / in_step
             yield self.batch(part) | {"weight": torch.tensor(weight, dtype=torch.float32)}
 

@@ -1,4 +1,4 @@
-"""Blocks of tokens for the language model, in exactly the order that the order artifact lays down."""
+"""Blocks of tokens for the language model, in exactly the order of the order artifact."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,17 +16,17 @@ class TokenBlocks(pl.LightningDataModule):
     """The token stream of an order, cut into blocks of `sequence_length` and batches of whole optimizer steps.
 
     Step s takes blocks [s · batch, (s + 1) · batch), whatever the number of devices; device r of R takes the r-th part
-    of each. The position is the trainer's step, so that a resumed run goes on with the next block, also on another
-    number of devices. What is missing in the last step is masked (label NO_TARGET).
+    of each step. The position is the trainer's step, so that a resumed run continues with the next block, also on
+    another number of devices. The missing tokens of the last step are masked (label NO_TARGET).
 
     Args:
         order: folder of the order artifact; `tokens.npy` is memory-mapped.
-        sequence_length: tokens a block.
-        batch_size_sequences: blocks an optimizer step, over all devices.
-        micro_batch_size: blocks a forward pass on one device, at most.
+        sequence_length: tokens per block.
+        batch_size_sequences: blocks per optimizer step, over all devices.
+        micro_batch_size: blocks per forward pass on one device, at most.
 
     Raises:
-        ValueError: the batch cannot be shared out evenly over the devices.
+        ValueError: the batch cannot be divided evenly over the devices.
     """
 
     def __init__(self, order: Path, sequence_length: int, batch_size_sequences: int, micro_batch_size: int) -> None:
@@ -42,10 +42,10 @@ class TokenBlocks(pl.LightningDataModule):
         return -(-len(self.tokens) // (self.sequence_length * self.batch_size_sequences))
 
     def accumulation(self, num_devices: int) -> int:
-        """Forward passes an optimizer step on each device."""
+        """Forward passes per optimizer step on each device."""
         each, rest = divmod(self.batch_size_sequences, num_devices)
         if rest:
-            raise ValueError(f"a batch of {self.batch_size_sequences} sequences is not shared evenly by {num_devices}")
+            raise ValueError(f"{num_devices} devices cannot share {self.batch_size_sequences} sequences evenly")
         return next(n for n in range(1, each + 1) if each % n == 0 and each // n <= self.micro_batch_size)
 
     def train_dataloader(self) -> StepLoader:
@@ -53,7 +53,7 @@ class TokenBlocks(pl.LightningDataModule):
         return StepLoader(self, self.trainer)
 
     def step_batches(self, step: int, rank: int, num_devices: int, num_passes: int) -> Iterator[Batch]:
-        """`input_ids` and `labels` of a device's blocks, and the tokens seen once the step is done."""
+        """`input_ids` and `labels` of a device's blocks, and `tokens_seen`, the tokens up to the end of the step."""
         size = self.batch_size_sequences // (num_devices * num_passes)
         first = step * self.batch_size_sequences + rank * size * num_passes
         seen = min((step + 1) * self.batch_size_sequences * self.sequence_length, len(self.tokens))
@@ -66,10 +66,10 @@ class TokenBlocks(pl.LightningDataModule):
             }
 
     def block(self, index: int) -> tuple[Tensor, Tensor]:
-        """`input_ids` and `labels` of one block, int64 (T,); past the end of the stream everything is masked."""
-        piece = self.tokens[index * self.sequence_length : (index + 1) * self.sequence_length].astype(np.int64)
-        missing = self.sequence_length - len(piece)
+        """`input_ids` and `labels` of one block, int64 (T,); labels past the end of the stream are masked."""
+        tokens = self.tokens[index * self.sequence_length : (index + 1) * self.sequence_length].astype(np.int64)
+        missing = self.sequence_length - len(tokens)
         return (
-            torch.from_numpy(np.pad(piece, (0, missing))),
-            torch.from_numpy(np.pad(piece, (0, missing), constant_values=NO_TARGET)),
+            torch.from_numpy(np.pad(tokens, (0, missing))),
+            torch.from_numpy(np.pad(tokens, (0, missing), constant_values=NO_TARGET)),
         )

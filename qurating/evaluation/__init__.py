@@ -1,1 +1,1 @@
-"""What a language model loses on held-out text, and cells side by side."""
+"""The loss of a language model on held-out text, and the comparison of cells."""

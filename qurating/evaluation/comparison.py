@@ -1,4 +1,4 @@
-"""The cells of a sweep side by side: what to call each, which baseline it is held against, and the table of results."""
+"""The comparison of the cells of a sweep: their names, their baselines, and the table of results."""
 
 import math
 from collections import Counter, defaultdict
@@ -30,7 +30,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class Rated:
-    """Ratings, or LQS scores, that cells used: the stage that made them, their folder, and their corpus'."""
+    """Ratings, or LQS scores, that cells used: the stage that made them, their folder, and that of their corpus."""
 
     stage: str
     folder: Path
@@ -50,17 +50,17 @@ def distinct_ratings(cells: Iterable[Cell]) -> list[Rated]:
 
 
 def read_cells(given: Sequence[Mapping[str, Path | str | None]]) -> list[Cell]:
-    """Read the manifests and name the cells; one that is given twice counts once.
+    """Read the manifests and name the cells; a cell that is given twice counts once.
 
-    A cell is called by its selection's label and, where it is not shuffled, its ordering; cells that share a name get
+    A cell has the name of its selection's label, with its ordering unless that is a shuffle. Cells of the same name get
     the settings in which they differ added to it.
     """
     cells: list[Cell] = []
-    different = dict.fromkeys(
+    distinct = dict.fromkeys(
         tuple((stage, Path(folder)) for stage in lineage.OF_A_CELL if (folder := cell.get(stage)) is not None)
         for cell in given
     )
-    for folders in different:
+    for folders in distinct:
         manifests = {stage: read_json(folder / "manifest.json") for stage, folder in folders}
         select, order = (manifests.get(stage, {}).get("config") or {} for stage in ("select", "order"))
         label = str(select.get("label") or folders[-1][1].name)
@@ -84,7 +84,7 @@ def settings(cell: Cell) -> dict[str, str]:
 
 
 def _distinct(cells: list[Cell]) -> list[Cell]:
-    """Cells with names that tell them apart."""
+    """Cells with distinct names."""
     groups: dict[str, list[Cell]] = defaultdict(list)
     for cell in cells:
         groups[cell.method].append(cell)
@@ -99,14 +99,14 @@ def _distinct(cells: list[Cell]) -> list[Cell]:
     return result
 
 
-def _suffixed(cell: Cell, alike: list[Cell]) -> str:
-    if len(alike) == 1:
+def _suffixed(cell: Cell, namesakes: list[Cell]) -> str:
+    if len(namesakes) == 1:
         return cell.method
-    others = [settings(other) for other in alike]
+    others = [settings(other) for other in namesakes]
     own = settings(cell)
-    # one seed sets several stages: the last part of the key says it once
+    # one seed sets several stages: the last part of the key names it once
     varied = [key for key in sorted(own) if any(other.get(key) != own[key] for other in others) and len(own[key]) <= 24]
-    # what all have, and have differently, says more than what one does without
+    # a setting that all have with different values says more than one that some lack
     shared = [key for key in varied if all(key in other for other in others)]
     differing = {key.rsplit(".", 1)[-1]: own[key] for key in shared or varied}
     if not differing:
@@ -125,12 +125,12 @@ def documents(cell: Cell) -> perplexity.Documents | None:
 
 
 def subset_of(cell: Cell) -> Path | None:
-    """The subset that a cell's model was trained on: what was selected, or what a check left of it."""
+    """The subset that the model of a cell was trained on: the selected one, or the rest of it after a check."""
     return cell.folders.get("check_subset") or cell.folders.get("select")
 
 
 def selected_tokens(cell: Cell) -> dict[str, int]:
-    """Tokens of the subset by domain; empty if the cell selected nothing."""
+    """Tokens of the subset by domain; empty for a cell without a subset."""
     if (subset := subset_of(cell)) is None:
         return {}
     table = pq.read_table(subset / "subset.parquet", columns=["domain", "length"])
@@ -147,10 +147,10 @@ def tokens_by_domain(table: Any) -> dict[str, int]:
 def compare(cells: Sequence[Cell], *, num_resamples: int, seed: int) -> list[dict[str, Any]]:
     """The rows of the table, baselines first, then by perplexity.
 
-    A cell is held against the uniform cell with which it shares most settings (its seed, its learning rate), on the
-    same held-out documents. Keys of a row: method, is_reference, reference, tokens, perplexity, bits_per_byte,
-    num_heldout_tokens, num_heldout_documents, change_percent, change_low, change_high, domains (the same of each),
-    labels, language_model. A change is None where there is no baseline, an interval where there are too few documents.
+    A cell is compared with the uniform cell that shares most settings with it (seed, learning rate), on the same
+    held-out documents. Keys of a row: method, is_reference, reference, tokens, perplexity, bits_per_byte,
+    num_heldout_tokens, num_heldout_documents, change_percent, change_low, change_high, domains (the same for each),
+    labels, language_model. A change is None without a baseline, its interval also with too few documents.
     """
     measured = [documents(cell) for cell in cells]
     baselines = [index for index, cell in enumerate(cells) if cell.is_uniform and measured[index] is not None]
@@ -166,10 +166,10 @@ def compare(cells: Sequence[Cell], *, num_resamples: int, seed: int) -> list[dic
         groups = {None: np.ones(len(base.ids), dtype=bool)} | {d: base.domains == d for d in sorted(set(base.domains))}
         for domain, chosen in groups.items():
             nll = np.stack([measured[i].nll_nats[chosen] for i in compared])  # type: ignore[union-attr]
-            against, tokens = base.nll_nats[chosen], base.num_tokens[chosen]
-            changes = perplexity.change_percent(nll, against, tokens)
+            reference_nll, tokens = base.nll_nats[chosen], base.num_tokens[chosen]
+            changes = perplexity.change_percent(nll, reference_nll, tokens)
             intervals = perplexity.bootstrap_change_percent(
-                nll, against, tokens, num_resamples=num_resamples, seed=seed_for(seed, "analyse", "bootstrap")
+                nll, reference_nll, tokens, num_resamples=num_resamples, seed=seed_for(seed, "analyse", "bootstrap")
             )
             for i, change, (low, high) in zip(compared, changes.tolist(), intervals.tolist(), strict=True):
                 if i in others:
@@ -181,7 +181,7 @@ def compare(cells: Sequence[Cell], *, num_resamples: int, seed: int) -> list[dic
 def _reference(
     index: int, baselines: list[int], cells: Sequence[Cell], measured: Sequence[perplexity.Documents | None]
 ) -> int | None:
-    """The baseline of a cell: itself if it is one, else of those on the same documents the one most like it."""
+    """The baseline of a cell: itself if it is one, else the baseline on the same documents with most equal settings."""
     if index in baselines:
         return index
     own, found = settings(cells[index]), measured[index]
@@ -196,16 +196,16 @@ def _reference(
             and np.array_equal(other.num_tokens, found.num_tokens)
         )
 
-    like = [
+    equal_settings = [
         (sum(own.get(key) == value for key, value in settings(cells[b]).items()), -b)
         for b in baselines
         if comparable(measured[b])
     ]
-    return -max(like)[1] if like else None
+    return -max(equal_settings)[1] if equal_settings else None
 
 
 def labels_of(manifests: Iterable[Mapping[str, Any]]) -> list[str]:
-    """The warnings that artifacts carry, each once."""
+    """The labels of artifacts, each once: warnings such as `simulated judge`."""
     return sorted({str(label) for manifest in manifests for label in manifest.get("labels") or []})
 
 

@@ -1,4 +1,4 @@
-"""How likely a language model finds held-out sequences."""
+"""Likelihoods of held-out sequences under a language model."""
 
 import numpy as np
 import numpy.typing as npt
@@ -31,7 +31,7 @@ def sequence_nll(
     """
     lengths = np.diff(starts)
     nll = np.zeros(len(lengths))
-    # longest first: too large a batch fails at once
+    # longest first: a batch that is too large fails at once
     ranked = np.argsort(-lengths, kind="stable")[: int((lengths > 0).sum())]
     device = network.device
     with tqdm(total=int(lengths.sum()), desc="perplexity", unit="token", unit_scale=True, mininterval=0.5) as progress:
@@ -46,10 +46,10 @@ def sequence_nll(
                 mask[row, : lengths[n]] = True
             inputs, mask = inputs.to(device), mask.to(device)
             with torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision == "bf16-mixed"):
-                # no attention mask: padding stands on the right, where a causal model never looks
+                # no attention mask: padding is on the right, where a causal model never looks
                 states = network.base_model(input_ids=inputs[:, :-1], use_cache=False).last_hidden_state
                 losses = cross_entropies(output_layer(network), states[mask], inputs[:, 1:][mask])
-            # in float64, and row by row, so that a sequence's sum does not depend on its neighbours
+            # in float64, and row by row, so that the sum of a sequence does not depend on its batch
             parts = losses.double().cpu().split([int(lengths[n]) for n in batch])
             nll[batch] = [float(part.sum()) for part in parts]
             progress.update(int(lengths[batch].sum()))

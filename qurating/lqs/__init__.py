@@ -1,4 +1,4 @@
-"""Learnability-quality scores, from gradients to a table."""
+"""Learnability-quality scores: from per-sample gradients to a table of scores."""
 
 from qurating.lqs.per_sample_gradients import norms_and_dots
 

@@ -1,4 +1,4 @@
-"""The whole way of an annotation: along the training to θ_T, and back with the co-state."""
+"""A complete annotation: forwards along the training to θ_T, then backwards with the co-state."""
 
 from collections.abc import Sequence
 
@@ -27,7 +27,7 @@ def check_settings(
     precision: str,
     on_bad_sample: str,
 ) -> list[int]:
-    """The visited steps; raises StageError for a choice that there is not, or an interval that visits nothing."""
+    """The visited steps; raises StageError for an unknown choice, or an interval that visits no step."""
     choices = {
         "denominator": (denominator, optimal_control.DENOMINATORS),
         "hessian": (hessian, tuple(optimal_control.HESSIANS)),
@@ -44,7 +44,7 @@ def check_settings(
         raise StageError(f"{error}: lower annotation.contribution_interval, or raise annotation.num_steps") from error
 
 
-def walk(
+def annotate(
     training: ProxyTraining,
     trajectory: Trajectory,
     costate: Costate,
@@ -52,22 +52,22 @@ def walk(
     visited: Sequence[int],
     denominators: Sequence[int],
 ) -> list[float]:
-    """Do what is missing of an annotation; every process of a distributed run calls this.
+    """Compute the missing parts of an annotation; every process of a distributed run calls this.
 
     Args:
-        visited: steps t of the score's sum, ascending; the passes there take dot products with λ_{t+1}.
-        denominators: steps whose norms divide the terms; the passes at those that are not visited take norms.
+        visited: steps t of the score's sum, ascending; the passes there compute dot products with λ_{t+1}.
+        denominators: steps whose norms divide the terms; at those that are not visited, passes compute norms alone.
 
     Returns:
-        the training's loss L_t(θ_t) of every step (T,). J of every step is in `costate.target_losses`; norms and dot
-        products are in the files of `passes`.
+        the training loss L_t(θ_t) of every step (T,). `costate.target_losses` holds J of every step; the files of
+        `passes` hold the norms and dot products.
     """
     passed = {*visited, *denominators}
-    whole, remaining = _work(training, trajectory, costate, passes, visited[0], passed)
+    total, remaining = _work(training, trajectory, costate, passes, visited[0], passed)
     with tqdm(
         desc="annotating",
-        total=whole,
-        initial=whole - remaining,
+        total=total,
+        initial=total - remaining,
         unit="sample",
         unit_scale=True,
         mininterval=0.5,
@@ -75,18 +75,18 @@ def walk(
     ) as progress:
         training.advance = costate.advance = passes.advance = progress.update
         training_losses = trajectory.run()
-        costate.fabric.barrier()  # the states are written by one process, and read by all
+        costate.fabric.barrier()  # one process writes the states, all read them
         for t in range(costate.step - 1, -1, -1):
-            goes_back = t > visited[0]  # λ_{t+1} is used at visited steps only
+            needs_costate = t > visited[0]  # λ_{t+1} is used at visited steps only
             if t in passed or t not in costate.target_losses:
                 trajectory.go_to(t)
             if t in passed:
                 passes.run(t, costate.vector if t in visited else None)
-            if goes_back:
-                costate.go_back()
+            if needs_costate:
+                costate.step_back()
             else:
                 costate.measure_target(t)
-        costate.fabric.barrier()  # all blocks are there
+        costate.fabric.barrier()  # every block is on disk now
     return training_losses
 
 
@@ -98,22 +98,22 @@ def _work(
     first_visited: int,
     passed: set[int],
 ) -> tuple[float, float]:
-    """The work of this process, in forward and backward passes of one sample: all of it, and what is left."""
+    """The total and the remaining work of this process, in forward and backward passes of one sample."""
     batch_size = training.batches.shape[1]
     num_steps, num_target = trajectory.num_steps, len(costate.own_target)
 
-    def back(t: int) -> float:
-        """From λ_{t+1} on, without the passes."""
-        again = trajectory.steps_again(t) * batch_size
-        products = (min(t, num_steps - 1) - first_visited) * costate.product_cost  # there is none at θ_T
-        return again + (t - first_visited) * num_target + products
+    def backwards(t: int) -> float:
+        """From λ_{t+1} to the end, without the gradient passes."""
+        recomputed = trajectory.recomputed_steps(t) * batch_size
+        products = (min(t, num_steps - 1) - first_visited) * costate.product_cost  # θ_T needs no product
+        return recomputed + (t - first_visited) * num_target + products
 
     measured = (first_visited + 1) * num_target * FORWARD_COST
-    whole = num_steps * batch_size + back(num_steps) + measured
-    whole += len(passed) * passes.num_samples(passes.own)
-    left = (num_steps - trajectory.steps_done()) * batch_size + back(costate.step - 1) + measured
-    left += sum(passes.num_samples(passes.missing(t)) for t in passed)
-    return whole, left
+    total = num_steps * batch_size + backwards(num_steps) + measured
+    total += len(passed) * passes.num_samples(passes.own)
+    remaining = (num_steps - trajectory.steps_done()) * batch_size + backwards(costate.step - 1) + measured
+    remaining += sum(passes.num_samples(passes.missing(t)) for t in passed)
+    return total, remaining
 
 
 def annotation_table(
@@ -126,9 +126,9 @@ def annotation_table(
     """The kept rows of the proxy set's index with their `dots`, `norms`, `denominators` and score `lqs`.
 
     Args:
-        index: of all proxy samples; its columns `id`, `shard`, `row`, `length`, `domain` are taken over.
-        visited, denominators: as for `walk`, one denominator's step a visited step, or none (then 1 divides).
-        kept: (N,).
+        index: of all N proxy samples; its columns `id`, `shard`, `row`, `length`, `domain` are copied.
+        visited, denominators: as for `annotate`: one denominator per visited step, or none (then the divisor is 1).
+        kept: (N,), which samples get a row.
     """
     found = {t: passes.read(t) for t in {*visited, *denominators}}
     norms = np.stack([found[t][0] for t in visited])[:, kept]

@@ -17,23 +17,23 @@ from qurating.lqs.samples import BadSamples, Samples
 from qurating.lqs.tensors import read_tensors, write_tensors
 from qurating.runtime.errors import StageError
 
-# Samples a file. What is lost to a kill is at most one a process; the files are the same for any number of processes.
+# Samples per file. A kill loses at most one file per process; the files do not depend on the number of processes.
 BLOCK = 256
 
 
 class GradientPasses:
-    """A pass over the samples for each of several steps; finished blocks are never computed again.
+    """Passes over the samples, one per step; finished blocks are never computed again.
 
-    Block b of every pass belongs to process b mod `num_processes`; all see the same folder.
+    Block b of every pass belongs to process b mod `num_processes`; all processes share the folder.
 
     Args:
-        model: on its device; moved from step to step by the caller.
+        model: on its device; the caller moves it from step to step.
         usable: (N,), the samples that have a target; the others get NaN.
-        micro_batch_size: of a forward pass, in sequences; rounding aside, nothing depends on it.
+        micro_batch_size: sequences per forward pass; changes the results by rounding alone.
         precision: opens the context of the forward and backward passes.
         process, num_processes: of a distributed run.
 
-    `advance` is told the number of samples after each micro-batch.
+    `advance` is called with the number of samples after each micro-batch.
     """
 
     def __init__(
@@ -61,17 +61,20 @@ class GradientPasses:
         self.advance: Callable[[float], Any] = lambda num_samples: None
 
     def missing(self, step: int) -> list[int]:
-        """The blocks of this process that are still to be computed."""
+        """The blocks of this process that are not on disk yet."""
         return [block for block in self.own if not self._file(step, block).is_file()]
 
     def num_samples(self, blocks: list[int] | range) -> int:
         return sum(int(self.usable[block * BLOCK : (block + 1) * BLOCK].sum()) for block in blocks)
 
     def run(self, step: int, direction: Vector | None) -> None:
-        """Compute the missing blocks of this process at the model's present state, θ_step.
+        """Compute the missing blocks of this process at the current state of the model, θ_step.
 
-        Without a direction the dot products are 0. Raises StageError as `BadSamples.refuse` does, for a sample whose
-        gradient is not finite or zero; and if that holds for a whole block.
+        Without a direction the dot products are 0.
+
+        Raises:
+            StageError: as `BadSamples.refuse` does, for a sample whose gradient is zero or not finite; or no gradient
+                of a block is finite.
         """
         if direction is None:
             direction = {name: torch.zeros_like(p, requires_grad=False) for name, p in self.model.named_parameters()}
@@ -90,19 +93,19 @@ class GradientPasses:
             norms[group - first], dots[group - first] = (values.cpu().numpy() for values in found)
             self.advance(len(group))
         finite = np.isfinite(norms) & np.isfinite(dots)
-        strange = indices[~finite[indices - first]].tolist()
-        if len(strange) == len(indices) > 1:
+        not_finite = indices[~finite[indices - first]].tolist()
+        if len(not_finite) == len(indices) > 1:
             raise StageError(
-                f"no proxy sequence has a finite gradient at step {step}: lower annotation.learning_rate; or the model "
-                "is damaged"
+                f"none of {len(indices)} proxy sequences has a finite gradient at step {step}: lower "
+                "annotation.learning_rate; or the model is damaged"
             )
-        self.bad.refuse(self.samples, strange, f"its gradient is not finite at step {step}")
+        self.bad.refuse(self.samples, not_finite, f"its gradient is not finite at step {step}")
         zero = indices[norms[indices - first] == 0].tolist()
-        self.bad.refuse(self.samples, zero, f"its gradient is zero at step {step}, and cannot divide")
+        self.bad.refuse(self.samples, zero, f"its gradient is zero at step {step}, so its norm cannot divide")
         return norms, dots
 
     def read(self, step: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Norms and dot products of all samples (N,) at a step, by whichever process computed them."""
+        """Norms and dot products of all samples (N,) at a step, from the blocks of all processes."""
         parts = [read_tensors(self._file(step, block))[0] for block in range(self.blocks)]
         return (
             torch.cat([part["norms"] for part in parts]).numpy(),

@@ -1,12 +1,13 @@
-"""Rules for the gradients of single samples, in the place of whatever uses a parameter.
+"""Rules for per-sample gradients: each replaces a function that uses a parameter.
 
-`Sums` is a torch-function mode: it sees every torch function that is given a parameter, and has it carried out by an
-autograd function which in the backward pass returns the gradient of its input, and adds what the parameter's gradient
-of each sample has to say to two sums, ‖∇ℓ(x_n)‖² and ⟨∇ℓ(x_n), direction⟩. The gradient of one sample and one layer
-exists for a moment, where a training step would compute the weight's gradient, at the same cost.
+`Sums` is a torch-function mode. It intercepts every torch function that is given a parameter, and replaces it by an
+autograd function. In the backward pass that function returns the gradient of its input, and adds the contribution of
+the parameter's gradient of each sample to two sums, ‖∇ℓ(x_n)‖² and ⟨∇ℓ(x_n), direction⟩. The gradient of one sample and
+one layer exists only for a moment, at the point where a training step would compute the weight's gradient, and at the
+same cost.
 
-The rules go by what is done with a parameter, not by the class of a module: matrix product, embedding, products and
-sums with a vector (norms, biases).
+The rules depend on how a parameter is used, not on the class of a module: matrix product, embedding, products and sums
+with a vector (norms, biases).
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -18,17 +19,17 @@ from torch import Tensor, nn
 from torch.autograd import Function
 from torch.overrides import TorchFunctionMode
 
-# Elements of temporaries. On a CPU a product that stays in the cache is worth more than a large batch of them.
+# Elements of a temporary tensor. On a CPU a product that fits the cache is faster than a large batch of products.
 _CPU_ELEMENTS = 2**20
 _GPU_ELEMENTS = 2**27
 
 
 class UnsupportedLayerError(ValueError):
-    """A parameter is used in a way for which there is no rule."""
+    """A parameter is used in a way that no rule covers."""
 
 
 class Sums(TorchFunctionMode):
-    """Puts rules in the place of what uses a parameter, and holds the sums of each sample."""
+    """Replaces the functions that use a parameter by their rules, and holds the sums of each sample."""
 
     def __init__(self, model: nn.Module, direction: Mapping[str, Tensor], num_samples: int, num_tokens: int) -> None:
         super().__init__()
@@ -42,7 +43,7 @@ class Sums(TorchFunctionMode):
         device = next(model.parameters()).device
         self.squares = torch.zeros(num_samples, dtype=torch.float64, device=device)
         self.dots = torch.zeros(num_samples, dtype=torch.float64, device=device)
-        # what the embeddings depend on, so that the backward pass goes down to them
+        # the embeddings depend on it, so that the backward pass reaches them
         self.origin = torch.zeros((), device=device, requires_grad=True)
         # (T, d) of each sample: rows of the head's gradient at the input tokens, where head and embedding are tied
         self.tied_rows: dict[str, list[Tensor]] = {}
@@ -61,7 +62,7 @@ class Sums(TorchFunctionMode):
             shapes = [tuple(value.shape) for value in (*args, *kwargs.values()) if isinstance(value, Tensor)]
             called = getattr(func, "__qualname__", func)
             raise UnsupportedLayerError(
-                f"{names[0]} is used by {called} on shapes {shapes}, for which there is no rule"
+                f"{names[0]} is used by {called} on shapes {shapes}, which no rule covers"
             )
         return out
 
@@ -70,9 +71,10 @@ class Sums(TorchFunctionMode):
         return self.names.get(id(value))
 
     def claim(self, name: str) -> None:
-        """Note that the gradient of a parameter is being added: uses in two layers have a cross term without a rule."""
+        """Mark a parameter's gradient as added; raises UnsupportedLayerError for a second use, whose cross term has no
+        rule."""
         if name in self.claimed:
-            raise UnsupportedLayerError(f"{name} is used by more than one layer, for which there is no rule")
+            raise UnsupportedLayerError(f"{name} is used by more than one layer, which no rule covers")
         self.claimed.add(name)
 
     def by_sample(self, value: Tensor) -> Tensor:
@@ -82,18 +84,17 @@ class Sums(TorchFunctionMode):
         raise UnsupportedLayerError(f"a layer sees its tokens in shape {tuple(value.shape)}, not sample by sample")
 
     def add(self, name: str, samples: slice, gradient: Tensor) -> None:
-        """Add the gradients (samples, *shape) of one parameter to the sums; reduces each row in float32, then float64.
+        """Add the gradients (samples, *shape) of one parameter to the sums.
 
-        Long sums in float32 drift, by 1e-3 and more on a CPU.
+        Each row is reduced in float32, the rows in float64: long sums in float32 drift, by 1e-3 and more on a CPU.
         """
-        toward = self.direction[name]
         rows = gradient.reshape(len(gradient), -1, gradient.shape[-1])
-        toward = toward.reshape(-1, gradient.shape[-1])
+        direction = self.direction[name].reshape(-1, gradient.shape[-1])
         step = max(1, _elements(gradient) // gradient.shape[-1] // len(gradient))
         for start in range(0, rows.shape[1], step):
             part = full(rows[:, start : start + step])
             self.squares[samples] += torch.linalg.vecdot(part, part).double().sum(1)
-            self.dots[samples] += torch.linalg.vecdot(part, toward[start : start + step]).double().sum(1)
+            self.dots[samples] += torch.linalg.vecdot(part, direction[start : start + step]).double().sum(1)
 
     def add_product(self, name: str, left: Tensor, right: Tensor) -> None:
         """The gradient leftᵀ right of a matrix (o, i), from (B, T, o) and (B, T, i); a few samples at a time."""
@@ -174,7 +175,7 @@ class _Shift(Function):
 
 
 class _Embedding(Function):
-    """Rows E[x_t]. The gradient of a row is the sum of g_t over the places where it stands.
+    """Rows E[x_t]. The gradient of a row is the sum of g_t over the positions that read it.
 
     Tied to the head, whose gradient is M: ‖M + dE‖² = ‖M‖² + ‖dE‖² + 2 Σ_t ⟨g_t, M[x_t]⟩; dot products add.
     """
@@ -190,22 +191,22 @@ class _Embedding(Function):
     def backward(ctx: Any, *gradients: Tensor) -> Any:
         sums: Sums = ctx.sums
         sums.claim(ctx.name)
-        toward, tied = sums.direction[ctx.name], sums.tied_rows.get(ctx.name)
+        direction, tied = sums.direction[ctx.name], sums.tied_rows.get(ctx.name)
         g = full(gradients[0])
         if ctx.padding_idx is not None:  # that row is not trained
             g = g.masked_fill((ctx.ids == ctx.padding_idx)[..., None], 0)
         for n, (ids, rows) in enumerate(zip(ctx.ids, g, strict=True)):
-            distinct, where = ids.unique(return_inverse=True)
+            distinct, positions = ids.unique(return_inverse=True)
             summed = torch.zeros(len(distinct), rows.shape[-1], dtype=g.dtype, device=g.device)
-            summed.index_add_(0, where, rows)
+            summed.index_add_(0, positions, rows)
             sums.squares[n] += torch.linalg.vecdot(summed, summed).double().sum()
-            sums.dots[n] += torch.linalg.vecdot(summed, toward[distinct].to(g.dtype)).double().sum()
+            sums.dots[n] += torch.linalg.vecdot(summed, direction[distinct].to(g.dtype)).double().sum()
             if tied is not None:
                 sums.squares[n] += 2 * torch.linalg.vecdot(rows, tied[n].to(g.dtype)).double().sum()
         return torch.zeros_like(sums.origin), *[None] * 5
 
 
-# How each function that may be given a parameter is carried out; NotImplemented where it is given it in another way.
+# The rules of the functions that may be given a parameter; NotImplemented for a use that the rule does not cover.
 def _linear(sums: Sums, x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Any:
     names = sums.name(weight), sums.name(bias)
     return _Linear.apply(x, weight.detach(), None if bias is None else bias.detach(), sums, *names, False)
@@ -231,7 +232,7 @@ def _embedding(
 ) -> Any:
     if max_norm is not None or scale_grad_by_freq or sparse:
         return NotImplemented
-    if ids.ndim == 1 or ids.shape[0] == 1:  # positions, the same for all samples: each sample has its own gradient
+    if ids.ndim == 1 or ids.shape[0] == 1:  # positions: the same for all samples, a gradient for each
         ids = ids.expand(sums.num_samples, -1)
     if padding_idx is not None:
         padding_idx %= len(weight)
@@ -283,7 +284,7 @@ _RULES: dict[Any, Callable[..., Any]] = {
 
 
 def full(value: Tensor) -> Tensor:
-    """At least float32: sums are never taken in half precision."""
+    """The value in at least float32: sums are never computed in half precision."""
     return value.float() if value.dtype in (torch.bfloat16, torch.float16) else value
 
 

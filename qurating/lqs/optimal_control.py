@@ -1,8 +1,8 @@
 """Learnability-quality scores by optimal control (DELT, arXiv 2506.21545, eq. 8, 9 and 14).
 
 A small language model is trained by plain SGD, θ_{t+1} = θ_t − η ∇L_t(θ_t), t = 0..T−1, with L_t the mean loss of the
-step's batch. J(θ) is the mean loss of a target set. The co-state λ_t = ∂/∂θ_t Σ_{s=t}^{T} J(θ_s) says how the target
-would gain from a change of θ_t, and
+step's batch. J(θ) is the mean loss of a target set. The co-state λ_t = ∂/∂θ_t Σ_{s=t}^{T} J(θ_s) says how the
+target losses from t on respond to a change of θ_t, and
 
     λ_T = ∇J(θ_T),    λ_t = λ_{t+1} + ∇J(θ_t) − η ∇²L_t(θ_t) λ_{t+1}                           (eq. 8)
     γ_n = Σ_{t=1}^{T−1} ⟨λ_{t+1}, ∇ℓ(x_n, θ_t)⟩ / ‖∇ℓ(x_n, θ_{t+1})‖                            (eq. 9, 14)
@@ -31,7 +31,7 @@ Scores = NDArray[np.float64]
 
 DENOMINATORS = ("next_visited", "next_step", "same_step", "none")
 
-# Fused attention has no double backward, and may add in another order each time: this one has, and does not.
+# Fused attention has no double backward, and may add in another order each time; plain attention has neither fault.
 plain_attention = functools.partial(sdpa_kernel, SDPBackend.MATH)
 
 
@@ -41,12 +41,12 @@ def losses(model: nn.Module, batch: Batch, parameters: Mapping[str, Tensor] | No
     Args:
         model: a causal language model of transformers, in evaluation mode.
         batch: `input_ids` and `labels`, int64 (B, T), padded on the right with labels of −100. No mask is needed: a
-            causal model does not look to the right. Labels are shifted here; each sample must have one beside its
-            first.
-        parameters: in the place of the model's own.
+            causal model does not look to the right. Labels are shifted here; each sample needs one after its first
+            token.
+        parameters: replace the model's own.
 
     Returns:
-        (B,), float32, or float64 where the logits are.
+        (B,), float32, or float64 if the logits are.
     """
     given = {"input_ids": batch["input_ids"], "use_cache": False}
     out: Any = model(**given) if parameters is None else functional_call(model, dict(parameters), kwargs=given)
@@ -86,9 +86,9 @@ def finite_differences_product(
 ) -> Vector:
     """Σ_n ∇²ℓ(x_n) v by central differences: (∇ℓ(θ + εv) − ∇ℓ(θ − εv)) / 2ε with ε = scale · ‖θ‖ / ‖v‖.
 
-    In float32 it errs by parts in ten thousand; larger steps bend, smaller ones drown in rounding. Where the network
-    has kinks (ReLU, as in OPT) it sees those that the step crosses, which the exact product does not: they may differ
-    much. The model's own parameters are not touched.
+    In float32 its relative error is about 1e-4; larger steps suffer from curvature, smaller ones from rounding. A
+    network with kinks (ReLU, as in OPT) may give a very different result from the exact product, which does not see the
+    kinks that the step crosses. The model's own parameters are not changed.
     """
     parameters = {name: parameter.detach() for name, parameter in model.named_parameters()}
     length = norm(vector)
@@ -106,7 +106,7 @@ def finite_differences_product(
 
 
 def no_product(model: nn.Module, batches: Iterable[Batch], vector: Vector) -> Vector:
-    """Nothing: the co-state without its Hessian, λ_t = λ_{t+1} + ∇J(θ_t), for comparison."""
+    """Zeros: the co-state without its Hessian, λ_t = λ_{t+1} + ∇J(θ_t), for comparison."""
     return _zeros(vector)
 
 
@@ -125,7 +125,7 @@ def costate_increment(target_gradient: Vector, product: Vector | None, learning_
 
 
 def norm(vector: Mapping[str, Tensor]) -> float:
-    """Euclidean, summed in float64: long sums in float32 drift."""
+    """The Euclidean norm, summed in float64: long sums in float32 drift."""
     squares = [torch.linalg.vector_norm(part.detach(), dtype=torch.float64) ** 2 for part in vector.values()]
     return torch.stack(squares).sum().sqrt().item()
 
@@ -138,7 +138,7 @@ def visited_steps(num_steps: int, interval: int) -> list[int]:
     """The t of the score's sum: `interval`, 2 · `interval`, ... ≤ T − 1; interval 1 is all of eq. 9.
 
     Raises:
-        ValueError: there is none.
+        ValueError: the interval visits no step.
     """
     if not 1 <= interval < num_steps:
         raise ValueError(f"an interval of {interval} visits none of the steps 1 to {num_steps - 1}")
@@ -146,10 +146,10 @@ def visited_steps(num_steps: int, interval: int) -> list[int]:
 
 
 def denominator_steps(visited: Sequence[int], num_steps: int, denominator: str) -> list[int]:
-    """For each visited step t the step at which the norm is taken that divides its term; empty for `none`.
+    """For each visited step t, the step whose gradient norm divides its term; empty for `none`.
 
     `next_visited`: the next visited step, and θ_T after the last, so that every term is divided by a norm;
-    `next_step`: t + 1, the letter of eq. 9 (the same at interval 1); `same_step`: t; `none`: PDS (arXiv 2410.07064).
+    `next_step`: t + 1, as eq. 9 is written (the same at interval 1); `same_step`: t; `none`: PDS (arXiv 2410.07064).
     """
     return {
         "next_visited": [*visited[1:], num_steps],

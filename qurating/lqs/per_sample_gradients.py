@@ -1,8 +1,8 @@
 """Norms and dot products of per-sample gradients, without the gradients: one ordinary forward and backward pass.
 
-The layers are those of `gradient_rules`; the head and its cross-entropy are done here, so that a batch's logits never
-exist. That holds for Llama, Mistral, GPT-2, GPT-NeoX, OPT, XGLM and all that is built of the same parts. A parameter
-that is used in a way for which there is no rule is an error, never left out.
+`gradient_rules` has the rules of the layers; the head and its cross-entropy are computed here, so that the logits of a
+batch never exist. This covers Llama, Mistral, GPT-2, GPT-NeoX, OPT, XGLM and every model built of the same parts. A
+parameter that is used in a way without a rule is an error, never left out.
 """
 
 import contextlib
@@ -23,7 +23,7 @@ from qurating.lqs.gradient_rules import Sums, UnsupportedLayerError, full
 __all__ = ["UnsupportedLayerError", "norms_and_dots"]
 
 
-_LOGITS = 2**23  # that exist at a time
+_LOGITS = 2**23  # held at a time
 
 
 def norms_and_dots(
@@ -36,22 +36,22 @@ def norms_and_dots(
     """‖∇ℓ(x_n)‖ and ⟨∇ℓ(x_n), direction⟩ of each sample of a batch, over all parameters.
 
     ℓ(x_n) is the mean cross-entropy, in nats, over the sample's own targets. Dropout is off, whatever the model's mode.
-    Runs in the model's precision, or in that of an autocast context around the call; sums are taken in float32 within a
-    row of a matrix, else in float64. A sample whose gradient is not finite has NaN or infinity for itself alone.
+    Runs in the model's precision, or in that of an autocast context around the call; sums are in float32 within a row
+    of a matrix, else in float64. A gradient that is not finite gives NaN or infinity for its own sample alone.
 
     Args:
         model: a causal language model whose logits are one linear layer on its last hidden states.
         batch: `input_ids`, `attention_mask`, `labels`, int64 (B, T), by the convention of transformers: label −100 is
             no target, and a token is predicted from those before it. Padding is cheapest on the right.
-        direction: a tensor of its shape for each of `model.named_parameters()`, on the model's device.
-        layer_checkpointing: keep only the inputs of each layer, and compute it a second time: a third slower, in a
-            fraction of the memory.
+        direction: for each of `model.named_parameters()` a tensor of the same shape, on the model's device.
+        layer_checkpointing: keep only the inputs of each layer, and compute the layer a second time: a third slower, in
+            a fraction of the memory.
 
     Returns:
         norms and dots, float64 (B,), on the model's device.
 
     Raises:
-        UnsupportedLayerError: a parameter without a rule, or a model whose logits are made otherwise.
+        UnsupportedLayerError: a parameter without a rule, or logits that are not one linear layer.
         ValueError: a sample without a target, or a direction that does not fit the parameters.
     """
     input_ids, labels = batch["input_ids"], batch["labels"]
@@ -69,7 +69,7 @@ def norms_and_dots(
         upstream = _head_backward(sums, head, is_tied, hidden.detach(), input_ids, labels, targets)
         leaked = torch.autograd.grad(hidden, [sums.origin, *model.parameters()], upstream, allow_unused=True)[1:]
     for name, gradient in zip(sums.names.values(), leaked, strict=True):
-        if gradient is not None:  # it went past the mode, as a fused kernel can
+        if gradient is not None:  # it bypassed the mode, as a fused kernel can
             raise UnsupportedLayerError(f"{name} is used where no rule sees it (a fused kernel?)")
     return sums.squares.sqrt(), sums.dots
 
@@ -79,14 +79,14 @@ def _head_backward(
 ) -> Tensor:
     """The gradient of Σ_n ℓ(x_n) by the hidden states (B, T, d), with the head's own share added to the sums.
 
-    With P = (softmax − onehot) / targets, (targets, V): ∂H = P W and ∂W = Pᵀ H. Sample by sample, and of many targets a
-    part at a time, so that the logits of a whole batch never exist.
+    With P = (softmax − onehot) / targets, (targets, V): ∂H = P W and ∂W = Pᵀ H. Computed sample by sample, and in parts
+    for a sample of many targets, so that the logits of a whole batch never exist.
     """
     weight, bias = head.weight, getattr(head, "bias", None)
     assert isinstance(weight, Tensor)
     weight_name, bias_name = sums.names[id(weight)], sums.name(bias)
     for name in (weight_name, bias_name):
-        if name and not (is_tied and name == weight_name):  # the embedding claims a shared one
+        if name and not (is_tied and name == weight_name):  # the embedding claims a tied weight
             sums.claim(name)
     device = hidden.device.type
     dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else hidden.dtype
@@ -118,9 +118,9 @@ def _head_backward(
 
 
 def _needed_mask(attention_mask: Tensor, targets: Tensor) -> Tensor | None:
-    """None where causal attention alone keeps padding out of every target's past: it allows the fast kernels.
+    """None, which allows the fast kernels, if causal attention alone hides the padding from every target.
 
-    That is so if no position without attention stands before one with it, and none of them predicts a target.
+    It does so if no padding comes before a token, and no padding predicts a target.
     """
     attended = attention_mask.bool()
     on_the_right = (attended[:, :-1] | ~attended[:, 1:]).all()
@@ -132,10 +132,10 @@ _known_heads: "weakref.WeakSet[nn.Module]" = weakref.WeakSet()
 
 @torch.no_grad()
 def _head(model: PreTrainedModel, device: torch.device) -> nn.Module:
-    """The linear layer that makes the logits; refuses models that do more between it and the hidden states."""
+    """The linear layer that computes the logits; raises UnsupportedLayerError for more than one layer."""
     head = model.get_output_embeddings()
     if head is None or not isinstance(getattr(head, "weight", None), nn.Parameter):
-        raise UnsupportedLayerError(f"{type(model).__name__} has no linear layer that makes its logits")
+        raise UnsupportedLayerError(f"{type(model).__name__} has no linear layer that computes its logits")
     if model not in _known_heads:
         probe = torch.arange(min(8, len(head.weight)), device=device)[None]
         expected = full(model(input_ids=probe, use_cache=False).logits)
@@ -148,16 +148,16 @@ def _head(model: PreTrainedModel, device: torch.device) -> nn.Module:
 
 @contextlib.contextmanager
 def _prepared(model: PreTrainedModel, sums: Sums, layer_checkpointing: bool) -> Iterator[None]:
-    """The model without dropout, with every parameter in the graph, and with its layers recomputed if so wished."""
+    """The model without dropout, with every parameter in the graph, and with its layers recomputed on request."""
     training = [module for module in model.modules() if module.training]
     frozen = [parameter for parameter in model.parameters() if not parameter.requires_grad]
     layers = [m for m in model.modules() if isinstance(m, GradientCheckpointingLayer)] if layer_checkpointing else []
     try:
         model.eval()
         for parameter in frozen:
-            parameter.requires_grad_(True)  # so that what no rule sees has a gradient, and is told of
+            parameter.requires_grad_(True)  # then a parameter that no rule sees gets a gradient, and is reported
         for layer in layers:
-            # the rules hold in the second forward pass, too
+            # the rules apply in the second forward pass, too
             layer.forward = functools.partial(
                 checkpoint,
                 layer.forward,

@@ -1,4 +1,4 @@
-"""The language model whose gradients score the proxy set: loading it, and refusing what it cannot do."""
+"""The language model whose gradients score the proxy set: loading it, and checking that it can."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,16 +16,16 @@ def load(proxy_lm: Path | None, model: str | None, corpus: Path) -> PreTrainedMo
     """The proxy model in float32, in evaluation mode.
 
     Args:
-        proxy_lm: the folder of one that was pre-trained here.
-        model: a name at the Hub or a path, taken without that.
+        proxy_lm: the folder of a model that was pre-trained here.
+        model: a name at the Hub or a path, used if `proxy_lm` is None.
         corpus: a corpus artifact, tokenised with the model's tokenizer.
 
     Raises:
-        StageError: there is no model, it cannot be had, or the corpus' tokens mean something else to it.
+        StageError: no model is named, it cannot be loaded, or the corpus has another tokenizer.
     """
     source = str(proxy_lm or model or "")
     if not source:
-        raise StageError("there is no proxy model: set annotation.model to a name at the Hub or a folder")
+        raise StageError("no proxy model is named: set annotation.model to a name at the Hub or a folder")
     try:
         tokenizer = AutoTokenizer.from_pretrained(source)
         network = AutoModelForCausalLM.from_pretrained(source, dtype=torch.float32)
@@ -36,21 +36,21 @@ def load(proxy_lm: Path | None, model: str | None, corpus: Path) -> PreTrainedMo
             "(https://huggingface.co/settings/tokens) into the environment variable HF_TOKEN"
         ) from error
     known, given = tokenizer.get_vocab(), AutoTokenizer.from_pretrained(corpus / "tokenizer").get_vocab()
-    strange = [token for token, index in given.items() if known.get(token) != index]
-    if strange:
+    different = [token for token, index in given.items() if known.get(token) != index]
+    if different:
         raise StageError(
-            f"{source} has another tokenizer than {corpus} ({len(strange):,} tokens differ, such as {strange[0]!r}): "
-            f"set corpus.tokenizer={source}"
+            f"{source} has another tokenizer than {corpus} ({len(different):,} tokens differ, such as "
+            f"{different[0]!r}): set corpus.tokenizer={source}"
         )
     return network.eval()
 
 
 def check_lengths(network: PreTrainedModel, samples: Samples, targets: Samples) -> None:
-    """Raise StageError for a set that is empty, or a sequence longer than the network's context."""
+    """Raise StageError for an empty set, or a sequence longer than the network's context."""
     context = num_positions(network.config)
     for group, way_out in ((samples, "lower corpus.sequence_length"), (targets, "shorten or split its texts")):
         if not len(group):
-            raise StageError(f"there is no {group.kind}: the set is empty")
+            raise StageError(f"no {group.kind} was found: the set is empty")
         longest = int(group.lengths.argmax())
         if context and group.lengths[longest] > context:
             raise StageError(
@@ -60,15 +60,15 @@ def check_lengths(network: PreTrainedModel, samples: Samples, targets: Samples) 
 
 
 def check_layers(network: PreTrainedModel, batch: Mapping[str, torch.Tensor]) -> None:
-    """Raise StageError for a network with a parameter that the gradients' norms have no rule for.
+    """Raise StageError for a network with a parameter for whose per-sample gradient no rule exists.
 
-    To be asked at once, not after the training. `batch` is any, a sample will do.
+    Call this before the training, not after it. Any `batch` will do, also of one sample.
     """
     direction = {name: torch.zeros_like(p, requires_grad=False) for name, p in network.named_parameters()}
     try:
         norms_and_dots(network, batch, direction)
     except UnsupportedLayerError as error:
         raise StageError(
-            f"the proxy model ({network.config.model_type}): {error}. Take a model of the families of Llama, Mistral, "
+            f"the proxy model ({network.config.model_type}): {error}. Use a model of the families of Llama, Mistral, "
             "GPT-2, GPT-NeoX, OPT or XGLM (annotation.model)"
         ) from error

@@ -1,4 +1,4 @@
-"""The training of the proxy model and the co-state that goes back along it, shared by several processes."""
+"""The training of the proxy model, and sums over the samples of a batch that are finite."""
 
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -15,8 +15,8 @@ from qurating.runtime.errors import StageError
 Compute = Callable[[Iterator[Batch]], tuple[float, Vector]]
 
 
-def untold(num_samples: float) -> None:
-    """Nobody is told how far the work is."""
+def no_progress(num_samples: float) -> None:
+    """Report no progress."""
 
 
 def summed_over_finite(
@@ -28,39 +28,43 @@ def summed_over_finite(
     micro_batch_size: int,
     bad: BadSamples,
 ) -> tuple[float, Vector, int]:
-    """`compute` on batches of the samples, and over how many; once more without those that are not finite, if any.
+    """The loss and vector of `compute` on batches of the samples, and the number of samples.
+
+    If either is not finite, they are computed again without the samples that are not finite.
 
     Raises:
-        StageError: as `BadSamples.refuse`; or no sample of several is finite; or the sum is not, though each sample is.
+        StageError: as `BadSamples.refuse` does; or none of several samples is finite; or each is, and the sum is not.
     """
     loss, vector = compute(samples.batches(indices, micro_batch_size, model.device))
     if np.isfinite(loss) and optimal_control.is_finite(vector):
         return loss, vector, len(indices)
-    good = []
+    finite = []
     for index in indices:
         alone = optimal_control.loss_gradient(model, samples.batches([int(index)], 1, model.device))
         if np.isfinite(alone[0]) and optimal_control.is_finite(alone[1]):
-            good.append(int(index))
-    if not good and len(indices) > 1:
-        raise StageError(diverged(f"no {samples.kind} of a batch of {len(indices)} has a finite loss", step))
-    bad.refuse(samples, sorted(set(indices.tolist()) - set(good)), f"its loss or gradient is not finite at step {step}")
-    loss, vector = compute(samples.batches(good, micro_batch_size, model.device))
+            finite.append(int(index))
+    if not finite and len(indices) > 1:
+        raise StageError(_divergence(f"none of {len(indices)} {samples.kind}s has a finite loss", step))
+    others = sorted(set(indices.tolist()) - set(finite))
+    bad.refuse(samples, others, f"its loss or gradient is not finite at step {step}")
+    loss, vector = compute(samples.batches(finite, micro_batch_size, model.device))
     if not (np.isfinite(loss) and optimal_control.is_finite(vector)):
-        raise StageError(diverged("a sum of gradients is not finite, though each of its samples is", step))
-    return loss, vector, len(good)
+        raise StageError(_divergence("a sum of gradients is not finite, though each of its samples is", step))
+    return loss, vector, len(finite)
 
 
-def diverged(what: str, step: int) -> str:
-    if step == 0:  # nothing has been learned yet
+def _divergence(what: str, step: int) -> str:
+    """The message for a training that diverged; at step 0, where nothing is learned yet, the model is to blame."""
+    if step == 0:
         return f"{what} at step 0: the proxy model is damaged, such as by weights that are not finite"
     return f"{what} at step {step}: lower annotation.learning_rate; or the model is damaged"
 
 
 class ProxyTraining:
-    """Plain SGD on the batches drawn, with a constant learning rate.
+    """Plain SGD on the drawn batches, with a constant learning rate.
 
-    Always in float32 and with attention that adds in one order, so that a step gives the same bits each time. Each
-    process takes every step. `advance` is told the work done, in samples.
+    Always in float32 and with attention that adds in a fixed order, so that a repeated step gives the same bits. Each
+    process takes every step. `advance` is called with the work done, in samples.
     """
 
     def __init__(
@@ -74,7 +78,7 @@ class ProxyTraining:
     ) -> None:
         self.model, self.samples, self.batches, self.learning_rate = model, samples, batches, learning_rate
         self.micro_batch_size, self.bad = micro_batch_size, bad
-        self.advance: Callable[[float], Any] = untold
+        self.advance: Callable[[float], Any] = no_progress
 
     def step(self, t: int) -> float:
         """Move the model from θ_t to θ_{t+1}; returns L_t(θ_t)."""
@@ -89,7 +93,7 @@ class ProxyTraining:
                 self.bad,
             )
         if not count:
-            raise StageError(diverged("the one sample of the batch is left out", t))
+            raise StageError(_divergence("the only sample of the batch is left out", t))
         with torch.no_grad():
             for name, parameter in self.model.named_parameters():
                 parameter.sub_(gradient[name], alpha=self.learning_rate / count)

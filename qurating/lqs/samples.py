@@ -1,4 +1,4 @@
-"""Token sequences as samples of a loss: padded batches of like length, and what becomes of samples that are no use."""
+"""Token sequences as samples of a loss: padded batches of similar lengths, and samples that cannot be used."""
 
 import json
 from collections.abc import Iterable, Iterator, Sequence
@@ -19,12 +19,12 @@ Indices = NDArray[np.int64]
 
 
 class Samples:
-    """Sequences with their labels, in the order given; the tokens of all lie in one array.
+    """Sequences with their labels, in the order given; one array holds the tokens of all.
 
     Args:
-        kind: what one is called.
-        table: `input_ids`, list of int32; `labels` likewise, −100 where there is no target (without them each token is
-            one, but for the first, which nothing comes before); `document_id`; `id` if they have one.
+        kind: what messages call a sample.
+        table: `input_ids`, list of int32; `labels` likewise, −100 for no target (without this column every token but
+            the first is a target); `document_id`; `id` if the samples have one.
     """
 
     def __init__(self, kind: str, table: pa.Table) -> None:
@@ -41,7 +41,7 @@ class Samples:
         return len(self.lengths)
 
     def row(self, index: int) -> dict[str, Any]:
-        """What identifies a sample to a person."""
+        """What identifies a sample to a reader: `kind`, `id` if any, `document_id`."""
         named = {} if self.ids is None else {"id": self.ids[index].as_py()}
         return {"kind": self.kind, **named, "document_id": self.documents[index].as_py()}
 
@@ -70,7 +70,7 @@ class Samples:
         return {"input_ids": ids.to(device), "attention_mask": mask.to(device), "labels": labels.to(device)}
 
     def grouped(self, indices: Sequence[int] | Indices, size: int) -> list[Indices]:
-        """The indices in groups of at most `size`, like lengths together, so that little is padding."""
+        """The indices in groups of at most `size`, sorted by length, so that little is padding."""
         indices = np.asarray(indices, np.int64)
         indices = indices[np.argsort(self.lengths[indices], kind="stable")]
         return [indices[start : start + size] for start in range(0, len(indices), size)]
@@ -83,7 +83,7 @@ class Samples:
 
 
 def _flat(column: pa.ChunkedArray) -> tuple[NDArray[np.int32], Indices]:
-    """All values of a list column, and where each row's begin, with the end of the last (N + 1,)."""
+    """All values of a list column, and the offsets of its rows among them (N + 1,)."""
     lists = pa.concat_arrays([chunk.cast(pa.large_list(pa.int32())) for chunk in column.chunks] or [_NOTHING])
     return np.asarray(lists.flatten()), np.concatenate([[0], np.cumsum(lists.value_lengths().to_numpy())])
 
@@ -92,7 +92,7 @@ _NOTHING = pa.array([], pa.large_list(pa.int32()))
 
 
 def draw_batches(candidates: Indices, num_steps: int, batch_size: int, seed: int) -> Indices:
-    """What each step of a training sees, (num_steps, batch_size): permutations of the candidates, one after another."""
+    """The samples of each training step, (num_steps, batch_size): permutations of the candidates, one after another."""
     draw = np.random.default_rng(seed)
     epochs = -(-num_steps * batch_size // len(candidates))
     order = np.concatenate([draw.permutation(candidates) for _ in range(epochs)])
@@ -100,10 +100,10 @@ def draw_batches(candidates: Indices, num_steps: int, batch_size: int, seed: int
 
 
 class BadSamples:
-    """Samples that a loss cannot use: they stop the run, or are noted and left out.
+    """Samples that a loss cannot use: they stop the run, or are recorded and left out.
 
     Args:
-        folder: a small file for each is kept there, by whichever process found it.
+        folder: keeps a small file per sample, written by the process that found it.
         on_bad_sample: stop or skip.
     """
 
@@ -111,25 +111,28 @@ class BadSamples:
         self.folder, self.on_bad_sample = folder, on_bad_sample
 
     def refuse(self, samples: Samples, indices: Iterable[int], reason: str) -> None:
-        """Note samples, each with the first reason found; raises StageError instead, naming the first, where bad
-        samples are to stop the run."""
+        """Record samples as left out, each with the first reason found.
+
+        Raises:
+            StageError: `on_bad_sample` is stop; names the first sample.
+        """
         for index in indices:
             if self.on_bad_sample == "stop":
                 raise StageError(
-                    f"{samples.name(index)}: {reason}. annotation.on_bad_sample=skip goes on without such samples"
+                    f"{samples.name(index)}: {reason}. To leave such samples out, set annotation.on_bad_sample=skip"
                 )
             file = self._file(samples, index)
             if not file.is_file():
                 write_json(file, {"index": int(index), **samples.row(index), "reason": reason})
 
-    def noted(self) -> list[dict[str, Any]]:
-        """What was refused: `index` among the samples of its kind, `kind`, `id` if any, `document_id`, `reason`."""
+    def left_out(self) -> list[dict[str, Any]]:
+        """The recorded samples: `index` among those of its kind, `kind`, `id` if any, `document_id`, `reason`."""
         found = [read_json(file) for file in self.folder.glob("*.json")]
         return sorted(found, key=lambda row: (row["kind"], row["index"]))
 
     def write(self, path: Path) -> None:
-        """Everything noted as JSON lines; no file if there is nothing."""
-        if rows := self.noted():
+        """Write the samples left out as JSON lines; no file if none was."""
+        if rows := self.left_out():
             lines = [json.dumps({k: v for k, v in row.items() if k != "index"}, ensure_ascii=False) for row in rows]
             path.write_text("\n".join(lines) + "\n", encoding="utf-8")
 

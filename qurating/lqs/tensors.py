@@ -13,7 +13,7 @@ from qurating.artifacts.files import replacing
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], notes: Any = None) -> None:
-    """Write tensors and notes (anything that JSON can hold); the file is there whole or not at all."""
+    """Write tensors and notes (anything that JSON can hold); the file appears whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
     whole = {name: tensor.detach().contiguous() for name, tensor in tensors.items()}
     with replacing(path) as temporary:

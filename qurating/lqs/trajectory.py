@@ -1,8 +1,8 @@
-"""The states θ_0 … θ_T of a training, walked forwards once, and then backwards from disk.
+"""The states θ_0 … θ_T of a training: computed forwards once, then read backwards from disk.
 
-How they are kept is a matter of room: 100 states of 160M parameters take 65 GB in float32 (`keep`), half of that as
-bfloat16 differences to θ_0 (`bf16_differences`, near lossless), or a fifth of it as every ⌈√T⌉-th state from which the
-others are computed again (`recompute`). `keep` and `recompute` give the same bits.
+The kinds differ in disk space: 100 states of 160M parameters take 65 GB in float32 (`keep`), half of that as bfloat16
+differences to θ_0 (`bf16_differences`, near lossless), or a fifth as every ⌈√T⌉-th state, from which the others are
+recomputed (`recompute`). `keep` and `recompute` give the same bits.
 """
 
 import math
@@ -22,14 +22,14 @@ class Trajectory:
     """Moves a model along its training: `run` to the end, then `go_to` any state, cheapest in descending order.
 
     Args:
-        folder: of this trajectory alone. What an interrupted run left there is gone on with.
+        folder: of this trajectory alone. A run resumes from the files of an interrupted one.
         kind: one of `KINDS`.
-        model: at θ_0; its parameters are moved in place.
+        model: at θ_0; its parameters are changed in place.
         num_steps: T.
         step: takes the model from θ_t to θ_{t+1}, given t, and returns the loss; must give the same bits each time.
-        writes: of several processes that share the folder one writes; all walk.
-        ready: called once the last state has been read and before any other is written; where several processes walk,
-            they wait for each other there.
+        writes: whether this process writes; of several that share the folder one does, and all take every step.
+        barrier: called after the last state is read and before another is written; several processes wait for each
+            other there.
     """
 
     def __init__(
@@ -41,31 +41,31 @@ class Trajectory:
         step: Callable[[int], float],
         *,
         writes: bool = True,
-        ready: Callable[[], Any] = lambda: None,
+        barrier: Callable[[], Any] = lambda: None,
     ) -> None:
         if kind not in KINDS:
             raise ValueError(f"a trajectory is one of {', '.join(KINDS)}, not {kind!r}")
         self.folder, self.kind, self.num_steps, self.step = folder, kind, num_steps, step
-        self.writes, self.ready = writes, ready
+        self.writes, self.barrier = writes, barrier
         self.parameters = dict(model.named_parameters())
-        # a state is in a file of its own where t is a multiple of this, and at the end
+        # states whose t is a multiple of this, and the last one, have files of their own
         self.spacing = {"keep": 1, "bf16_differences": num_steps, "recompute": math.isqrt(num_steps - 1) + 1}[kind]
-        # the states from one file on that were computed again, on the CPU
+        # the states recomputed from the state file of `_start`, on the CPU
         self._start, self._segment = -1, list[dict[str, Tensor]]()
 
     def steps_done(self) -> int:
-        """From the last state on disk."""
+        """The t of the last state on disk."""
         return max(
             (int(file.stem.removeprefix("state-")) for file in self.folder.glob("state-*.safetensors")), default=0
         )
 
     def run(self) -> list[float]:
-        """Train from the last state on disk to θ_T, where the model is then; returns the loss of every step (T,)."""
+        """Train from the last state on disk to θ_T, and leave the model there; returns the loss of every step (T,)."""
         done = self.steps_done()
         known: list[float] = []
         if done:
             known = self._read(f"state-{done}")
-        self.ready()
+        self.barrier()
         if not done:
             self._write("state-0", self.parameters, [])
         for t in range(done, self.num_steps):
@@ -73,7 +73,7 @@ class Trajectory:
             if self.kind == "bf16_differences" and self.writes:
                 self._write(f"difference-{t + 1}", self._differences())
                 self._write(f"state-{t + 1}", self.parameters, known)
-                if t:  # one exact state to go on from is enough
+                if t:  # one exact state to resume from is enough
                     (self.folder / f"state-{t}.safetensors").unlink(missing_ok=True)
             elif self._has_file(t + 1):
                 self._write(f"state-{t + 1}", self.parameters, known)
@@ -82,7 +82,7 @@ class Trajectory:
     def go_to(self, t: int) -> None:
         """Move the model to θ_t, after `run`."""
         if not 0 <= t <= self.num_steps:
-            raise ValueError(f"there is no state {t} among 0 to {self.num_steps}")
+            raise ValueError(f"no state {t} among 0 to {self.num_steps}")
         start = t - t % self.spacing
         if self._has_file(t):
             self._read(f"state-{t}")
@@ -101,8 +101,8 @@ class Trajectory:
                 self._segment.append(self._copy())
             self._set(self._segment[t - start])
 
-    def steps_again(self, t: int) -> int:
-        """How many steps are taken a second time on the way from θ_t down to θ_0."""
+    def recomputed_steps(self, t: int) -> int:
+        """The number of steps that are computed a second time on the way from θ_t back to θ_0."""
         t = min(t, self.num_steps - 1)  # the last state has a file
         return t - t // self.spacing if self.kind == "recompute" else 0
 

@@ -1,1 +1,1 @@
-"""Pure maths: losses, ranks, accuracy, perplexity."""
+"""Pure maths: preferences, ranks, accuracy, perplexity."""

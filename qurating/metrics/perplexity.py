@@ -1,6 +1,6 @@
-"""Perplexity of a language model on held-out text, and how sure a difference between two models is.
+"""Perplexity of a language model on held-out text, and the uncertainty of a difference between two models.
 
-Everything starts from a sequence's negative log-likelihood in nats, Σ_t −ln p(x_t | x_<t), summed over its tokens.
+All is computed from the negative log-likelihood of each sequence in nats, Σ_t −ln p(x_t | x_<t) over its tokens.
 """
 
 import math
@@ -18,7 +18,7 @@ _MAX_WEIGHTS = 5_000_000
 
 @dataclass(frozen=True)
 class Documents:
-    """Held-out documents, sorted by (domain, id); D of each. A document's sequences are summed.
+    """Held-out documents, sorted by (domain, id); every array is (D,). The sequences of a document are summed.
 
     `ids` and `domains` are strings, `nll_nats` float64, `num_tokens` and `num_bytes` int64.
     """
@@ -37,7 +37,7 @@ def by_document(
     num_tokens: npt.ArrayLike,
     num_bytes: npt.ArrayLike,
 ) -> Documents:
-    """Sum sequences to documents. Each argument is (N,), one entry a sequence; `ids` are of the documents."""
+    """Sum sequences to documents. Each argument is (N,), one entry per sequence; `ids` are those of the documents."""
     ids_n, domains_n = np.asarray(ids, dtype=object), np.asarray(domains, dtype=object)
     documents = sorted(set(zip(domains_n.tolist(), ids_n.tolist(), strict=True)))
     place = {document: index for index, document in enumerate(documents)}
@@ -61,13 +61,13 @@ def summarise(documents: Documents, chosen: npt.NDArray[np.bool_] | None = None)
     """Perplexity over some documents (all by default), each token counting once.
 
     nats_per_token = Σ nll / Σ tokens; perplexity = exp(nats_per_token); bits_per_byte = Σ nll / (ln 2 · Σ bytes),
-    which models with different tokenizers can be compared by. None where there is nothing to divide by.
+    which also compares models with different tokenizers. None if the divisor is 0.
     """
     every = np.ones(len(documents.ids), dtype=bool) if chosen is None else chosen
     nll = float(documents.nll_nats[every].sum())
     num_tokens, num_bytes = int(documents.num_tokens[every].sum()), int(documents.num_bytes[every].sum())
     nats = nll / num_tokens if num_tokens else None
-    with np.errstate(over="ignore"):  # a diverged model: infinity is the honest answer
+    with np.errstate(over="ignore"):  # a diverged model has an infinite perplexity
         perplexity = None if nats is None else float(np.exp(nats))
     return {
         "perplexity": perplexity,
@@ -113,21 +113,21 @@ def bootstrap_change_percent(
 ) -> Floats:
     """Percentile interval of `change_percent` by the paired bootstrap over documents.
 
-    Documents are drawn with replacement, and every model is measured on the same draw as the reference, so that what
-    makes a document hard for both cancels. It says how far the change depends on which documents were held out; it
-    says nothing about another seed of training.
+    Documents are drawn with replacement, and every model is measured on the same draw as the reference, so that the
+    difficulty of a document for both cancels. The interval says how much the change depends on the held-out documents,
+    and nothing about another training seed.
 
     Args:
         nll_nats, reference_nll_nats, num_tokens: as for `change_percent`.
-        num_resamples: draws, for example 2000.
+        num_resamples: number of draws, for example 2000.
         seed: of the draws.
-        confidence: coverage aimed at.
+        confidence: nominal coverage.
 
     Returns:
         (C, 2): low and high, in percent; NaN for fewer than two documents.
 
     Raises:
-        ValueError: shapes that do not fit, fewer than one resample, or a confidence outside (0, 1).
+        ValueError: shapes that do not fit, no resample, or a confidence outside (0, 1).
     """
     differences = np.atleast_2d(nll_nats) - np.asarray(reference_nll_nats, dtype=np.float64)
     tokens = np.asarray(num_tokens, dtype=np.float64)
@@ -147,7 +147,7 @@ def bootstrap_change_percent(
         picked += num_documents * np.arange(size)[:, None]
         weights = np.bincount(picked.ravel(), minlength=size * num_documents).reshape(size, num_documents)
         drawn_tokens = weights @ tokens
-        # a draw of documents without a token (they can be empty) changes nothing
+        # a draw of empty documents alone, without a token, changes nothing
         draws[start : start + size] = (weights @ differences.T) / np.maximum(drawn_tokens, 1.0)[:, None]
     tail = 50.0 * (1.0 - confidence)
     low, high = np.percentile(draws, [tail, 100.0 - tail], axis=0)

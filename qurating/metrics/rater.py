@@ -1,4 +1,4 @@
-"""How well a rater orders pairs that it has not seen: accuracy, calibration, and what it should not go by."""
+"""How well a rater orders held-out pairs: accuracy, calibration, and effects of length and position."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -10,7 +10,7 @@ import torch
 from qurating.metrics import bradley_terry
 from qurating.metrics.ranks import spearman
 
-MARGINS = (0.0, 0.25, 0.5, 0.75)  # where the groups of |2p − 1| begin
+MARGINS = (0.0, 0.25, 0.5, 0.75)  # lower ends of the groups of |2p − 1|
 NUM_BINS = 10  # of the rater's probability, from ½ to 1
 Floats = npt.NDArray[np.float64]
 
@@ -28,55 +28,55 @@ def report(
     """The figures of `validation.json`.
 
     Accuracy by criterion and by domain is over confident pairs (|2p − 1| ≥ `minimum_confidence`), accuracy by
-    confidence over all; each comes with the number of judgments behind it, and is None where there is none. A domain
-    counts where both texts are of it.
+    confidence over all; each comes with its number of judgments, and is None without any. A pair counts for a domain if
+    both of its texts are of the domain.
 
     Args:
-        scores_a, scores_b: (N, C) ratings of the held-out pairs' texts by each criterion.
-        preference: (N, C) p(B ≻ A), NaN where a pair has no judgment.
+        scores_a, scores_b: (N, C) ratings of the texts of the held-out pairs by each criterion.
+        preference: (N, C) p(B ≻ A), NaN for a pair without a judgment.
         domains: of the two texts of each pair.
         lengths: (N, 2) of the texts, in tokens of the rater.
-        preference_by_order: (N, C, 2) p(B ≻ A) with A shown first, and with B shown first; None if it is not known.
+        preference_by_order: (N, C, 2) p(B ≻ A) with A shown first, and with B shown first; None if unknown.
     """
-    right = _agreement(scores_a, scores_b, preference)
+    agreement = _agreement(scores_a, scores_b, preference)
     margin = np.abs(2 * preference - 1)
-    confident = np.where(margin >= minimum_confidence, right, np.nan)
+    confident = np.where(margin >= minimum_confidence, agreement, np.nan)
     both = np.array([first if first == second else "" for first, second in domains], dtype=object)
     by_criterion = {}
     for c, name in enumerate(criteria):
-        there = ~np.isnan(preference[:, c])
+        judged = ~np.isnan(preference[:, c])
         sure = ~np.isnan(confident[:, c])
-        a, b, p, ok = scores_a[:, c], scores_b[:, c], preference[:, c], right[:, c]
+        a, b, p, agrees = scores_a[:, c], scores_b[:, c], preference[:, c], agreement[:, c]
         by_criterion[name] = {
-            "by_confidence": by_margin(ok, margin[:, c]),
-            "calibration": calibration(a[there], b[there], p[there]),
+            "by_confidence": by_margin(agrees, margin[:, c]),
+            "calibration": calibration(a[judged], b[judged], p[judged]),
             "calibration_of_confident": calibration(a[sure], b[sure], p[sure]),
-            "length": length_effect(a[there], b[there], p[there], ok[there], lengths[there]),
-            "position": position_effect(a[sure], b[sure], p[sure], ok[sure]),
+            "length": length_effect(a[judged], b[judged], p[judged], agrees[judged], lengths[judged]),
+            "position": position_effect(a[sure], b[sure], p[sure], agrees[sure]),
             "order_flips": (
-                None if preference_by_order is None else order_flips(preference_by_order[there, c], ok[there])
+                None if preference_by_order is None else order_flips(preference_by_order[judged, c], agrees[judged])
             ),
         }
     return {
         "accuracy": {name: mean(confident[:, c])["accuracy"] for c, name in enumerate(criteria)},
         "num_pairs": {name: mean(confident[:, c])["num_pairs"] for c, name in enumerate(criteria)},
-        "by_confidence": by_margin(right, margin),
+        "by_confidence": by_margin(agreement, margin),
         "by_domain": {name: mean(confident[both == name]) for name in sorted(set(both) - {""})},
         "by_criterion": by_criterion,
     }
 
 
-def mean(right: Floats) -> dict[str, Any]:
-    """Accuracy and number of the judgments that are there; any shape, NaN for none."""
-    there = right[~np.isnan(right)]
-    return {"accuracy": float(there.mean()) if len(there) else None, "num_pairs": len(there)}
+def mean(agreement: Floats) -> dict[str, Any]:
+    """Accuracy, and the number of judgments; any shape, NaN for no judgment."""
+    known = agreement[~np.isnan(agreement)]
+    return {"accuracy": float(known.mean()) if len(known) else None, "num_pairs": len(known)}
 
 
-def by_margin(right: Floats, margin: Floats) -> dict[str, Any]:
-    """Accuracy by the judge's confidence |2p − 1|, in four groups; any shape, NaN for none."""
+def by_margin(agreement: Floats, margin: Floats) -> dict[str, Any]:
+    """Accuracy by the judge's confidence |2p − 1|, in four groups; any shape, NaN for no judgment."""
     ends = (*MARGINS[1:], 2.0)
     return {
-        f"{low:.2f}-{min(high, 1.0):.2f}": mean(right[(margin >= low) & (margin < high)])
+        f"{low:.2f}-{min(high, 1.0):.2f}": mean(agreement[(margin >= low) & (margin < high)])
         for low, high in zip(MARGINS, ends, strict=True)
     }
 
@@ -88,13 +88,13 @@ def calibration(scores_a: Floats, scores_b: Floats, preference: Floats) -> dict[
     from ½ to 1, expected calibration error = Σ_k n_k / N · |mean q − mean p|.
     """
     predicted = 1 / (1 + np.exp(-np.abs(scores_b - scores_a)))
-    of_it = np.where(scores_b >= scores_a, preference, 1 - preference)
-    place = np.minimum((2 * NUM_BINS * (predicted - 0.5)).astype(int), NUM_BINS - 1)
+    judged = np.where(scores_b >= scores_a, preference, 1 - preference)
+    bin_of = np.minimum((2 * NUM_BINS * (predicted - 0.5)).astype(int), NUM_BINS - 1)
     bins = []
     for k in range(NUM_BINS):
-        inside = place == k
+        inside = bin_of == k
         if inside.any():
-            q, p = float(predicted[inside].mean()), float(of_it[inside].mean())
+            q, p = float(predicted[inside].mean()), float(judged[inside].mean())
             low = 0.5 + k / (2 * NUM_BINS)
             bins.append(
                 {
@@ -110,12 +110,12 @@ def calibration(scores_a: Floats, scores_b: Floats, preference: Floats) -> dict[
 
 
 def length_effect(
-    scores_a: Floats, scores_b: Floats, preference: Floats, right: Floats, lengths: npt.NDArray[np.int64]
+    scores_a: Floats, scores_b: Floats, preference: Floats, agreement: Floats, lengths: npt.NDArray[np.int64]
 ) -> dict[str, Any]:
-    """Whether ratings go by length: (N,) ratings, p(B ≻ A), agreement; (N, 2) lengths.
+    """Whether ratings depend on length: (N,) ratings, p(B ≻ A), agreement; (N, 2) lengths.
 
-    Spearman's ρ of ratings and lengths of all texts; how often rater and judge prefer the longer text of a pair (of
-    those with a longer one, ties of preference apart); accuracy where the judge prefers the longer and the shorter.
+    Spearman's ρ of ratings and lengths of all texts; how often rater and judge prefer the longer text of a pair (ties
+    of length and preference do not count); accuracy where the judge prefers the longer and the shorter text.
     """
     longer = np.sign(lengths[:, 1] - lengths[:, 0])
     by_judge = np.sign(2 * preference - 1) * longer
@@ -125,25 +125,25 @@ def length_effect(
         "spearman": spearman(np.concatenate([scores_a, scores_b]), lengths.T.ravel()) if len(preference) else None,
         "judge_prefers_longer": _share(by_judge),
         "rater_prefers_longer": _share(by_rater),
-        "where_judge_prefers_longer": mean(right[by_judge > 0]),
-        "where_judge_prefers_shorter": mean(right[by_judge < 0]),
+        "where_judge_prefers_longer": mean(agreement[by_judge > 0]),
+        "where_judge_prefers_shorter": mean(agreement[by_judge < 0]),
     }
 
 
-def position_effect(scores_a: Floats, scores_b: Floats, preference: Floats, right: Floats) -> dict[str, Any]:
-    """Whether it matters which text is called A, which for a rater of single texts it must not; (N,) each."""
+def position_effect(scores_a: Floats, scores_b: Floats, preference: Floats, agreement: Floats) -> dict[str, Any]:
+    """Whether it matters which text is called A: it must not for a rater of single texts; (N,) each."""
     return {
         "judge_prefers_b": _share(2 * preference - 1),
         "rater_prefers_b": _share(scores_b - scores_a),
-        "where_judge_prefers_a": mean(right[preference < 0.5]),
-        "where_judge_prefers_b": mean(right[preference > 0.5]),
+        "where_judge_prefers_a": mean(agreement[preference < 0.5]),
+        "where_judge_prefers_b": mean(agreement[preference > 0.5]),
     }
 
 
-def order_flips(preference_by_order: Floats, right: Floats) -> dict[str, Any]:
+def order_flips(preference_by_order: Floats, agreement: Floats) -> dict[str, Any]:
     """How often the judge prefers another text when A and B are exchanged: (N, 2) p(B ≻ A) by order, (N,) agreement.
 
-    And the rater's accuracy on the pairs where it does and where it does not. An order that is even prefers neither.
+    Also the rater's accuracy on the pairs where the judge does and where it does not. p = ½ prefers neither text.
     """
     known = ~np.isnan(preference_by_order).any(axis=1)
     signs = np.sign(2 * preference_by_order[known] - 1)
@@ -151,13 +151,13 @@ def order_flips(preference_by_order: Floats, right: Floats) -> dict[str, Any]:
     return {
         "num_pairs": int(known.sum()),
         "share": float(flipped.mean()) if len(flipped) else None,
-        "where_judge_flips": mean(right[known][flipped]),
-        "where_judge_does_not": mean(right[known][~flipped]),
+        "where_judge_flips": mean(agreement[known][flipped]),
+        "where_judge_does_not": mean(agreement[known][~flipped]),
     }
 
 
 def _share(signs: Floats) -> float | None:
-    """The share of what is above 0, of what is not 0."""
+    """The share of the values above 0 among those that are not 0; None without any."""
     decided = signs[signs != 0]
     return float((decided > 0).mean()) if len(decided) else None
 

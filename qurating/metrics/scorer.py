@@ -1,4 +1,4 @@
-"""How well predicted scores stand for annotated ones: rank correlation, and the sequences that both put at the top."""
+"""How well predicted scores match annotated ones: rank correlation, and agreement on the highest scores."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -8,13 +8,13 @@ import numpy.typing as npt
 
 from qurating.metrics.ranks import spearman
 
-TOP_FRACTION = 0.3  # DELT's
+TOP_FRACTION = 0.3  # as in DELT
 
-MIN_SEQUENCES = 20  # of a domain that is reported by itself
+MIN_SEQUENCES = 20  # of a domain with figures of its own
 
 
 def top(values: npt.ArrayLike, fraction: float) -> npt.NDArray[np.bool_]:
-    """Which of (N,) are among the ⌊fraction · N⌋ highest; of equal ones the first."""
+    """Which of the values (N,) are among the ⌊fraction · N⌋ highest; among equal values the first win."""
     scores = np.asarray(values)
     chosen = np.zeros(len(scores), dtype=bool)
     chosen[np.argsort(-scores, kind="stable")[: int(fraction * len(scores))]] = True
@@ -22,10 +22,10 @@ def top(values: npt.ArrayLike, fraction: float) -> npt.NDArray[np.bool_]:
 
 
 def agreement_at_the_top(annotated: npt.ArrayLike, predicted: npt.ArrayLike, fraction: float) -> dict[str, float | int]:
-    """Whether a sequence is at the top by annotation, as told by whether it is by prediction.
+    """How well the prediction classifies sequences into those at the top of the annotation and the others.
 
-    Accuracy and F1, and what a random choice of as many has on average: with the share f = ⌊fraction · N⌋ / N of the
-    sequences, accuracy f² + (1 − f)², F1 f. Where the top is empty, F1 is 0.
+    Accuracy and F1, and the averages of a random choice of the same size: with the share f = ⌊fraction · N⌋ / N of the
+    sequences, accuracy f² + (1 − f)², F1 f. If the top is empty, F1 is 0.
     """
     wanted, chosen = top(annotated, fraction), top(predicted, fraction)
     share = float(wanted.mean())
@@ -45,10 +45,10 @@ def report(
     clip: float,
     domains: Sequence[str],
 ) -> dict[str, Any]:
-    """The figures of `validation.json`: over all sequences, and by domain where it has at least MIN_SEQUENCES.
+    """The figures of `validation.json`: over all sequences, and by domain for domains of at least MIN_SEQUENCES.
 
     Args:
-        annotated: (N,) scores in standard deviations; ranks are by these, errors from these clipped to ±clip.
+        annotated: (N,) scores in standard deviations; ranks are of these, errors of these clipped to ±clip.
         predicted: (N,) in the same unit.
         domains: of the N sequences.
     """
@@ -65,6 +65,6 @@ def _figures(annotated: npt.NDArray[np.float64], predicted: npt.NDArray[np.float
         "num_sequences": len(label),
         "spearman": spearman(annotated, predicted),
         "mse": float(((predicted - label) ** 2).mean()),
-        "mse_of_the_mean": float(label.var()),  # what predicting their mean would have
+        "mse_of_the_mean": float(label.var()),  # the error of predicting their mean
         "top": agreement_at_the_top(annotated, predicted, TOP_FRACTION),
     }

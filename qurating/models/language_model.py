@@ -1,4 +1,4 @@
-"""The causal language model that is trained on a selected subset, as a Lightning module."""
+"""The causal language model as a Lightning module: the proxy model, and the model trained on a selected subset."""
 
 from typing import Any
 
@@ -33,8 +33,8 @@ class LanguageModel(pl.LightningModule):
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
         """Cross-entropy in nats per token; the batch holds `input_ids` and `labels` (−100: no target), both (B, T).
 
-        The sum over the targets is divided by the targets of a full batch, B · (T − 1): in a last step that is not
-        full each token weighs what it weighs in any other, whatever the accumulation and the number of devices.
+        The sum over the targets is divided by the targets of a full batch, B · (T − 1): a token of a partial last step
+        has the same weight as any other, whatever the accumulation and the number of devices.
         """
         labels = batch["labels"]
         full = labels.shape[0] * (labels.shape[1] - 1)
@@ -48,7 +48,7 @@ class LanguageModel(pl.LightningModule):
         self._step_loss.log(self)
 
     def configure_optimizers(self) -> dict[str, Any]:
-        # no weight decay on norms and biases, as is usual
+        # no weight decay on norms and biases, as usual
         decayed = [p for p in self.parameters() if p.ndim >= 2]
         others = [p for p in self.parameters() if p.ndim < 2]
         groups = [{"params": decayed}, {"params": others, "weight_decay": 0.0}]

@@ -1,4 +1,4 @@
-"""How likely a causal language model finds tokens, without ever holding all their logits."""
+"""Likelihoods of tokens under a causal language model, without holding the logits of all tokens at once."""
 
 import torch
 import torch.nn.functional as F
@@ -10,13 +10,13 @@ MAX_LOGITS = 2**25
 
 
 class WindowPerplexity(nn.Module):
-    """Log-perplexity of windows, as the rating engine runs networks (see `rating_networks`): their nats a token.
+    """Log-perplexity of windows, in nats per token, as a network of the rating engine (see `rating_networks`).
 
-    Each window is read after one token that begins or ends texts, so that all of its tokens are predicted.
+    Each window is read after one token that begins or ends texts, so that all tokens of the window are predicted.
 
     Args:
         model: a causal language model whose logits are one linear layer of its states.
-        begin_token_id: what each window is read after.
+        begin_token_id: the token before each window.
     """
 
     def __init__(self, model: PreTrainedModel, begin_token_id: int) -> None:
@@ -27,7 +27,7 @@ class WindowPerplexity(nn.Module):
     def forward(self, input_ids: Tensor, lengths: Tensor) -> Tensor:
         """(1/T) Σ_t −ln p(x_t | begin, x_<t) of each window, (W, 1), float32, of right-padded `input_ids` (W, T)."""
         begin = torch.full_like(input_ids[:, :1], self.begin_token_id)
-        # no attention mask: padding stands on the right, where a causal model never looks
+        # no attention mask: padding is on the right, where a causal model never looks
         read = torch.cat([begin, input_ids[:, :-1]], dim=1)
         states = self.model.base_model(input_ids=read, use_cache=False).last_hidden_state
         is_token = torch.arange(input_ids.shape[1], device=lengths.device) < lengths[:, None]
@@ -37,7 +37,7 @@ class WindowPerplexity(nn.Module):
 
 
 def cross_entropies(head: nn.Module, states: Tensor, targets: Tensor) -> Tensor:
-    """−ln p of each target, (tokens,) float32, with the logits of at most MAX_LOGITS at a time."""
+    """−ln p of each target, (tokens,) float32, with at most MAX_LOGITS logits at a time."""
     step = max(1, MAX_LOGITS // int(head.weight.shape[0]))  # type: ignore[index]
     return torch.cat(
         [
@@ -48,35 +48,36 @@ def cross_entropies(head: nn.Module, states: Tensor, targets: Tensor) -> Tensor:
 
 
 def output_layer(model: PreTrainedModel) -> nn.Module:
-    """The layer that gives logits."""
+    """The layer that computes the logits; raises ValueError if the model has none."""
     head = model.get_output_embeddings()
     if not isinstance(head, nn.Module):
-        raise ValueError(f"a {model.config.model_type} has no layer that gives logits")
+        raise ValueError(f"{model.config.model_type} has no layer that computes logits")
     return head
 
 
 @torch.inference_mode()
 def check_output_layer(model: PreTrainedModel) -> None:
-    """Raises ValueError if a model's logits are not one linear layer of its last states."""
+    """Raise ValueError if a model's logits are not one linear layer of its last states."""
     probe = torch.arange(min(8, model.config.vocab_size), device=model.device)[None]
     expected = model(input_ids=probe, use_cache=False).logits.float()
     got = output_layer(model)(model.base_model(input_ids=probe, use_cache=False).last_hidden_state).float()
     if got.shape != expected.shape or not torch.allclose(got, expected, rtol=1e-3, atol=1e-3):
         raise ValueError(
-            f"a {model.config.model_type} does more than one linear layer between its states and its logits, which its "
-            "likelihoods are computed by"
+            f"{model.config.model_type} computes its logits by more than one linear layer of its states, and the "
+            "likelihoods are computed by that layer alone"
         )
 
 
 @torch.inference_mode()
 def check_causal(model: PreTrainedModel) -> None:
-    """Raises ValueError if a model's states depend on later tokens, as those of masked language models do."""
+    """Raise ValueError if a model's states depend on later tokens, as those of masked language models do."""
     probe = torch.arange(min(8, model.config.vocab_size), device=model.device)[None]
     half = probe.shape[1] // 2
     changed = probe.clone()
-    changed[:, half:] = 0  # all of them: some models take an id of their own for padding and leave a last one out
+    # all of them, not just the last: some models take one of the ids for padding, and ignore it at the end
+    changed[:, half:] = 0
     before, after = (
         model.base_model(input_ids=ids, use_cache=False).last_hidden_state[:, :half].float() for ids in (probe, changed)
     )
     if not torch.allclose(before, after, rtol=1e-3, atol=1e-3):
-        raise ValueError(f"{model.config.model_type} sees the tokens that it is to predict: it is no causal model")
+        raise ValueError(f"{model.config.model_type} sees the tokens that it must predict: it is not a causal model")

@@ -1,4 +1,4 @@
-"""LoRA by peft: a rater trains low-rank adapters and its head, and is merged into plain weights in the end."""
+"""LoRA with peft: a rater trains low-rank adapters and its head; the adapters end up in its plain weights."""
 
 from typing import Any
 
@@ -7,13 +7,13 @@ from transformers import PreTrainedModel
 
 
 def adapted(network: PreTrainedModel, **settings: Any) -> nn.Module:
-    """The network with adapters in its layers; adapters and head learn, all else is frozen.
+    """The network with adapters in its layers; adapters and head are trained, all else is frozen.
 
     Args:
         settings: of `peft.LoraConfig`: `r`, `lora_alpha`, `lora_dropout`, `target_modules` ("all-linear" by default).
 
     Raises:
-        ValueError: peft is not installed; a setting that it does not know, or that does not fit the network.
+        ValueError: peft is not installed; a setting that peft does not know, or that does not fit the network.
     """
     try:
         import peft
@@ -23,12 +23,12 @@ def adapted(network: PreTrainedModel, **settings: Any) -> nn.Module:
         ) from None
     settings = {"target_modules": "all-linear"} | settings
     try:
-        # of this kind the head ("score" or "classifier") is trained in full
+        # with this task type the head ("score" or "classifier") is trained in full
         return peft.get_peft_model(network, peft.LoraConfig(task_type="SEQ_CLS", **settings))
     except TypeError as error:
         raise ValueError(f"rater.lora: {error}") from error
 
 
 def merged(network: Any) -> PreTrainedModel:
-    """The plain network, with what the adapters learned added to its weights; one without adapters as it is."""
+    """The plain network, with its adapters merged into its weights; a network without adapters is returned as it is."""
     return network.merge_and_unload() if hasattr(network, "merge_and_unload") else network

@@ -1,4 +1,4 @@
-"""The Hugging Face networks inside the Lightning modules: from a configuration, or pre-trained."""
+"""The Hugging Face networks inside the Lightning modules: with random weights, or pre-trained."""
 
 import contextlib
 from collections.abc import Iterator
@@ -21,11 +21,11 @@ from qurating.runtime.errors import StageError
 
 @contextlib.contextmanager
 def making(what: str) -> Iterator[None]:
-    """Where the block cannot make a network, say so in a StageError; `what` names the network."""
+    """Turn an error while a network is created into a StageError; `what` names the network."""
     try:
         yield
-    except (ValueError, OSError, KeyError, ImportError) as error:  # by which transformers says what it cannot load
-        raise StageError(f"{what} cannot be made: {str(error).strip()}") from error
+    except (ValueError, OSError, KeyError, ImportError) as error:  # what transformers raises
+        raise StageError(f"{what} cannot be created: {str(error).strip()}") from error
 
 
 def language_model(model_type: str, *, vocabulary_size: int, eos_token_id: int, **settings: Any) -> PreTrainedModel:
@@ -33,7 +33,7 @@ def language_model(model_type: str, *, vocabulary_size: int, eos_token_id: int, 
 
     Args:
         model_type: an architecture of transformers, for example "llama" or "mistral".
-        vocabulary_size, eos_token_id: of the corpus' tokenizer.
+        vocabulary_size, eos_token_id: of the tokenizer of the corpus.
         settings: of the architecture's configuration (`hidden_size`, `num_hidden_layers`, ...).
 
     Raises:
@@ -48,16 +48,16 @@ def language_model(model_type: str, *, vocabulary_size: int, eos_token_id: int, 
 
 
 def num_positions(config: PreTrainedConfig) -> int | None:
-    """How many positions a configuration says its network has; None if it does not say, or has no limit (XLNet: -1)."""
+    """The number of positions that a configuration states; None if it states none, or has no limit (XLNet: -1)."""
     number: int | None = getattr(config, "max_position_embeddings", None)
     return number if number is not None and number > 0 else None
 
 
 def max_tokens(network: PreTrainedModel) -> int | None:
-    """The longest text that a network has positions for; None if it does not say."""
+    """The most tokens of a text that a network has positions for; None if its configuration does not say."""
     limit = num_positions(network.config)
     for module in network.modules():
-        # RoBERTa and its like count positions from the padding token's index
+        # RoBERTa and similar networks count positions from the padding token's index
         if isinstance(module, torch.nn.Embedding) and module.num_embeddings == limit and module.padding_idx is not None:
             return limit - module.padding_idx - 1
     return limit
@@ -66,24 +66,24 @@ def max_tokens(network: PreTrainedModel) -> int | None:
 def rater(
     model_type: str, *, tokenizer: PreTrainedTokenizerBase, criteria: list[str], **settings: Any
 ) -> PreTrainedModel:
-    """A sequence classifier with random weights and one output a criterion, in float32; see `language_model`."""
+    """A sequence classifier with random weights and one output per criterion, in float32; see `language_model`."""
     config = _config(model_type, settings)
     config.vocab_size = len(tokenizer)
     return AutoModelForSequenceClassification.from_config(_rating(config, tokenizer, criteria), dtype=torch.float32)
 
 
 def pretrained_rater(name_or_path: str, *, tokenizer: PreTrainedTokenizerBase, criteria: list[str]) -> PreTrainedModel:
-    """A pre-trained network under a new head with one output a criterion, in float32.
+    """A pre-trained network under a new head with one output per criterion, in float32.
 
     Raises:
-        ValueError: the corpus' tokenizer gives a token another id than the network's own does.
+        ValueError: the network was trained with another tokenizer than the one given.
     """
     known = AutoTokenizer.from_pretrained(name_or_path).get_vocab()
-    strange = [token for token, index in tokenizer.get_vocab().items() if known.get(token) != index]
-    if strange:
+    different = [token for token, index in tokenizer.get_vocab().items() if known.get(token) != index]
+    if different:
         raise ValueError(
-            f"{name_or_path} was trained with another tokenizer ({len(strange):,} tokens differ, such as "
-            f"{strange[0]!r}): set corpus.tokenizer={name_or_path}"
+            f"{name_or_path} was trained with another tokenizer ({len(different):,} tokens differ, such as "
+            f"{different[0]!r}): set corpus.tokenizer={name_or_path}"
         )
     config = _rating(AutoConfig.from_pretrained(name_or_path), tokenizer, criteria)
     return AutoModelForSequenceClassification.from_pretrained(name_or_path, config=config, dtype=torch.float32)
@@ -92,7 +92,7 @@ def pretrained_rater(name_or_path: str, *, tokenizer: PreTrainedTokenizerBase, c
 def encoder(
     model_type: str, *, tokenizer: PreTrainedTokenizerBase, **settings: Any
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    """A network without a head, with random weights, in float32, and the tokenizer that it reads: the one given.
+    """A network without a head, with random weights, in float32, and its tokenizer: the one given.
 
     Attention may be causal or not; see `language_model` for the settings.
     """
@@ -108,17 +108,17 @@ def pretrained_encoder(
     """A pre-trained network without its head, in float32, and the tokenizer that it was trained with.
 
     Args:
-        name_or_path: of the Hub, or a folder; no code of theirs is run.
-        tokenizer: of the corpus, passed over.
+        name_or_path: a name at the Hub, or a folder; code in it is not run.
+        tokenizer: of the corpus; not used.
 
     Raises:
-        ValueError: it has more tokens than embeddings.
+        ValueError: the tokenizer has more tokens than the network has embeddings.
     """
     own = AutoTokenizer.from_pretrained(name_or_path, trust_remote_code=False)
     network = AutoModel.from_pretrained(name_or_path, dtype=torch.float32, trust_remote_code=False)
     highest, rows = max(own.get_vocab().values()), network.get_input_embeddings().num_embeddings
     if highest >= rows:
-        raise ValueError(f"{name_or_path}: its tokenizer has a token {highest}, and the network {rows} embeddings")
+        raise ValueError(f"{name_or_path}: its tokenizer has a token {highest}, and its network only {rows} embeddings")
     return network, own
 
 
@@ -131,8 +131,8 @@ def _config(model_type: str, settings: dict[str, Any]) -> Any:
 
 
 def _rating(config: Any, tokenizer: PreTrainedTokenizerBase, criteria: list[str]) -> Any:
-    # rated text holds no special token: padding marks each text's last token, and is the end of text where the
-    # tokenizer has none of its own (encoders count positions from theirs)
+    # a rated text holds no special token, so that padding shows where it ends; the end of text is the padding token of
+    # a tokenizer without one (encoders count positions from theirs)
     config.bos_token_id = config.eos_token_id = tokenizer.eos_token_id
     config.pad_token_id = tokenizer.eos_token_id if tokenizer.pad_token_id is None else tokenizer.pad_token_id
     config.use_cache = False

@@ -1,4 +1,4 @@
-"""How the weights of a Lightning module are trained."""
+"""The optimizer and learning-rate schedule of a Lightning module."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from torch.optim import Optimizer
 
 @dataclass(frozen=True)
 class Optimization:
-    """An optimizer and its learning rate, over as many steps as the trainer takes.
+    """An optimizer and its learning-rate schedule, over all steps of the trainer.
 
     Args:
         optimizer: parameters, or groups of them -> optimizer.

@@ -18,14 +18,14 @@ from qurating.runtime.errors import StageError
 
 
 class Rater(pl.LightningModule):
-    """A sequence classifier with one output a criterion, trained on pairs by the Bradley-Terry loss.
+    """A sequence classifier with one output per criterion, trained on pairs with the Bradley-Terry loss.
 
     Args:
         network: a Hugging Face sequence-classification model, decoder or encoder, with LoRA or without; its outputs
             (texts, criteria) are the ratings.
         criteria: names of the outputs, in order.
         optimization: of its weights.
-        seed: of the random numbers (dropout); each step's are a function of it and the step.
+        seed: of the random numbers (dropout), which are a function of it and the step.
     """
 
     def __init__(
@@ -44,9 +44,9 @@ class Rater(pl.LightningModule):
         self._validated: list[tuple[Tensor, Tensor, Tensor]] = []
 
     def configure_model(self) -> None:
-        """Shard the layers and what remains (FSDP2), where the strategy is ModelParallelStrategy.
+        """Shard the layers and the remaining weights (FSDP2) if the strategy is ModelParallelStrategy.
 
-        Its mesh is (machines, devices of each): weights are sharded within a machine and replicated across machines.
+        Its mesh is (machines, devices per machine): weights are sharded within a machine, replicated across machines.
         """
         mesh = self.device_mesh
         if mesh is None or isinstance(next(self.network.parameters()), DTensor):
@@ -69,7 +69,7 @@ class Rater(pl.LightningModule):
         return torch.where(b_is_longer, shorter, longer), torch.where(b_is_longer, longer, shorter)
 
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
-        # one stream of random numbers a step: an interrupted run goes on with the very same
+        # one seed per step, so that a resumed run draws the same random numbers
         torch.manual_seed(self.seed + batch_idx)
         loss = bradley_terry.loss(*self.scores(batch), batch["preference"])
         self._step_loss.add(loss, batch["weight"])
@@ -82,7 +82,7 @@ class Rater(pl.LightningModule):
         self._validated.append((*self.scores(batch), batch["preference"]))
 
     def on_validation_epoch_end(self) -> None:
-        # every device validates on all of the validation set
+        # every device validates on the whole validation set
         a, b, preference = (torch.cat(parts) for parts in zip(*self._validated, strict=True))
         self._validated.clear()
         if not (a.isfinite().all() and b.isfinite().all()):
@@ -95,5 +95,5 @@ class Rater(pl.LightningModule):
         self.log("validation/accuracy", agreement, prog_bar=True)
 
     def configure_optimizers(self) -> dict[str, Any]:
-        # of LoRA the adapters and the head alone
+        # with LoRA, the adapters and the head alone
         return self.optimization.configured([p for p in self.parameters() if p.requires_grad], self.trainer)

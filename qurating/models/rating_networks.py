@@ -1,8 +1,8 @@
-"""Networks as the rating engine runs them: windows of tokens in, ratings out, and no more work than those need.
+"""Networks in the form that the rating engine runs: windows of tokens in, ratings out, and no superfluous work.
 
-Each takes right-padded windows, `input_ids` int64 (W, T) and their `lengths` int64 (W,), and gives ratings (W, C) in
-float32. Which form serves a network is found by trying: the quickest that gives, on a few windows, what the network
-itself gives for each of them alone.
+Each takes right-padded windows, `input_ids` int64 (W, T) and their `lengths` int64 (W,), and returns ratings (W, C) in
+float32. The forms of a network are tried on a few padded windows: the fastest is taken that gives the ratings which the
+network itself gives to each window alone.
 """
 
 from collections.abc import Callable, Sequence
@@ -27,13 +27,13 @@ from qurating.runtime.errors import StageError
 Network = Callable[[Tensor, Tensor], Tensor]
 
 _PROBE_LENGTHS = (1, 7, 16)
-_PROBE_TOLERANCE = 1e-4  # a wrong mask or position is off by far more, another order of sums by far less
-# the rotary embeddings that do not depend on how long the text is
+_PROBE_TOLERANCE = 1e-4  # a wrong mask or position errs by far more, another order of sums by far less
+# the rotary embeddings that do not depend on the length of the text
 _FIXED_ROPE = {"default", "linear", "llama3", "yarn"}
 
 
 class MaskedRater(nn.Module):
-    """Any sequence classifier of transformers, by its own forward pass."""
+    """Any sequence classifier of transformers, with its own forward pass."""
 
     def __init__(self, model: PreTrainedModel) -> None:
         super().__init__()
@@ -44,7 +44,7 @@ class MaskedRater(nn.Module):
 
 
 class LastTokenRater(nn.Module):
-    """A causal network: padding on the right is never seen, so that no mask is needed; the head reads one position."""
+    """A causal network: it never sees padding on the right, and needs no mask; the head reads one position."""
 
     def __init__(self, model: PreTrainedModel) -> None:
         super().__init__()
@@ -53,14 +53,14 @@ class LastTokenRater(nn.Module):
 
     def forward(self, input_ids: Tensor, lengths: Tensor) -> Tensor:
         states = self.backbone(input_ids=input_ids, use_cache=False).last_hidden_state
-        return self.head(_at(states, lengths - 1).to(self.head.weight.dtype)).float()
+        return self.head(_states_at(states, lengths - 1).to(self.head.weight.dtype)).float()
 
 
 class LlamaRater(nn.Module):
-    """Llama and its like: the last layer's queries, output and MLP are computed for the last token alone.
+    """Llama and similar networks: queries, output and MLP of the last layer are computed for the last token alone.
 
     Args:
-        model: a classifier of an architecture whose layers are Llama's.
+        model: a classifier with the layers of Llama.
         max_tokens: of a window.
     """
 
@@ -82,7 +82,7 @@ class LlamaRater(nn.Module):
 
     def forward(self, input_ids: Tensor, lengths: Tensor) -> Tensor:
         width = input_ids.shape[1]
-        # copies, (1, T, head_dim): of parts of a larger tensor each width would be compiled for anew
+        # copies, (1, T, head_dim): views of a larger tensor would be compiled again for each width
         cos, sin = self.cos[:width].clone()[None], self.sin[:width].clone()[None]
         states = self.embedding(input_ids)
         *layers, last = self.layers
@@ -92,23 +92,19 @@ class LlamaRater(nn.Module):
 
 
 class LastLayer(nn.Module):
-    """A layer of Llama's kind, read at one position of each window.
-
-    Args:
-        layer: the layer.
-    """
+    """A layer of Llama, of whose output one position of each window is computed."""
 
     def __init__(self, layer: nn.Module) -> None:
         super().__init__()
         self.layer: Any = layer
 
     def forward(self, states: Tensor, last: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-        """The state (W, d) after the layer at the position `last` (W,) of each window, from those before, (W, T, d)."""
+        """The output state (W, d) at the position `last` (W,) of each window, from the input `states` (W, T, d)."""
         layer, attention = self.layer, self.layer.self_attn
         num_windows, width, _ = states.shape
         heads = (num_windows, -1, 1, attention.head_dim)
         normed = layer.input_layernorm(states)
-        q = attention.q_proj(_at(normed, last)).view(heads)
+        q = attention.q_proj(_states_at(normed, last)).view(heads)
         k = attention.k_proj(normed).view(num_windows, width, -1, attention.head_dim).transpose(1, 2)
         v = attention.v_proj(normed).view(num_windows, width, -1, attention.head_dim).transpose(1, 2)
         q = _rotated(q, cos[0, last][:, None, None], sin[0, last][:, None, None])
@@ -118,43 +114,45 @@ class LastLayer(nn.Module):
         read = F.scaled_dot_product_attention(
             q, k, v, attn_mask=seen[:, None, None], scale=attention.scaling, enable_gqa=grouped
         )
-        state = _at(states, last) + attention.o_proj(read.reshape(num_windows, -1))
+        state = _states_at(states, last) + attention.o_proj(read.reshape(num_windows, -1))
         return state + layer.mlp(layer.post_attention_layernorm(state))
 
 
 def rating_network(model: PreTrainedModel, max_tokens: int) -> nn.Module:
-    """The quickest form of a sequence classifier that gives what the classifier gives.
+    """The fastest form of a sequence classifier that gives the same ratings.
 
     Args:
-        model: for evaluation, in float32.
+        model: in float32; is put into evaluation mode.
         max_tokens: of a window.
 
     Raises:
-        StageError: what follows a text on the right changes its rating.
+        StageError: padding changes the ratings of the classifier.
     """
     model.eval()
     own = MaskedRater(model)
     if isinstance(getattr(model, "score", None), nn.Linear):
-        if _is_like_llama(model, max_tokens) and gives_the_same(short := LlamaRater(model, max_tokens), own, model):
-            return short
-        if gives_the_same(causal := LastTokenRater(model), own, model):
+        if _has_llama_layers(model, max_tokens) and same_when_padded(
+            llama := LlamaRater(model, max_tokens), own, model
+        ):
+            return llama
+        if same_when_padded(causal := LastTokenRater(model), own, model):
             return causal
     check_padding(own, model)
     return own
 
 
 def check_padding(own: Network, model: PreTrainedModel) -> None:
-    """Raise StageError for a network, for evaluation, that gives a text something else where padding follows it."""
-    if not gives_the_same(own, own, model):
+    """Raise StageError for a network, in evaluation mode, whose result for a text changes if padding follows it."""
+    if not same_when_padded(own, own, model):
         raise StageError(
-            f"{model.config.model_type} reads a text otherwise when padding follows it, so that texts of several "
-            "lengths cannot be read together: use another architecture"
+            f"{model.config.model_type} gives another result for a text when padding follows it, so that texts of "
+            "different lengths cannot share a batch: use another architecture"
         )
 
 
 @torch.no_grad()
-def gives_the_same(network: Network, own: Network, model: PreTrainedModel) -> bool:
-    """Whether a network gives for padded windows what `own` gives for each alone; `model` says how many tokens are."""
+def same_when_padded(network: Network, own: Network, model: PreTrainedModel) -> bool:
+    """Whether a network gives padded windows what `own` gives each of them alone; `model` has the vocabulary size."""
     config = model.config.get_text_config()
     pad = config.pad_token_id
     known = [token for token in range(1, min(config.vocab_size, 40)) if token != pad]
@@ -168,7 +166,7 @@ def gives_the_same(network: Network, own: Network, model: PreTrainedModel) -> bo
 
 
 def repeated_layers(network: nn.Module) -> list[nn.Module]:
-    """The layers that make up most of a network, or the whole network, if there are none."""
+    """The layers that make up most of a network; the whole network if it has no list of layers."""
     lists = [module for module in network.modules() if isinstance(module, nn.ModuleList)]
     return list(max(lists, key=len, default=[network]))
 
@@ -178,8 +176,8 @@ def mask_of(input_ids: Tensor, lengths: Tensor) -> Tensor:
     return (torch.arange(input_ids.shape[1], device=lengths.device) < lengths[:, None]).long()
 
 
-def _is_like_llama(model: PreTrainedModel, max_tokens: int) -> bool:
-    """Whether its layers are Llama's, and see a whole window."""
+def _has_llama_layers(model: PreTrainedModel, max_tokens: int) -> bool:
+    """Whether a model has the layers of Llama, and they attend to a whole window."""
     config = model.config
     rope = getattr(config, "rope_parameters", None) or {}
     window = getattr(config, "sliding_window", None)
@@ -190,7 +188,7 @@ def _is_like_llama(model: PreTrainedModel, max_tokens: int) -> bool:
     )
 
 
-def _at(states: Tensor, positions: Tensor) -> Tensor:
+def _states_at(states: Tensor, positions: Tensor) -> Tensor:
     """The state (W, d) at one position (W,) of each window, of (W, T, d)."""
     return states[torch.arange(len(positions), device=positions.device), positions]
 
@@ -202,7 +200,7 @@ def _rotated(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
 
 
 class TrainedRater(NamedTuple):
-    """A rater in a folder: what its outputs are, in order, its tokenizer, and a function that loads the network."""
+    """A rater in a folder: the criteria of its outputs, in order, its tokenizer, and a function that loads it."""
 
     criteria: list[str]
     tokenizer: PreTrainedTokenizerBase
@@ -210,11 +208,11 @@ class TrainedRater(NamedTuple):
 
 
 def load_rater(folder: Path, criteria: Sequence[str], max_tokens: int) -> TrainedRater:
-    """A rater from a Hugging Face folder, its own or of others (princeton-nlp/QuRater-1.3B); no code of theirs is run.
+    """A rater from a Hugging Face folder, ours or another's (princeton-nlp/QuRater-1.3B); code in it is not run.
 
     Args:
-        criteria: of its outputs, where there is no `criteria.json` in the folder.
-        max_tokens: that it has to read at a time.
+        criteria: of its outputs, in order, used if the folder has no `criteria.json`.
+        max_tokens: of a window that it must read.
 
     Raises:
         StageError: it cannot be loaded, has no head, another number of outputs than criteria, or too few positions.
@@ -222,16 +220,16 @@ def load_rater(folder: Path, criteria: Sequence[str], max_tokens: int) -> Traine
     try:
         config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
         tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
-    except Exception as error:  # whatever three libraries raise for files that are not what they should be
+    except Exception as error:  # three libraries raise all kinds of errors for damaged files
         raise StageError(f"{folder} cannot be loaded as a rater: {type(error).__name__}: {error}") from error
     file = folder / "criteria.json"
     named = [str(name) for name in (read_json(file) if file.is_file() else criteria)]
     if config.num_labels != len(named):
-        source = f"{file.name} there names" if file.is_file() else "the configuration has"
+        source = f"its {file.name} names" if file.is_file() else "the configuration has"
         raise StageError(
             f"{folder} has {config.num_labels} outputs, and {source} {len(named)} criteria ({', '.join(named)}): "
-            "set `criteria` to what its outputs stand for, in their order "
-            "(one off: ~criterion@criteria.NAME; one more: +criterion@criteria.NAME=NAME)"
+            "set `criteria` to the criteria of its outputs, in their order "
+            "(remove one: ~criterion@criteria.NAME; add one: +criterion@criteria.NAME=NAME)"
         )
     limit = num_positions(config)
     if max_tokens < 1 or (limit is not None and max_tokens > limit):
@@ -246,12 +244,12 @@ def load_rater(folder: Path, criteria: Sequence[str], max_tokens: int) -> Traine
             raise StageError(f"{folder} cannot be loaded as a rater: {type(error).__name__}: {error}") from error
         if loading["missing_keys"]:
             raise StageError(
-                f"{folder} is no rater: there is no {sorted(loading['missing_keys'])[0]} among its weights (a language "
-                "model has no head that rates)"
+                f"{folder} is not a rater: its weights lack {sorted(loading['missing_keys'])[0]} (a language model has "
+                "no rating head)"
             )
         highest, rows = max(tokenizer.get_vocab().values()), model.get_input_embeddings().num_embeddings
         if highest >= rows:
-            raise StageError(f"{folder}: its tokenizer has a token {highest}, and the network {rows} embeddings")
+            raise StageError(f"{folder}: its tokenizer has a token {highest}, and its network only {rows} embeddings")
         return model
 
     return TrainedRater(named, tokenizer, network)

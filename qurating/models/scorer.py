@@ -18,15 +18,15 @@ from qurating.runtime.errors import StageError
 class Scorer(pl.LightningModule):
     """Learns the annotated scores of sequences by the mean squared error (DELT eq. 15).
 
-    A batch holds `input_ids` and `attention_mask` (W, T) of the windows of B sequences, `sequence` (W,), of which each
-    window is (0 to B − 1), and `label` (B,), the annotated scores, standardised. A sequence's prediction is the mean of
-    its windows' weighted by their lengths, as it is when a corpus is scored.
+    A batch holds `input_ids` and `attention_mask` (W, T) of the windows of B sequences, `sequence` (W,), the number of
+    each window's sequence (0 to B − 1), and `label` (B,), the annotated scores, standardised. The prediction of a
+    sequence is the mean over its windows, weighted by their lengths, as in the scores of a corpus.
 
     Args:
-        network: gives windows their scores.
-        clip: labels are learned no further than this from 0, in standard deviations.
+        network: scores windows.
+        clip: labels are clipped to ±clip, in standard deviations.
         optimization: of its weights.
-        seed: of the random numbers (dropout); each step's are a function of it and the step.
+        seed: of the random numbers (dropout), which are a function of it and the step.
 
     Raises:
         StageError: at a validation, if a prediction is not a number.
@@ -49,18 +49,18 @@ class Scorer(pl.LightningModule):
 
     def forward(self, batch: dict[str, Tensor]) -> Tensor:
         """Predicted scores (B,), float32, in standard deviations of the annotation."""
-        of_windows = self.network(batch["input_ids"], batch["attention_mask"])[:, 0]
+        by_window = self.network(batch["input_ids"], batch["attention_mask"])[:, 0]
         lengths = batch["attention_mask"].sum(dim=1).float()
-        nothing = torch.zeros(len(batch["label"]), device=of_windows.device)
-        sums = nothing.index_add(0, batch["sequence"], of_windows * lengths)
-        return sums / nothing.index_add(0, batch["sequence"], lengths)
+        zeros = torch.zeros(len(batch["label"]), device=by_window.device)
+        sums = zeros.index_add(0, batch["sequence"], by_window * lengths)
+        return sums / zeros.index_add(0, batch["sequence"], lengths)
 
     def loss(self, predicted: Tensor, label: Tensor) -> Tensor:
         """Mean squared error over the sequences of a batch, with the labels clipped."""
         return F.mse_loss(predicted, label.clamp(-self.clip, self.clip))
 
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
-        # one stream of random numbers a step: an interrupted run goes on with the very same
+        # one seed per step, so that a resumed run draws the same random numbers
         torch.manual_seed(self.seed + batch_idx)
         loss = self.loss(self(batch), batch["label"])
         self._step_loss.add(loss, batch["weight"])
@@ -73,7 +73,7 @@ class Scorer(pl.LightningModule):
         self._validated.append((self(batch), batch["label"]))
 
     def on_validation_epoch_end(self) -> None:
-        # every device validates on all of the validation set: ranks are of the whole, not means of parts'
+        # every device validates on the whole validation set: rank correlations of parts do not average
         predicted, label = (torch.cat(parts) for parts in zip(*self._validated, strict=True))
         self._validated.clear()
         if not predicted.isfinite().all():

@@ -1,4 +1,4 @@
-"""The network of a scorer: an encoder, the mean of its states, one linear output. How it is kept in a folder."""
+"""The network of a scorer (an encoder, the mean of its states, one linear output), and its folder on disk."""
 
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -10,7 +10,7 @@ from transformers import AutoModel, AutoTokenizer, PreTrainedModel, PreTrainedTo
 
 from qurating.artifacts.files import read_json, write_json
 from qurating.models.networks import max_tokens
-from qurating.models.rating_networks import check_padding, gives_the_same, mask_of
+from qurating.models.rating_networks import check_padding, mask_of, same_when_padded
 from qurating.runtime import hub
 from qurating.runtime.errors import StageError
 
@@ -27,7 +27,7 @@ class ScorerNetwork(nn.Module):
     def __init__(self, encoder: PreTrainedModel) -> None:
         super().__init__()
         if getattr(encoder.config, "is_encoder_decoder", False):
-            raise ValueError(f"a scorer reads with an encoder or a decoder, and {encoder.config.model_type} is both")
+            raise ValueError(f"a scorer needs an encoder or a decoder, and {encoder.config.model_type} is both")
         encoder.config.use_cache = False
         # the states of single tokens do not depend on it, and training on several devices waits for every gradient
         if getattr(encoder, "pooler", None) is not None:
@@ -36,12 +36,12 @@ class ScorerNetwork(nn.Module):
         # some OPTs project their states back to the width of their embeddings
         width = getattr(encoder.config, "word_embed_proj_dim", encoder.config.hidden_size)
         self.head = nn.Linear(width, 1)
-        self.train()  # what is pre-trained comes for evaluation, without its dropout
+        self.train()  # transformers loads networks in evaluation mode, without dropout
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor, masked_attention: bool = True) -> Tensor:
         """Scores (W, 1), float32, of right-padded texts, int64 (W, T) each; masked tokens do not count.
 
-        Without `masked_attention` they are seen by the encoder: right for one that is causal, and quicker.
+        Without `masked_attention` the encoder sees masked tokens: correct for a causal one, and faster.
         """
         seen = attention_mask if masked_attention else None
         states = self.encoder(input_ids=input_ids, attention_mask=seen).last_hidden_state.float()
@@ -51,23 +51,23 @@ class ScorerNetwork(nn.Module):
             return self.head((states * weights).sum(dim=1) / weights.sum(dim=1))
 
     def max_tokens(self) -> int | None:
-        """The longest text that the encoder has positions for; None if it does not say."""
+        """The most tokens of a text that the encoder has positions for; None if its configuration does not say."""
         return max_tokens(self.encoder)
 
 
 class WindowScorer(nn.Module):
-    """A scorer as the rating engine runs it, see `qurating.models.rating_networks`; without a mask if it is causal.
+    """A scorer in the form that the rating engine runs (`qurating.models.rating_networks`); causal ones need no mask.
 
     Raises:
-        StageError: padding changes what the encoder gives.
+        StageError: padding changes the scores.
     """
 
     def __init__(self, network: ScorerNetwork) -> None:
         super().__init__()
         self.network = network.eval()
         self.head = network.head
-        self.masked_attention = False  # tried without
-        if not gives_the_same(self, self._masked, network.encoder):
+        self.masked_attention = False  # tried first
+        if not same_when_padded(self, self._masked, network.encoder):
             self.masked_attention = True
             check_padding(self, network.encoder)
 
@@ -89,9 +89,9 @@ class TrainedScorer(NamedTuple):
 def save_scorer(
     folder: Path, network: ScorerNetwork, tokenizer: PreTrainedTokenizerBase, settings: dict[str, Any]
 ) -> None:
-    """Write the encoder and its tokenizer as a Hugging Face folder, and beside them the head and the settings.
+    """Write the encoder and its tokenizer as a Hugging Face folder, with the head and the settings in it.
 
-    `settings` has at least `max_tokens`, which a text may have at a time.
+    `settings` has at least `max_tokens`, the most tokens of a window.
     """
     network.encoder.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
@@ -101,10 +101,10 @@ def save_scorer(
 
 
 def load_scorer(name_or_path: str | Path) -> TrainedScorer:
-    """A scorer from a folder, or from the Hugging Face Hub; weights in safetensors alone, no code of others.
+    """A scorer from a folder, or from the Hugging Face Hub; reads safetensors alone, and runs no code in it.
 
     Raises:
-        StageError: it cannot be had; or a file of a scorer is missing or damaged, with the files that a scorer has.
+        StageError: it cannot be fetched; or a file of a scorer is missing or damaged, with the files that a scorer has.
     """
     folder = hub.model_folder(name_or_path)
     weights = [file.name for file in folder.glob("model*.safetensors")] or ["model.safetensors"]
@@ -112,9 +112,9 @@ def load_scorer(name_or_path: str | Path) -> TrainedScorer:
     missing = [name for name in needed if not (folder / name).is_file()]
     if missing:
         raise StageError(
-            f"{name_or_path} is no scorer: it lacks {', '.join(missing)}. A scorer has an encoder and its tokenizer as "
-            f"transformers saves them (config.json, model.safetensors, tokenizer_config.json, ...), {HEAD} (weight and "
-            f"bias of the linear output) and {SETTINGS} (max_tokens, pooling); train_scorer writes such a folder"
+            f"{name_or_path} is not a scorer: it lacks {', '.join(missing)}. A scorer has an encoder and its tokenizer "
+            f"as transformers saves them (config.json, model.safetensors, tokenizer_config.json, ...), {HEAD} (weight "
+            f"and bias of the linear output) and {SETTINGS} (max_tokens, pooling); train_scorer writes such a folder"
         )
     try:
         settings = read_json(folder / SETTINGS)
@@ -125,10 +125,10 @@ def load_scorer(name_or_path: str | Path) -> TrainedScorer:
             folder, dtype=torch.float32, use_safetensors=True, trust_remote_code=False, output_loading_info=True
         )
         if loading["missing_keys"]:
-            raise ValueError(f"there is no {sorted(loading['missing_keys'])[0]} among its weights")
+            raise ValueError(f"its weights lack {sorted(loading['missing_keys'])[0]}")
         network = ScorerNetwork(encoder)
         network.head.load_state_dict(load_file(folder / HEAD))
-    except Exception as error:  # whatever four libraries raise for files that are not what they should be
+    except Exception as error:  # four libraries raise all kinds of errors for damaged files
         reason = f"no {error.args[0]}" if isinstance(error, KeyError) else str(error).strip()
         raise StageError(f"{name_or_path} cannot be loaded as a scorer: {type(error).__name__}: {reason}") from error
     return TrainedScorer(network.eval(), tokenizer, settings)

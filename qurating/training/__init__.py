@@ -1,1 +1,1 @@
-"""The fit that all trainings share, its checkpoints and metrics."""
+"""The training loop of all models, its checkpoints and metrics."""

@@ -1,4 +1,4 @@
-"""Checkpoints from which a training goes on as if it had never stopped, and the best weights so far."""
+"""Checkpoints to resume a training from as if it had never stopped, and the best weights so far."""
 
 import os
 import re
@@ -16,14 +16,14 @@ from qurating.runtime import internals
 class Checkpoints(Callback):
     """Keeps `step=<n>.ckpt`, the last state of the training, and `best.pt`, the weights that validated best.
 
-    A state is written after the validation of its step, where there is one, so that no validation is lost between the
+    The state of a step with a validation is written after the validation, so that no validation is lost between the
     two. All processes of a distributed training call this; the first one writes.
 
     Args:
         folder: of this training alone.
-        every_steps: a state at least that often, in optimizer steps.
-        validate_every_steps: when there is a validation, if ever.
-        best_by: the metric of which the highest value is best (the first to reach it, on a tie).
+        every_steps: optimizer steps between two states, at most.
+        validate_every_steps: optimizer steps between two validations; None without validation.
+        best_by: the metric whose highest value is best (on a tie, the first one).
     """
 
     def __init__(self, folder: Path, every_steps: int, validate_every_steps: int | None, best_by: str | None) -> None:
@@ -44,7 +44,7 @@ class Checkpoints(Callback):
             value = float(trainer.callback_metrics[self.best_by])
             record = self.folder / "best.json"
             best = read_json(record)["value"] if record.is_file() else float("-inf")
-            # the first process decides for all: weights that are shared out are put together by all of them
+            # the first process decides for all, because all of them must gather sharded weights
             if trainer.strategy.broadcast(value > best):
                 weights = trainer.strategy.lightning_module_state_dict()
                 if trainer.is_global_zero:
@@ -77,6 +77,6 @@ def load_best(output: Path, module: pl.LightningModule) -> None:
 
 
 def latest(folder: Path) -> tuple[Path | None, int]:
-    """The checkpoint with the most steps, and how many; (None, 0) where there is none."""
+    """The checkpoint with the most steps, and its number of steps; (None, 0) without a checkpoint."""
     steps = {file: int(found[1]) for file in folder.glob("*.ckpt") if (found := re.fullmatch(r"step=(\d+)", file.stem))}
     return max(steps.items(), key=lambda item: item[1], default=(None, 0))

@@ -1,4 +1,4 @@
-"""What all trainings share: steps, checkpoints that resume, metrics that survive an interruption."""
+"""The training loop of all models: steps, checkpoints to resume from, metrics that survive an interruption."""
 
 import csv
 import functools
@@ -21,7 +21,7 @@ from qurating.training.checkpoints import Checkpoints, latest
 
 
 class _Bar(TQDMProgressBar):
-    """Lightning's progress bar, for a training that is one stream of steps."""
+    """Lightning's progress bar, for a training as one stream of steps."""
 
     def __init__(self, name: str) -> None:
         super().__init__(refresh_rate=10)
@@ -49,38 +49,38 @@ def fit(
 ) -> None:
     """Train to the last step, from the last checkpoint in `output/checkpoints` if there is one.
 
-    A run that was interrupted continues with the same weights, optimizer, schedule and data as if it had not been; it
-    repeats what came after its last checkpoint. The metrics of all attempts end in `output/metrics.csv`.
+    An interrupted run continues from its last checkpoint with the same weights, optimizer, schedule and data as if it
+    had not been interrupted. `output/metrics.csv` has the metrics of all attempts.
 
     Args:
         module: with its optimizer and schedule.
-        data: a data module whose whole training is one stream of steps: it has `num_steps` and
-            `accumulation(num_devices)`, the forward passes a step on each device.
-        trainer: makes the trainer, given what belongs to this training.
+        data: a data module that is one stream of steps: it has `num_steps` and `accumulation(num_devices)`, the forward
+            passes per step on each device.
+        trainer: makes the trainer, given the arguments that belong to this training.
         gradient_clip_norm: of all gradients together; None does not clip.
-        checkpoint_every_steps: at least that often, in optimizer steps.
+        checkpoint_every_steps: optimizer steps between two checkpoints, at most.
         name: in the tracker.
-        validate_every_steps: where there is a validation set.
+        validate_every_steps: optimizer steps between two validations; None without a validation set.
         best_by: the metric whose highest value marks the weights to keep, see `checkpoints.load_best`.
 
-    Of a distributed run all processes call this. Only the first is to write what comes after, and to `clear` in the
+    In a distributed run every process calls this. Only the first one may write results afterwards, and `clear` at the
     end.
 
     Raises:
-        StageError: the trainer sets what belongs to this training.
+        StageError: the trainer sets an argument that belongs to this training, or shards a module that cannot be.
     """
     folder = output / "checkpoints"
     checkpoint, start = latest(folder)
     if checkpoint:
-        print(f"    going on from step {start:,} of {data.num_steps:,}", flush=True)
+        print(f"    resuming from step {start:,} of {data.num_steps:,}", flush=True)
     states = Checkpoints(folder, checkpoint_every_steps, validate_every_steps, best_by)
     local = CSVLogger(output, name="metrics", version=f"from_step_{start}", flush_logs_every_n_steps=1)
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
     with warnings.catch_warnings():
-        # of no concern here: workers for loaders that read a memory map, and the like
+        # harmless here: too few workers for a loader that reads a memory map, and the like
         warnings.filterwarnings("ignore", message=".*does not have many workers.*")
         warnings.filterwarnings("ignore", message=".*LeafSpec.*")
-        # nor to average over devices what each has found on the whole validation set
+        # each device validates on the whole set: no average over devices is needed
         warnings.filterwarnings("ignore", message=".*sync_dist=True.*")
         warnings.filterwarnings("ignore", message=".*`srun` command is available.*")
         ours = {
@@ -88,20 +88,20 @@ def fit(
             "max_steps": data.num_steps,
             "callbacks": [states, _Bar(name)],
             "logger": [local, *tracking.loggers(name)],
-            # submitit puts jobs back into the queue; two that do would do it twice
+            # submitit requeues jobs; a second requeue would run them twice
             "plugins": [SLURMEnvironment(auto_requeue=False)] if SLURMEnvironment.detect() else None,
             "gradient_clip_val": gradient_clip_norm,
-            "enable_checkpointing": False,  # of Lightning's own kind
+            "enable_checkpointing": False,  # Lightning's own
             "use_distributed_sampler": False,
             "num_sanity_val_steps": 0,
             "limit_val_batches": 1.0 if validate_every_steps else 0,
         }
         clash = sorted(trainer.keywords.keys() & (ours.keys() | {"accumulate_grad_batches", "val_check_interval"}))
         if clash:
-            raise StageError(f"trainer.{clash[0]} is not for you to set: the training's own settings decide it")
+            raise StageError(f"trainer.{clash[0]} cannot be set: the settings of the training decide it")
         made = trainer(**ours)
-        if isinstance(made.strategy, ModelParallelStrategy) and not _shares_out_weights(module):
-            raise StageError(f"trainer=fsdp shares out the weights of raters alone: take trainer=gpu for the {name}")
+        if isinstance(made.strategy, ModelParallelStrategy) and not _can_be_sharded(module):
+            raise StageError(f"trainer=fsdp shards the weights of raters alone: use trainer=gpu for the {name}")
         internals.set_passes(made, data.accumulation(made.world_size), validate_every_steps)
         made.fit(module, datamodule=data, ckpt_path=checkpoint, weights_only=True)
     if made.global_step != data.num_steps:
@@ -116,12 +116,12 @@ def clear(output: Path) -> None:
     shutil.rmtree(output / "metrics")
 
 
-def _shares_out_weights(module: pl.LightningModule) -> bool:
+def _can_be_sharded(module: pl.LightningModule) -> bool:
     return type(module).configure_model is not pl.LightningModule.configure_model
 
 
 def _merge_metrics(output: Path) -> None:
-    """One metrics.csv out of all attempts: a later attempt replaces what an earlier one wrote past its start."""
+    """Merge the metrics of all attempts: a later attempt replaces the rows of earlier ones from its start on."""
     attempts = sorted((output / "metrics").glob("from_step_*/metrics.csv"), key=_start)
     rows: list[dict[str, str]] = []
     columns: dict[str, None] = {"step": None}

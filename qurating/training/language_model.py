@@ -1,4 +1,4 @@
-"""A language model trained from scratch on tokens in an order."""
+"""Train a language model from scratch on the tokens of an order."""
 
 import functools
 from collections.abc import Callable
@@ -33,19 +33,19 @@ def train_language_model(
 ) -> dict[str, Any]:
     """One pass over the tokens of an order; writes the network, its tokenizer, and `metrics.csv`.
 
-    Of a distributed run all processes call this; the first writes.
+    In a distributed run every process calls this; the first writes.
 
     Args:
-        corpus: whose tokenizer belongs to the tokens.
+        corpus: its tokenizer made the tokens.
         order: folder with `tokens.npy`, the tokens in their order.
         network: makes the network, see `qurating.models.networks`.
         trainer, gradient_clip_norm, checkpoint_every_steps: see `fit`.
-        sequence_length: tokens a block.
-        batch_size_sequences: blocks an optimizer step, over all devices.
-        micro_batch_size: blocks a forward pass on one device, at most.
+        sequence_length: tokens per block.
+        batch_size_sequences: blocks per optimizer step, over all devices.
+        micro_batch_size: blocks per forward pass on one device, at most.
 
     Returns:
-        counts; none on other processes than the first.
+        counts; an empty dict on every process but the first.
     """
     tokenizer = AutoTokenizer.from_pretrained(corpus / "tokenizer")
     data = TokenBlocks(order, sequence_length, batch_size_sequences, micro_batch_size)

@@ -1,4 +1,4 @@
-"""Where metrics go beside the CSV file in each artifact: one Weights & Biases run a cell of a sweep, if asked for."""
+"""Trackers of metrics, besides the CSV file in each artifact: on request, one Weights & Biases run per cell."""
 
 import contextlib
 import os
@@ -19,20 +19,20 @@ def csv_only(**_: Any) -> Iterator[None]:
 def wandb(
     *, project: str, group: str, name: str, run_id: str, folder: str, settings: Mapping[str, Any], tags: list[str]
 ) -> Iterator[None]:
-    """One Weights & Biases run, offline where there is no key.
+    """One Weights & Biases run, offline without a key.
 
     Args:
         group: the sweep.
-        run_id: stable for a cell, so that a resumed cell goes on in its run.
-        folder: where the run's own files go.
-        settings: the config, resolved, without secrets (keys are only ever read from the environment).
+        run_id: stable for a cell, so that a resumed cell continues its run.
+        folder: of the files of the run.
+        settings: the resolved config, without secrets (keys are read from the environment alone).
     """
     import wandb as client
 
     global _run
     mode = os.environ.get("WANDB_MODE") or ("online" if _has_key() else "offline")
     if mode == "offline":
-        print(f"    wandb: no key found, the run is kept offline in {folder}/wandb (`wandb sync` sends it)", flush=True)
+        print(f"    wandb: no key found, the run is kept offline in {folder}/wandb (upload: `wandb sync`)", flush=True)
     Path(folder).mkdir(parents=True, exist_ok=True)
     _run = client.init(
         project=project,
@@ -51,7 +51,7 @@ def wandb(
         yield
         failed = False
     finally:
-        # without it, parallel offline runs lose their summary
+        # parallel offline runs that are not finished lose their summary
         _run.finish(exit_code=int(failed))
         _run = None
 
@@ -63,7 +63,7 @@ def _has_key() -> bool:
 
 
 def loggers(name: str) -> list[Any]:
-    """Lightning loggers of the run that is open, with metrics under `<name>/`; none without a tracker."""
+    """Lightning loggers of the open run, with metrics under `<name>/`; none without a tracker."""
     if _run is None:
         return []
     from pytorch_lightning.loggers import WandbLogger
@@ -72,6 +72,6 @@ def loggers(name: str) -> list[Any]:
 
 
 def summarise(values: Mapping[str, Any]) -> None:
-    """Put final figures into the open run's summary."""
+    """Put final figures into the summary of the open run, if any."""
     if _run is not None:
         _run.summary.update(dict(values))

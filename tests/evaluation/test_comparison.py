@@ -1,4 +1,4 @@
-"""Cells of a sweep: their names, and what each is held against."""
+"""Cells of a sweep: their names and their baselines."""
 
 from pathlib import Path
 
@@ -21,7 +21,7 @@ def test_cells_on_other_documents_are_not_compared(tmp_path: Path) -> None:
     assert other["perplexity"] is not None
 
 
-def test_cells_of_one_method_are_told_apart_and_held_against_their_like(tmp_path: Path) -> None:
+def test_cells_of_one_method_get_distinct_names_and_the_baseline_most_like_them(tmp_path: Path) -> None:
     cells = sweep(tmp_path, ("uniform", "uniform", "writing_style top-k", "writing_style top-k"))
     for place, cell in enumerate(cells):
         for stage in ("select", "train_lm"):

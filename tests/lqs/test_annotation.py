@@ -1,4 +1,4 @@
-"""Settings of an annotation, and its way along the training and back."""
+"""Settings of an annotation, and its progress along the training and back."""
 
 import functools
 from pathlib import Path
@@ -37,7 +37,7 @@ def test_settings_that_mean_nothing_are_refused(
 
 
 class Bar:
-    """What the progress bar is told."""
+    """Stands for tqdm: records the work that is reported."""
 
     made: ClassVar[list["Bar"]] = []
 
@@ -61,7 +61,7 @@ def test_progress_is_one_bar_that_goes_on_where_it_was(
     Bar.made.clear()
     monkeypatch.setattr(annotation, "tqdm", Bar)
     with monkeypatch.context() as patched:
-        patched.setattr(costate.Costate, "go_back", functools.partialmethod(fail_at, 4))
+        patched.setattr(costate.Costate, "step_back", functools.partialmethod(fail_at, 4))
         with pytest.raises(InterruptedError):
             annotate(tmp_path, inputs)
     annotate(tmp_path, inputs)
@@ -69,6 +69,6 @@ def test_progress_is_one_bar_that_goes_on_where_it_was(
     assert first.desc == "annotating"
     assert first.initial == 0
     assert first.total == second.total
-    # at most two steps of three samples were taken again for the state that it was at
+    # at most two steps of three samples were recomputed for the state where it was cut
     assert first.at - 6 <= second.initial <= first.at < first.total
     assert second.at == pytest.approx(second.total)

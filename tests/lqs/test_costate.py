@@ -67,7 +67,7 @@ def test_it_is_the_gradient_through_the_unrolled_training(
     assert losses == pytest.approx(slow.training_losses, rel=1e-4)
     for t in range(NUM_STEPS, 1, -1):
         training.model.load_state_dict(states[t], strict=False)
-        costate.go_back()
+        costate.step_back()
         assert costate.step == t
         assert costate.vector is not None
         assert costate.vector.keys() == slow.states[t].keys()
@@ -87,13 +87,13 @@ def test_another_goes_on_from_what_is_on_disk(inputs: dict[str, Path], tmp_path:
     whole, training = a_costate(tmp_path / "whole", inputs)
     states, _ = trained(training)
     found: list[State] = []
-    for times in (1, 3):  # all in one go, or anew at each step
+    for times in (1, 3):  # all at once, or resumed at each step
         for t in range(NUM_STEPS, NUM_STEPS - 3, -1):
             if times == 3:
                 whole, training = a_costate(tmp_path / "cut", inputs)
                 assert whole.step == t + 1
             training.model.load_state_dict(states[t], strict=False)
-            whole.go_back()
+            whole.step_back()
         assert whole.vector is not None
         found.append(whole.vector)
     assert all(torch.equal(part, found[1][name]) for name, part in found[0].items())

@@ -1,4 +1,4 @@
-"""The rules of single layers: those that are there are exact, and a parameter without one is an error."""
+"""The rules of single layers: each is exact, and a parameter without a rule is an error."""
 
 from collections.abc import Iterator
 from typing import Any

@@ -15,7 +15,7 @@ from qurating.lqs import optimal_control as oc
 
 
 def batch(num_samples: int, seed: int) -> dict[str, Tensor]:
-    """Real text, a token a byte; the samples have different lengths, and the first has a prompt."""
+    """Real text, one token per byte; the samples have different lengths, and the first has a prompt."""
     text = torch.tensor(list(topics["types"].encode("ascii", "replace")))
     lengths = [5 + (seed + 3 * n) % 6 for n in range(num_samples)]
     ids, labels = (

@@ -1,4 +1,4 @@
-"""Proxy models that cannot be used, and what is said of them."""
+"""Proxy models that cannot be used, and their messages."""
 
 import shutil
 from pathlib import Path
@@ -40,7 +40,7 @@ def test_another_tokenizer_is_refused(inputs: dict[str, Path], tmp_path: Path) -
 
 
 def test_a_model_that_is_not_there_is_explained(shared: dict[str, Path], tmp_path: Path) -> None:
-    with pytest.raises(StageError, match=r"there is no proxy model: set annotation\.model"):
+    with pytest.raises(StageError, match=r"no proxy model is named: set annotation\.model"):
         annotate(tmp_path, shared | {"proxy_lm": None})
     with pytest.raises(StageError, match=r"cannot be loaded: (.|\n)*HF_TOKEN"):
         annotate(tmp_path, shared | {"proxy_lm": tmp_path / "nothing"})

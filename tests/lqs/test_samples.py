@@ -67,10 +67,11 @@ def test_batches_are_permutations_one_after_another() -> None:
     assert draw_batches(candidates, 9, 4, seed=1)[:4].tolist() == drawn.tolist()
 
 
-def test_bad_samples_stop_or_are_noted(tmp_path: Path) -> None:
+def test_bad_samples_stop_or_are_left_out(tmp_path: Path) -> None:
     samples = some_samples()
     with pytest.raises(
-        StageError, match=r"proxy sequence 72 of document 'b/2': it is empty. annotation.on_bad_sample=skip"
+        StageError,
+        match=r"proxy sequence 72 of document 'b/2': it is empty. To leave .*, set annotation.on_bad_sample=skip$",
     ):
         BadSamples(tmp_path, "stop").refuse(samples, [2, 1], "it is empty")
     bad = BadSamples(tmp_path, "skip")
@@ -79,7 +80,7 @@ def test_bad_samples_stop_or_are_noted(tmp_path: Path) -> None:
     bad.refuse(samples, [2, 1], "it is empty")
     bad.refuse(samples, [2], "another reason")
     BadSamples(tmp_path, "stop").refuse(samples, [], "nothing")
-    assert [row["index"] for row in bad.noted()] == [1, 2]
+    assert [row["index"] for row in bad.left_out()] == [1, 2]
     bad.write(tmp_path / "left_out.jsonl")
     lines = [json.loads(line) for line in (tmp_path / "left_out.jsonl").read_text(encoding="utf-8").splitlines()]
     expected = {"kind": "proxy sequence", "reason": "it is empty"}

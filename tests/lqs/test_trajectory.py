@@ -85,7 +85,7 @@ def test_recomputing_takes_few_states_and_each_step_once_more(tmp_path: Path) ->
         trajectory = training.trajectory(tmp_path, "recompute")
         for t in range(first, -1, -1):
             trajectory.go_to(t)
-        assert trajectory.steps_again(first) == len(training.steps)
+        assert trajectory.recomputed_steps(first) == len(training.steps)
 
 
 @pytest.mark.parametrize("moment", ["step", "before the rename", "after the rename"])
@@ -129,7 +129,7 @@ def test_an_interrupted_training_goes_on(
                 continue
         break
     else:
-        pytest.fail("it never came to its end")
+        pytest.fail("it never finished")
     assert attempt > 0
     assert torch.equal(training.weights(), states[-1])
     fresh = Training()
@@ -142,15 +142,15 @@ def test_an_interrupted_training_goes_on(
 
 def test_one_process_writes_and_another_reads(tmp_path: Path, states: list[Tensor]) -> None:
     other = Training()
-    walks = other.trajectory(tmp_path, "recompute", writes=False)
-    walks.run()
+    reader = other.trajectory(tmp_path, "recompute", writes=False)
+    reader.run()
     assert not list(tmp_path.iterdir())
     Training().trajectory(tmp_path, "recompute").run()
-    walks.go_to(6)
+    reader.go_to(6)
     assert torch.equal(other.weights(), states[6])
 
 
-def test_what_is_not_there_is_refused(tmp_path: Path) -> None:
+def test_unknown_kinds_and_states_are_refused(tmp_path: Path) -> None:
     training = Training()
     with pytest.raises(ValueError, match="keep, bf16_differences, recompute, not 'all'"):
         training.trajectory(tmp_path, "all")

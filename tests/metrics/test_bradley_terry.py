@@ -39,7 +39,7 @@ def test_loss_without_preferences_is_zero_with_a_gradient() -> None:
     assert a.grad.abs().sum() == 0
 
 
-def test_loss_refuses_what_is_no_preference() -> None:
+def test_loss_refuses_impossible_preferences() -> None:
     with pytest.raises(ValueError, match="outside"):
         loss(torch.zeros(1), torch.zeros(1), torch.tensor([1.5]))
     with pytest.raises(ValueError, match="shapes differ"):

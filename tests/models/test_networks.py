@@ -30,7 +30,7 @@ def test_texts_beyond_the_positions_of_a_network_are_refused(corpus: Path, judgm
 
 def test_a_network_that_padding_changes_is_refused(corpus: Path, judgments: Path, tmp_path: Path) -> None:
     right = functools.partial(networks.rater, "xlnet", d_model=16, n_layer=1, n_head=2, d_inner=16)
-    with pytest.raises(StageError, match="xlnet reads a text otherwise when padding follows it"):
+    with pytest.raises(StageError, match="xlnet gives another result for a text when padding follows it"):
         train(corpus, judgments, tmp_path / "a", network=right)
 
 

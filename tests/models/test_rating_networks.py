@@ -20,5 +20,5 @@ def test_a_wrong_short_cut_is_not_taken(monkeypatch: pytest.MonkeyPatch) -> None
 def test_a_network_that_padding_changes_is_refused() -> None:
     config = AutoConfig.for_model("xlnet", **XLNET, num_labels=3, pad_token_id=0)
     torch.manual_seed(1)
-    with pytest.raises(StageError, match="xlnet reads a text otherwise when padding follows"):
+    with pytest.raises(StageError, match="xlnet gives another result for a text when padding follows"):
         rating_network(AutoModelForSequenceClassification.from_config(config), 40)

@@ -10,7 +10,7 @@ from qurating.models.step_loss import StepLoss
 
 
 class Module:
-    """Notes what it is told to log; on two devices that have the same parts."""
+    """Records what is logged, on two devices with the same parts."""
 
     def __init__(self) -> None:
         self.logged: list[tuple[str, float]] = []

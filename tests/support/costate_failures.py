@@ -1,11 +1,11 @@
-"""A co-state that stops on its way."""
+"""A co-state that fails at a step."""
 
 from qurating.lqs import costate
 
-_go_back = costate.Costate.go_back
+_step_back = costate.Costate.step_back
 
 
 def fail_at(self: costate.Costate, step: int) -> None:
     if self.step - 1 == step:
         raise InterruptedError
-    _go_back(self)
+    _step_back(self)

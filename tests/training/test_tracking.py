@@ -1,4 +1,4 @@
-"""Where metrics go: nowhere else than into the artifacts, or into one run of a client that is told what it needs."""
+"""Trackers: none, or one run of a client with the right arguments."""
 
 import sys
 from pathlib import Path
@@ -11,7 +11,7 @@ from qurating.training import tracking
 
 
 class Client:
-    """Stands for the package wandb: notes what it is told."""
+    """Stands for the package wandb: records its calls."""
 
     def __init__(self, api_key: str | None = None) -> None:
         self.api = SimpleNamespace(api_key=api_key)
@@ -62,7 +62,7 @@ def test_a_cell_is_one_run_that_is_offline_without_a_key(
     assert client.given["config"] == {"seed": 1}
     assert f"the run is kept offline in {tmp_path}/runs/wandb" in capsys.readouterr().out
     assert (tmp_path / "runs").is_dir()
-    # it is over: nothing more goes into it
+    # the run is finished: nothing more goes into it
     tracking.summarise({"perplexity": 99.0})
     assert client.summary["perplexity"] == 12.0
     assert tracking.loggers("lm") == []

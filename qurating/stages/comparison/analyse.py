@@ -1,4 +1,4 @@
-"""Compare the cells of a sweep: a table, plots, and one self-contained page that says how each number came about."""
+"""Compare the cells of a sweep: a table, plots, and one self-contained page that explains every number."""
 
 import csv
 from collections.abc import Mapping, Sequence
@@ -24,7 +24,7 @@ from qurating.reports.sweep_figures import (
 from qurating.runtime.errors import StageError
 
 PERCENTILES = (5, 30, 70, 95)
-MAX_RATINGS = 3  # artifacts of ratings or scores that the page goes into
+MAX_RATINGS = 3  # artifacts of ratings or scores that the page shows
 
 
 def analyse(
@@ -40,18 +40,18 @@ def analyse(
     """Write `table.json`, `table.csv`, `report.html` and `plots/*.png`.
 
     Args:
-        cells: stage -> folder of the artifact that the cell used; a stage that it did without is absent.
+        cells: stage -> folder of the artifact that the cell used; stages that the cell did not use are absent.
         title: of the page.
-        max_rated_rows: rows of each ratings artifact that the distributions are made from.
+        max_rated_rows: rows of each ratings artifact that the distributions are computed from.
         num_resamples: of the paired bootstrap over held-out documents.
-        excerpt_characters: of a document shown.
+        excerpt_characters: shown of a document.
         seed: of the bootstrap.
 
     Raises:
         StageError: no cell, or ratings that are not of their corpus.
     """
     if not cells:
-        raise StageError("there is no cell to compare: run select, train_lm and evaluate before analyse")
+        raise StageError("no cell to compare: run select, train_lm and evaluate before analyse")
     read = read_cells(cells)
     rows = compare(read, num_resamples=num_resamples, seed=seed)
     order = {row["method"]: place for place, row in enumerate(rows)}
@@ -127,7 +127,7 @@ def analyse(
 
 
 def _write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
-    """The table, one row a method; the columns of a domain end in its name."""
+    """The table, one row per method; the columns of a domain end in its name."""
     measures = ("perplexity", "bits_per_byte", "change_percent", "change_low", "change_high", "num_heldout_tokens")
     head = ["method", "reference", "tokens", *measures, "num_heldout_documents", "labels"]
     domains = table.domains_by_size(rows)
@@ -140,7 +140,7 @@ def _write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
 
 
 def _read_each(cells: Sequence[Cell], stage: str, file: str) -> list[dict[str, Any]]:
-    """A JSON file of each distinct artifact of a stage, beside its manifest; absent files are passed over."""
+    """A JSON file of each distinct artifact of a stage, with its name and config; absent files are skipped."""
     found = {cell.folders[stage]: cell.manifests[stage] for cell in cells if stage in cell.folders}
     return [
         {
@@ -173,6 +173,6 @@ def _package_sets(artifacts: Sequence[Mapping[str, Any]]) -> list[tuple[dict[str
 
 
 def _seed_spread(rows: Sequence[Mapping[str, Any]]) -> tuple[float, float] | None:
-    """The least and the greatest perplexity among several uniform cells; None for fewer than two."""
+    """The lowest and the highest perplexity of the uniform cells; None for fewer than two cells."""
     uniform = [row["perplexity"] for row in rows if row["is_reference"] and row["perplexity"] is not None]
     return (min(uniform), max(uniform)) if len(uniform) > 1 else None

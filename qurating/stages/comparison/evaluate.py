@@ -1,4 +1,4 @@
-"""Measure a language model's perplexity on a corpus' held-out documents."""
+"""Measure the perplexity of a language model on the held-out documents of a corpus."""
 
 from pathlib import Path
 from typing import Any
@@ -33,31 +33,31 @@ def evaluate(
 ) -> dict[str, Any]:
     """Write `sequences.parquet` (`nll_nats` of every held-out sequence, in corpus order) and `metrics.json`.
 
-    Each sequence is read on its own after one end-of-text token, so that every one of its tokens is predicted and
-    counts once; its closing end-of-text token is one of them.
+    Each sequence is read on its own after one end-of-text token, so that each of its tokens is predicted and counts
+    once, including its closing end-of-text token.
 
     Args:
-        corpus: whose `heldout` shards are read.
+        corpus: its `heldout` shards are read.
         language_model: a Hugging Face folder with the tokenizer it was trained with.
-        batch_size_sequences: sequences a forward pass; the result does not depend on it (beyond rounding).
+        batch_size_sequences: sequences per forward pass; changes the result by rounding alone.
         precision: 32-true, or bf16-mixed (faster on a GPU, about three digits).
         accelerator: auto, cpu or gpu.
-        excluded: a target set (`target.parquet`) whose documents are left out: the data were chosen to be good at them.
+        excluded: a target set (`target.parquet`) whose documents are left out, because the data were selected for them.
 
     Raises:
-        StageError: no held-out shard, or nothing in it but what is excluded, another tokenizer than the model's, a
-            sequence longer than its context, an architecture whose logits are not one linear layer, a loss that is not
-            finite, or a GPU asked for in vain.
+        StageError: no held-out shard, or no document that is not excluded; a model with another tokenizer; a sequence
+            longer than the context of the model; an architecture whose logits are not one linear layer; a loss that is
+            not finite; a requested GPU that does not exist.
     """
     if precision not in PRECISIONS:
-        raise StageError(f"precision {precision!r} is not known to evaluate; set it to one of {', '.join(PRECISIONS)}")
+        raise StageError(f"stages.evaluate.precision={precision} is none of {', '.join(PRECISIONS)}")
     if batch_size_sequences < 1:
-        raise StageError(f"batch_size_sequences must be at least 1, not {batch_size_sequences}")
+        raise StageError(f"stages.evaluate.batch_size_sequences={batch_size_sequences}: it must be at least 1")
     device = device_of(accelerator, None, "stages.evaluate.accelerator")
     tokenizer = AutoTokenizer.from_pretrained(corpus / "tokenizer")
     _same_vocabulary(corpus, language_model, tokenizer.get_vocab())
     if tokenizer.eos_token_id is None:
-        raise StageError(f"{corpus / 'tokenizer'} has no end-of-text token, and a sequence needs one before it")
+        raise StageError(f"{corpus / 'tokenizer'} has no end-of-text token, which the model reads before each sequence")
     left_out = None if excluded is None else pq.read_table(excluded / "target.parquet", columns=["document_id"])
     rows, input_ids, starts, num_excluded = _read(corpus / "heldout", left_out)
     network = AutoModelForCausalLM.from_pretrained(language_model, dtype=torch.float32).to(device).eval()
@@ -81,20 +81,20 @@ def evaluate(
 
 
 def _same_vocabulary(corpus: Path, language_model: Path, vocabulary: dict[str, int]) -> None:
-    """Token ids mean nothing to a model that was trained with another vocabulary."""
+    """Raise StageError for a model with another vocabulary, to which the token ids mean nothing."""
     if AutoTokenizer.from_pretrained(language_model).get_vocab() != vocabulary:
         raise StageError(
-            f"{language_model} was trained with another tokenizer than {corpus}'s: prepare the held-out corpus with "
-            "the model's tokenizer, and evaluate on that"
+            f"{language_model} was trained with another tokenizer than that of {corpus}: prepare the held-out corpus "
+            "with the tokenizer of the model, and evaluate on that"
         )
 
 
 def _read(
     folder: Path, excluded: pa.Table | None
 ) -> tuple[pa.Table, npt.NDArray[np.int32], npt.NDArray[np.int64], int]:
-    """What the result says of each sequence, all tokens flat, and where each sequence starts among them.
+    """The columns of the result but `nll_nats`, all tokens flat, and the start of each sequence among them (N + 1,).
 
-    The last is how many documents were left out, because `excluded` has their `document_id`.
+    The last is the number of documents left out, because `excluded` has their `document_id`.
     """
     rows, tokens, lengths = [], [np.empty(0, np.int32)], [np.zeros(1, np.int64)]
     found: set[str] = set()
@@ -105,7 +105,7 @@ def _read(
             found.update(table["document_id"].filter(is_excluded).to_pylist())
             table = table.filter(pc.invert(is_excluded))
         length = pc.list_value_length(table["input_ids"]).cast(pa.int32())
-        # of the text in UTF-8, which is how Arrow holds it
+        # of the text in UTF-8, as Arrow holds it
         num_bytes = pc.binary_length(table["text"]).cast(pa.int64())
         kept = table.select(["id", "document_id", "domain"])
         rows.append(kept.append_column("num_tokens", length).append_column("num_bytes", num_bytes))
@@ -119,7 +119,7 @@ def _read(
 
 
 def _fits(network: PreTrainedModel, rows: pa.Table, lengths: npt.NDArray[np.int64], corpus: Path) -> None:
-    """Raises StageError if a sequence is too long for the network, or its logits are not one linear layer's."""
+    """Raise StageError if a sequence is too long for the network, or its logits are not one linear layer."""
     context = num_positions(network.config)
     longest = int(lengths.argmax())
     if context is not None and lengths[longest] > context:

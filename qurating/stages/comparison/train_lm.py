@@ -29,7 +29,7 @@ def train_lm(
     checkpoint_every_steps: int,
     seed: int,
 ) -> dict[str, Any]:
-    """One pass over the tokens of `order`; `train_language_model` says what is written and what the settings are."""
+    """Train for one pass over the tokens of `order`; see `train_language_model` for the output and the settings."""
     return train_language_model(
         output=output,
         corpus=corpus,

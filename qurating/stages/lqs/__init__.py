@@ -1,1 +1,1 @@
-"""From gradients to scores."""
+"""Stages of learnability-quality scores, from the target set to the scored corpus."""

@@ -1,4 +1,4 @@
-"""Score the sequences of the proxy set by what training on them would do for the target set."""
+"""Score the sequences of the proxy set by the effect that training on them has on the loss of the target set."""
 
 import contextlib
 import csv
@@ -19,7 +19,7 @@ from qurating.artifacts.files import read_json, write_json, write_table
 from qurating.artifacts.seeds import seed_for
 from qurating.corpus.sequences import read_sequences
 from qurating.lqs import optimal_control
-from qurating.lqs.annotation import annotation_table, check_settings, walk
+from qurating.lqs.annotation import annotate, annotation_table, check_settings
 from qurating.lqs.costate import Costate
 from qurating.lqs.gradient_passes import GradientPasses
 from qurating.lqs.proxy_model import check_layers, check_lengths, load
@@ -51,34 +51,34 @@ def annotate_proxy(
     trainer: functools.partial[pl.Trainer],
     seed: int,
 ) -> dict[str, Any]:
-    """Write `annotation.parquet`, a row a proxy sequence with a score, in the order of the proxy set.
+    """Write `annotation.parquet`, one row per proxy sequence with a score, in the order of the proxy set.
 
     Columns: `id`, `shard`, `row`, `length`, `domain`; for each visited step, first to last, `dots`
-    ⟨λ_{t+1}, ∇ℓ(x_n, θ_t)⟩, `norms` ‖∇ℓ(x_n, θ_t)‖ and `denominators`, by which the dot product is divided; `lqs`, the
+    ⟨λ_{t+1}, ∇ℓ(x_n, θ_t)⟩, `norms` ‖∇ℓ(x_n, θ_t)‖ and `denominators`, which divide the dot products; `lqs`, the
     sum of dots / denominators (`qurating.lqs.optimal_control`). Also `trajectory.csv` (step, training loss, target
-    loss), `summary.json` (what is returned) and `left_out.jsonl`, if any sample is left out.
+    loss), `summary.json` (the returned counts) and `left_out.jsonl`, if any sample is left out.
 
-    What an interrupted run left in `output/working` is gone on with; it is deleted at the end. Of a distributed run all
-    processes call this, with one `output`; the first writes and returns.
+    A run resumes from what an interrupted one left in `output/working`, and deletes it at the end. In a distributed run
+    every process calls this with the same `output`; the first writes and returns counts.
 
     Args:
-        proxy_lm: the folder of the proxy model; without it `model`, a name at the Hub or a path, is taken.
+        proxy_lm: the folder of the proxy model; if None, `model` names one at the Hub or by a path.
         num_steps: T of the proxy model's training.
         learning_rate: η, constant.
         batch_size_sequences: of a training step.
-        contribution_interval: k; steps k, 2k, … ≤ T − 1 are summed over.
+        contribution_interval: k; the sum is over steps k, 2k, … ≤ T − 1.
         denominator: see `optimal_control.denominator_steps`.
         hessian: exact, finite_differences or none.
-        trajectory: how the states are kept, see `qurating.lqs.trajectory`.
-        precision: 32-true or bf16-mixed, of the gradients of proxy and target samples. The training, the Hessian's
+        trajectory: how the states are stored, see `qurating.lqs.trajectory`.
+        precision: 32-true or bf16-mixed, of the gradients of proxy and target samples. The training, the Hessian
             products and all sums are in float32 or float64.
-        micro_batch_size: of a forward pass, in sequences.
+        micro_batch_size: sequences per forward pass.
         layer_checkpointing: less memory, a third more time.
         on_bad_sample: stop at a sample that has no target, or whose gradient is zero or not finite; or skip it.
-        trainer: whose accelerator, devices, num_nodes and strategy are used.
+        trainer: only its accelerator, devices, num_nodes and strategy are used.
 
     Raises:
-        StageError: settings or inputs that do not go together, a bad sample, too little memory; says what to change.
+        StageError: settings or inputs that do not fit together, a bad sample, too little memory; says what to change.
     """
     visited = check_settings(
         num_steps=num_steps,
@@ -89,9 +89,9 @@ def annotate_proxy(
         precision=precision,
         on_bad_sample=on_bad_sample,
     )
-    fabric = _joined(trainer)
+    fabric = _launched(trainer)
     if (output / "summary.json").is_file():
-        return _finished(output) if fabric.is_global_zero else {}
+        return _cleared(output) if fabric.is_global_zero else {}
 
     network = load(proxy_lm, model, corpus).to(fabric.device).eval()
     index = pq.read_table(proxy / "proxy.parquet")
@@ -103,15 +103,17 @@ def annotate_proxy(
     for group, has_target in ((samples, usable), (targets, targets.has_target())):
         bad.refuse(group, np.flatnonzero(~has_target).tolist(), "it has no token to predict from another")
     if not usable.any() or not targets.has_target().any():
-        raise StageError("the proxy set or the target set has no sequence with a token to predict: see left_out.jsonl")
+        raise StageError(
+            f"the proxy set or the target set has no sequence with a token to predict: the reasons are in {bad.folder}"
+        )
 
     batches = draw_batches(
         np.flatnonzero(usable), num_steps, batch_size_sequences, seed_for(seed, "annotate_proxy", "batches")
     )
     training = ProxyTraining(network, samples, batches, learning_rate, micro_batch_size, bad)
-    opened = functools.partial(_precision, precision, fabric.device.type)
+    autocast = functools.partial(_autocast, precision, fabric.device.type)
     denominators = optimal_control.denominator_steps(visited, num_steps, denominator)
-    with _advice(micro_batch_size):
+    with _explained_out_of_memory(micro_batch_size):
         check_layers(network, samples.batch(np.flatnonzero(usable)[:1], fabric.device))
         states = Trajectory(
             output / "working/trajectory",
@@ -120,7 +122,7 @@ def annotate_proxy(
             num_steps,
             training.step,
             writes=fabric.is_global_zero,
-            ready=fabric.barrier,
+            barrier=fabric.barrier,
         )
         passes = GradientPasses(
             output / "working/passes",
@@ -130,7 +132,7 @@ def annotate_proxy(
             bad,
             micro_batch_size=micro_batch_size,
             layer_checkpointing=layer_checkpointing,
-            precision=opened,
+            precision=autocast,
             process=fabric.global_rank,
             num_processes=fabric.world_size,
         )
@@ -142,15 +144,15 @@ def annotate_proxy(
             hessian=hessian,
             micro_batch_size=micro_batch_size,
             bad=bad,
-            precision=opened,
+            precision=autocast,
         )
-        training_losses = walk(training, states, costate, passes, visited, denominators)
+        training_losses = annotate(training, states, costate, passes, visited, denominators)
     if not fabric.is_global_zero:
         return {}
     kept = usable.copy()
-    kept[[row["index"] for row in bad.noted() if row["kind"] == samples.kind]] = False
+    kept[[row["index"] for row in bad.left_out() if row["kind"] == samples.kind]] = False
     if not kept.any():
-        raise StageError(f"every proxy sequence was left out, such as {bad.noted()[0]}")
+        raise StageError(f"every proxy sequence was left out, such as {bad.left_out()[0]}")
     table = annotation_table(index, passes, visited, denominators, kept)
     write_table(output / "annotation.parquet", table)
     _write_losses(output / "trajectory.csv", training_losses, costate.target_losses)
@@ -160,7 +162,7 @@ def annotate_proxy(
         output / "summary.json",
         {
             "sequences": len(lqs),
-            "left_out": len(bad.noted()),
+            "left_out": len(bad.left_out()),
             "steps": num_steps,
             "visited_steps": visited,
             "target_loss_before": costate.target_losses[0],
@@ -170,46 +172,46 @@ def annotate_proxy(
             "parameters": sum(parameter.numel() for parameter in network.parameters()),
         },
     )
-    return _finished(output)
+    return _cleared(output)
 
 
-def _finished(output: Path) -> dict[str, Any]:
-    """Clear away what the work needed; all results are there, and `summary.json` was the last of them."""
+def _cleared(output: Path) -> dict[str, Any]:
+    """Delete the working files, and return the counts; `summary.json` is the last result to be written."""
     if (output / "working").exists():
         shutil.rmtree(output / "working")
     counts: dict[str, Any] = read_json(output / "summary.json")
     return counts
 
 
-def _joined(trainer: functools.partial[pl.Trainer]) -> Fabric:
-    """The processes of a distributed run, if it is one, and this one's device."""
+def _launched(trainer: functools.partial[pl.Trainer]) -> Fabric:
+    """The device of this process, and the connection to the others of a distributed run."""
     chosen = {key: trainer.keywords[key] for key in ("accelerator", "devices", "num_nodes") if key in trainer.keywords}
     strategy = trainer.keywords.get("strategy", "auto")
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*`srun` command is available.*")
         fabric = Fabric(**chosen, strategy=strategy if isinstance(strategy, str) else "auto")
     fabric.launch()
-    torch.set_float32_matmul_precision("highest")  # whatever the environment says: TensorFloat-32 is not float32
+    torch.set_float32_matmul_precision("highest")  # no TensorFloat-32, whatever the environment says
     return fabric
 
 
-def _precision(precision: str, device_type: str) -> torch.autocast:
+def _autocast(precision: str, device_type: str) -> torch.autocast:
     return torch.autocast(device_type, torch.bfloat16, enabled=precision == "bf16-mixed")
 
 
 @contextlib.contextmanager
-def _advice(micro_batch_size: int) -> Iterator[None]:
-    """Say what to lower where the memory does not suffice."""
+def _explained_out_of_memory(micro_batch_size: int) -> Iterator[None]:
+    """Turn a lack of memory into a StageError that says which setting to lower."""
     try:
         yield
     except RuntimeError as error:
-        # the CPU's allocator and cuBLAS have no error of their own
-        told = "t allocate memory" in str(error) or "STATUS_ALLOC_FAILED" in str(error)
-        if not (told or isinstance(error, torch.OutOfMemoryError)):
+        # the CPU's allocator and cuBLAS have no exception type of their own
+        is_allocation = "t allocate memory" in str(error) or "STATUS_ALLOC_FAILED" in str(error)
+        if not (is_allocation or isinstance(error, torch.OutOfMemoryError)):
             raise
         raise StageError(
             f"out of memory ({str(error).splitlines()[0]}): lower annotation.micro_batch_size (now "
-            f"{micro_batch_size}), or set annotation.layer_checkpointing=true; if it is the Hessian that does not fit, "
+            f"{micro_batch_size}), or set annotation.layer_checkpointing=true; if the Hessian does not fit, set "
             "annotation.hessian=finite_differences"
         ) from error
 

@@ -1,4 +1,4 @@
-"""Make the target set: the text on which the proxy model's loss says what is good to learn."""
+"""Make the target set: the texts whose loss the annotation scores sequences by."""
 
 import json
 from collections import Counter
@@ -37,25 +37,25 @@ def prepare_target(
 ) -> dict[str, Any]:
     """Write `target.parquet` (columns: SCHEMA), and `bad_rows.jsonl` where rows were skipped; returns counts.
 
-    `labels` are the tokens to predict, −100 where there is none, not shifted. `text` is the whole text, also of an
-    example that was cut.
+    `labels` are the tokens to predict, −100 for no target, not shifted. `text` is the whole text, also of an example
+    that was cut.
 
     Args:
-        corpus: with whose tokenizer the target is tokenised, or of whose held-out documents it consists.
+        corpus: its tokenizer tokenises the target, or its held-out documents are the target.
         source: of `qurating.corpus.targets`.
         context_tokens: the most tokens an example may have.
-        on_too_long: what becomes of one that has more: "stop" raises, "cut" keeps its first `context_tokens` tokens,
+        on_too_long: what to do with a longer example: "stop" raises, "cut" keeps its first `context_tokens` tokens,
             "skip" leaves it out; the last two are counted.
-        files: says which files the source's paths named: not used here, but other files make another artifact.
+        files: the files that the paths of the source name; not used here, but other files make another artifact.
 
     Raises:
         StageError: an empty target set, one without any token to predict, an example that is too long, a bad row.
     """
     if on_too_long not in ON_TOO_LONG:
-        raise StageError(f"target.on_too_long is {on_too_long!r}; it can be {', '.join(ON_TOO_LONG)}")
+        raise StageError(f"target.on_too_long={on_too_long} is none of {', '.join(ON_TOO_LONG)}")
     if context_tokens < 2:
         raise StageError(
-            f"the context is {context_tokens} tokens; it must be at least 2, as the first is not predicted"
+            f"the context is {context_tokens} tokens: it must be at least 2, because the first is not predicted"
         )
     kept: list[Example] = []
     left_out: Counter[str] = Counter()
@@ -89,11 +89,11 @@ def prepare_target(
         reasons += [f"{len(source.bad_rows)} bad rows"] * bool(source.bad_rows)
         where = getattr(source, "paths", None) or source
         if not num_read and not source.bad_rows:
-            raise StageError(f"the target set is empty: there is not one example in {where}")
+            raise StageError(f"the target set is empty: {where} has no example")
         raise StageError(
-            f"the target set is empty: of {num_read} examples none is left ({', '.join(reasons)}) in "
-            f"{where}; name other files or fields in target, or let examples that are too long be cut "
-            "(target.on_too_long=cut) or counted whole (target.loss_on=all)"
+            f"the target set is empty: none of {num_read} examples in {where} is left ({', '.join(reasons)}). Name "
+            "other files or fields in target, cut long examples (target.on_too_long=cut), or predict prompts, too "
+            "(target.loss_on=all)"
         )
     write_table(output / "target.parquet", _table(kept))
     if source.bad_rows:

@@ -1,4 +1,4 @@
-"""Train a small language model on a uniform part of the corpus, so that its gradients mean something."""
+"""Train a small language model on a uniform sample of the corpus, so that its gradients mean something."""
 
 import functools
 import os
@@ -43,21 +43,21 @@ def pretrain_proxy(
 ) -> dict[str, Any]:
     """Draw `num_tokens` tokens uniformly, each domain in proportion, shuffle them, and train on them once.
 
-    Writes the network, its tokenizer and `metrics.csv`. Where a released proxy model is used, this stage is left out.
-    Of a distributed run all processes call this: the first lays down the tokens, the others wait for them.
+    Writes the network, its tokenizer and `metrics.csv`. A run with a released proxy model skips this stage. In a
+    distributed run every process calls this: the first writes the tokens, the others wait for them.
 
     Args:
-        num_tokens: of the corpus' tokenizer; None is refused.
+        num_tokens: in tokens of the corpus; None is refused.
         network, ...: see `train_language_model`.
 
     Raises:
-        StageError: no number of tokens, or more than the corpus has.
+        StageError: `num_tokens` is None, not a whole number above 0, or more than the corpus has.
     """
     tokens = _num_tokens(corpus, num_tokens)
-    own_seed = seed_for(seed, "pretrain_proxy")  # another subset than a uniform selection's of the same size
+    own_seed = seed_for(seed, "pretrain_proxy")  # so that a uniform selection of the same size draws another subset
     drawn = output / "drawn"
     if process_rank() == 0 and not drawn.exists():
-        half = output / "half_drawn"  # of a killed attempt
+        half = output / "half_drawn"  # left by a killed attempt
         shutil.rmtree(half, ignore_errors=True)
         _draw(half, corpus, tokens, own_seed)
         os.rename(half, drawn)
@@ -78,14 +78,14 @@ def pretrain_proxy(
         seed=own_seed,
     )
     if process_rank() == 0:
-        # a kill must not leave a part of it under its own name
+        # a kill must not leave a part of the folder under its final name
         os.rename(drawn, output / "half_drawn")
         shutil.rmtree(output / "half_drawn")
     return counts
 
 
 def _draw(folder: Path, corpus: Path, num_tokens: int, seed: int) -> None:
-    """Lay down tokens of sequences that are drawn uniformly, each domain in proportion, shuffled: in `order`."""
+    """Write to `order` the tokens of sequences drawn uniformly, each domain in proportion, and shuffled."""
     (folder / "order").mkdir(parents=True)
     select_rows(
         folder / "subset.parquet",
@@ -103,17 +103,17 @@ def _draw(folder: Path, corpus: Path, num_tokens: int, seed: int) -> None:
 
 
 def _num_tokens(corpus: Path, num_tokens: int | None) -> int:
-    """The number of tokens, if it can be had; every process looks, so that none waits for one that failed."""
+    """The checked number of tokens; every process checks, so that none waits for one that failed."""
     if num_tokens is None:
         raise StageError(
             "annotation.pretrain_tokens is not set: set it, or name a released proxy model, which needs no training "
-            "here (annotation.model)"
+            "(annotation.model)"
         )
     lengths = (pq.read_table(file, columns=["length"])["length"] for file in row_files(corpus / "train"))
     available = sum(pc.sum(column).as_py() or 0 for column in lengths)
     if num_tokens != int(num_tokens) or not 0 < num_tokens <= available:
         raise StageError(
-            f"annotation.pretrain_tokens={num_tokens}: it is a whole number from 1 to the {available:,} tokens of "
+            f"annotation.pretrain_tokens={num_tokens}: it must be a whole number from 1 to the {available:,} tokens of "
             f"{corpus.name}"
         )
     return int(num_tokens)

@@ -1,4 +1,4 @@
-"""Score every sequence of a corpus by a scorer."""
+"""Score every sequence of a corpus with a scorer."""
 
 import functools
 import json
@@ -36,23 +36,23 @@ def score(
     jsonl: bool,
     accelerator: str,
 ) -> dict[str, Any] | None:
-    """Write a shard of scores beside each training shard of the corpus, row for row; finished shards are skipped.
+    """Write one shard of scores per training shard of the corpus, row for row; finished shards are skipped.
 
-    Columns as `rate` writes them for a criterion: `id`, `length` (in tokens of the corpus), `chunk_lengths` (in the
+    Columns as `rate` writes them for one criterion: `id`, `length` (in tokens of the corpus), `chunk_lengths` (in the
     scorer's), `lqs_chunks`, `lqs_average`. Scores are standard deviations of the annotated scores from their mean.
 
     Args:
         scorer: folder of a trained scorer.
-        from_pretrained: a folder or a name of the Hugging Face Hub, instead.
+        from_pretrained: a folder or a name at the Hugging Face Hub, in place of `scorer`.
         max_tokens: of a window; None: as the scorer was trained.
-        tokens_per_batch, precision, compilation, num_workers, shard, num_shards: as of `rate`.
-        jsonl: write `train/<shard>.jsonl`, too: `id`, `document_id`, `text`, `domain`, `score` (the average), a line
-            a sequence.
+        tokens_per_batch, precision, compilation, num_workers, shard, num_shards: as in `rate`.
+        jsonl: also write `train/<shard>.jsonl`, one line per sequence: `id`, `document_id`, `text`, `domain`, `score`
+            (the average).
         accelerator: auto, cpu or gpu.
 
     Raises:
-        StageError: no scorer, or two; one that cannot be loaded, or does not read so many tokens; a score that is not a
-            number; a GPU is asked for, and there is none.
+        StageError: no scorer, or two; a scorer that cannot be loaded, or has no positions for `max_tokens`; a score
+            that is not a number; a requested GPU that does not exist.
     """
     share = share_or_all(shard, num_shards)
     device = device_of(accelerator, share)
@@ -68,7 +68,7 @@ def score(
         output=output,
         corpus=corpus,
         reader=TokenReader(corpus, tokenizer),
-        network=lambda: WindowScorer(network.to(device)),  # tried on the device, as it will run
+        network=lambda: WindowScorer(network.to(device)),  # its form is chosen on the device that it runs on
         fingerprint=shards.fingerprint_of(folder),
         engine=functools.partial(
             Engine, device=device, precision=precision, compilation=compilation, tokens_per_batch=tokens_per_batch
@@ -81,7 +81,7 @@ def score(
     )
     if jsonl:
         files = row_files(corpus / "train")
-        # of what is all there the rest, too: a task that was killed may have left some
+        # once all scores exist, also the files that a killed task did not write
         own = files if share is None or counts is not None else share.of(files)
         for file in tqdm(own, desc="write jsonl", unit="shard", mininterval=0.5):
             target, scores = output / "train" / f"{file.stem}.jsonl", output / "train" / file.name
@@ -91,7 +91,7 @@ def score(
 
 
 def _write_lines(target: Path, texts: Path, scores: Path) -> None:
-    """The texts of one shard beside their scores; the file is there whole or not at all."""
+    """Write the texts of one shard with their scores; the file appears whole or not at all."""
     rows = pq.read_table(texts, columns=["id", "document_id", "text", "domain"])
     rows = rows.append_column("score", pq.read_table(scores, columns=["lqs_average"])["lqs_average"])
     with replacing(target) as temporary, open(temporary, "w", encoding="utf-8") as stream:

@@ -1,4 +1,4 @@
-"""Train a scorer on annotated sequences, so that a whole corpus can be scored."""
+"""Train a scorer on annotated sequences, to score a whole corpus with."""
 
 import functools
 from collections.abc import Callable
@@ -53,20 +53,20 @@ def train_scorer(
     from their mean), `validation.json` (see `qurating.metrics.scorer`), `predicted_vs_annotated.png` and `metrics.csv`.
 
     Args:
-        corpus: that the annotated sequences are of.
-        network: makes the encoder and its tokenizer, see `qurating.models.networks`. Where its vocabulary is not the
-            corpus', the sequences' texts are tokenised anew.
+        corpus: the corpus of the annotated sequences.
+        network: makes the encoder and its tokenizer, see `qurating.models.networks`. If its vocabulary differs from
+            that of the corpus, the texts of the sequences are tokenised again.
         max_tokens: of a window; the score of a longer sequence is the mean over its windows, weighted by length.
-        clip_standard_deviations: labels are learned no further than this from their mean.
+        clip_standard_deviations: labels are clipped at this distance from their mean.
 
     Raises:
-        StageError: an annotation that cannot be learned from, see `Scores`; an encoder that cannot be had, or does not
-            read so many tokens; a training that diverges.
+        StageError: an annotation that cannot be learned from, see `Scores`; an encoder that cannot be created, or has
+            no positions for `max_tokens`; a training that diverges.
     """
     if not clip_standard_deviations > 0:
         raise StageError(f"scorer.clip_standard_deviations={clip_standard_deviations}: it must be above 0")
     torch.manual_seed(seed_for(seed, "train_scorer", "weights"))
-    made, tokenizer = _made(network, AutoTokenizer.from_pretrained(corpus / "tokenizer"))
+    made, tokenizer = _scorer_network(network, AutoTokenizer.from_pretrained(corpus / "tokenizer"))
     limit = made.max_tokens()
     if max_tokens < 1 or (limit is not None and max_tokens > limit):
         raise StageError(f"scorer.max_tokens={max_tokens}: the encoder reads 1 to {limit or 'any number of'} tokens")
@@ -122,7 +122,7 @@ def train_scorer(
     }
 
 
-def _made(
+def _scorer_network(
     network: Callable[..., tuple[PreTrainedModel, PreTrainedTokenizerBase]], tokenizer: PreTrainedTokenizerBase
 ) -> tuple[ScorerNetwork, PreTrainedTokenizerBase]:
     with making("the scorer's encoder"):
@@ -135,7 +135,7 @@ def _made(
 @torch.inference_mode()
 def predictions(module: Scorer, data: Scores) -> np.ndarray:
     """Predicted scores of the validation sequences, float64, in standard deviations."""
-    # Lightning has moved the module back to the CPU
+    # Lightning moved the module back to the CPU
     device = module.trainer.strategy.root_device
     module.eval().to(device)
     parts = []

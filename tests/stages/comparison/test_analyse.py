@@ -144,7 +144,7 @@ def test_lqs_takes_the_place_of_judge_and_ratings(tmp_path: Path) -> None:
     cells = sweep(tmp_path, DELT)
     counts = run(cells, tmp_path / "out")
     rows = read_json(tmp_path / "out" / "table.json")
-    # a folded uniform subset is not the baseline, and is held against it
+    # a folded uniform subset is not the baseline, and is compared with it
     assert {row["method"]: row["reference"] for row in rows} == dict.fromkeys(DELT, "uniform")
     assert [row["method"] for row in rows if row["is_reference"]] == ["uniform"]
     text = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")

@@ -95,7 +95,7 @@ def test_raters_that_cannot_be_used_are_refused(corpus: Path, rater: Path, tmp_p
     with pytest.raises(StageError, match="cannot be loaded as a rater"):
         rated(tmp_path / "r", corpus, None, from_pretrained=str(corpus))
     language_model = AutoModelForCausalLM.from_config(AutoConfig.for_model("llama", **LLAMA, num_labels=3))
-    with pytest.raises(StageError, match=r"is no rater: there is no score.weight among its weights"):
+    with pytest.raises(StageError, match=r"is not a rater: its weights lack score.weight"):
         rated(tmp_path / "r", corpus, save(language_model, corpus, tmp_path / "lm"))
     model = classifier()
     with torch.no_grad():

@@ -31,7 +31,8 @@ def test_samples_that_are_not_finite_are_named_or_left_out(inputs: dict[str, Pat
     poison(inputs, proxy={row["id"] for row in bad})
     names = "|".join(f"proxy sequence {row['id']} of document '{row['document_id']}'" for row in bad)
     with pytest.raises(
-        StageError, match=rf"({names}): its loss or gradient is not finite at step \d.*on_bad_sample=skip goes on"
+        StageError,
+        match=rf"({names}): its loss or gradient is not finite at step \d.*, set annotation.on_bad_sample=skip$",
     ):
         annotate(tmp_path / "stopped", inputs)
     counts = annotate(tmp_path / "skipped", inputs, on_bad_sample="skip")
@@ -99,7 +100,7 @@ def test_a_set_that_does_not_fit_is_refused(inputs: dict[str, Path], tmp_path: P
     file = inputs["target"] / "target.parquet"
     whole = pq.read_table(file)
     pq.write_table(whole.slice(0, 0), file)
-    with pytest.raises(StageError, match="there is no target example"):
+    with pytest.raises(StageError, match="no target example was found"):
         annotate(tmp_path / "a", inputs)
     long = pa.Table.from_pylist(
         [row | {"input_ids": [5] * 33, "labels": [5] * 33} for row in whole.to_pylist()[:1]], whole.schema

@@ -20,7 +20,8 @@ from annotation_example import annotate, make_inputs
 from costate_failures import fail_at
 from ports import free_port
 
-from qurating.lqs import annotation, costate, gradient_passes
+from qurating.lqs import costate, gradient_passes
+from qurating.stages.lqs import annotate_proxy as stage
 
 # children are forks of one process that has imported everything, and has run nothing
 FORKS = multiprocessing.get_context("forkserver")
@@ -94,7 +95,7 @@ def test_cut_short_while_clearing_up_it_ends_the_same(
         patched.setattr(shutil, "rmtree", half)
         with pytest.raises(InterruptedError):
             annotate(tmp_path, inputs)
-    monkeypatch.setattr(annotation, "walk", lambda *_: pytest.fail("there was nothing left to do"))
+    monkeypatch.setattr(stage, "annotate", lambda *_: pytest.fail("there was nothing left to do"))
     annotate(tmp_path, inputs)
     assert files(tmp_path) == files(whole)
 
@@ -126,7 +127,7 @@ def test_killed_at_any_time_it_ends_the_same(inputs: dict[str, Path], whole: Pat
 
 
 def _of_two(rank: int, port: int, output: Path, inputs: dict[str, Path], report: Path) -> None:
-    """One of two processes, as torchrun starts them; notes what it did."""
+    """One of two processes, as torchrun starts them; reports its blocks and co-states."""
     torch.set_num_threads(1)
     os.environ |= {
         "RANK": str(rank),
@@ -138,18 +139,18 @@ def _of_two(rank: int, port: int, output: Path, inputs: dict[str, Path], report:
         "TORCHELASTIC_RUN_ID": "test",
     }
     blocks, digests = [], []
-    block, go_back = gradient_passes.GradientPasses._block, costate.Costate.go_back
+    block, step_back = gradient_passes.GradientPasses._block, costate.Costate.step_back
 
     def _block(self: Any, step: int, number: int, direction: Any) -> Any:
         blocks.append([step, number])
         return block(self, step, number, direction)
 
-    def _go_back(self: Any) -> None:
-        go_back(self)
+    def _step_back(self: Any) -> None:
+        step_back(self)
         digests.append([hashlib.sha256(part.numpy().tobytes()).hexdigest() for part in self.vector.values()])
 
     gradient_passes.GradientPasses._block = _block  # type: ignore
-    costate.Costate.go_back = _go_back  # type: ignore
+    costate.Costate.step_back = _step_back  # type: ignore
     trainer = functools.partial(pl.Trainer, accelerator="cpu", devices=2, num_nodes=1, strategy="ddp")
     counts = annotate(output, inputs, trainer=trainer)
     report.write_text(json.dumps({"blocks": blocks, "costates": digests, "counts": counts}))
@@ -175,7 +176,7 @@ def test_two_processes_share_the_work_and_agree_with_one(
 ) -> None:
     if begun:
         with monkeypatch.context() as patched:
-            patched.setattr(costate.Costate, "go_back", functools.partialmethod(fail_at, 5))
+            patched.setattr(costate.Costate, "step_back", functools.partialmethod(fail_at, 5))
             with pytest.raises(InterruptedError):
                 annotate(tmp_path / "two", inputs)
     first, second = _two_processes(tmp_path / "two", inputs, tmp_path)

@@ -194,7 +194,7 @@ def test_another_process_waits_for_the_tokens_and_writes_none(
     ("num_tokens", "message"),
     [(None, "pretrain_tokens is not set"), (0, "a whole number from 1"), (10**9, r"1 to the [\d,]+ tokens of corpus")],
 )
-def test_a_budget_that_is_not_to_be_had_is_refused_by_every_process(
+def test_an_impossible_budget_is_refused_by_every_process(
     corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rank: int, num_tokens: int | None, message: str
 ) -> None:
     monkeypatch.setattr(stage, "process_rank", lambda: rank)

@@ -100,12 +100,14 @@ def test_a_sequence_of_one_token_is_not_drawn(corpus: Path, tmp_path: Path) -> N
     short = {rows["id"][3].as_py(), rows["id"][17].as_py()}
     assert set(proxy["id"].to_pylist()) == set(rows["id"].to_pylist()) - short
     assert counts["without_target"] == 2
-    message = r"29 sequences, few has 28 \(and 2 of one token.*\): lower annotation\.num_proxy_sequences=28"
+    message = r"num_proxy_sequences=29: few has 28 sequences \(and 2 of one token.*\): lower it to 28 or less"
     with pytest.raises(StageError, match=message):
         draw(few, tmp_path / "out", 29)
 
 
 @pytest.mark.parametrize("number", [0, -3, 2.5])
-def test_a_number_that_is_none_is_refused(corpus: Path, tmp_path: Path, number: float) -> None:
-    with pytest.raises(StageError, match=f"at least 1 sequence, not {number}"):
+def test_an_impossible_number_is_refused(corpus: Path, tmp_path: Path, number: float) -> None:
+    with pytest.raises(
+        StageError, match=rf"annotation\.num_proxy_sequences={number}: it must be a whole number of at least 1"
+    ):
         draw(corpus, tmp_path, number)  # type: ignore[arg-type]

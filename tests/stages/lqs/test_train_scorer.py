@@ -147,14 +147,14 @@ def test_annotations_that_cannot_be_learned_are_refused(corpus: Path, annotation
         train(corpus, few, tmp_path / "s")
     for constant in (0.0, 0.1):
         equal = changed(annotation, tmp_path / f"equal{constant}", np.full(len(scores), constant))
-        with pytest.raises(StageError, match=f"scores to train on are {constant:g}; there is nothing to learn"):
+        with pytest.raises(StageError, match=f"scores to train on are {constant:g}: there is nothing to learn"):
             train(corpus, equal, tmp_path / "s")
     scores[7], scores[100] = np.nan, np.inf
     with pytest.raises(StageError, match=rf"2 of 220 sequences is not a number \(id {ids[7]}, {ids[100]}\)"):
         train(corpus, changed(annotation, tmp_path / "nan", scores), tmp_path / "s")
     with pytest.raises(StageError, match="another corpus"):
         train(corpus, changed(annotation, tmp_path / "other", id=ids[::-1]), tmp_path / "s")
-    with pytest.raises(StageError, match=r"0 are to validate on .* scorer.validation_fraction=0.001"):
+    with pytest.raises(StageError, match=r"0 are for validation .* scorer.validation_fraction=0.001"):
         train(corpus, annotation, tmp_path / "s", validation_fraction=0.001)
 
 
@@ -167,12 +167,12 @@ CONVOLUTIONS: dict[str, Any] = {
 def test_encoders_that_cannot_be_used_are_refused(corpus: Path, annotation: Path, tmp_path: Path) -> None:
     both = T5Model(T5Config(vocab_size=2000, d_model=8, d_kv=4, d_ff=8, num_layers=1, num_heads=2))
     for made, message in (
-        (functools.partial(networks.pretrained_encoder, str(tmp_path / "none")), "encoder cannot be made"),
+        (functools.partial(networks.pretrained_encoder, str(tmp_path / "none")), "encoder cannot be created"),
         (functools.partial(networks.encoder, "llama", hiden_size=3), "has no hiden_size"),
         (lambda tokenizer: (both, tokenizer), "t5 is both"),
         (
             functools.partial(networks.encoder, "convbert", **CONVOLUTIONS),
-            "convbert reads a text otherwise when padding",
+            "convbert gives another result for a text when padding",
         ),
     ):
         with pytest.raises(StageError, match=message):

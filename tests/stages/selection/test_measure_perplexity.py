@@ -99,5 +99,5 @@ def test_a_model_that_sees_later_tokens_is_refused(corpus: Path, model: Path, tm
     if causal:
         assert measured(tmp_path / "out", corpus, tmp_path / "lm")["sequences"] == 60
     else:
-        with pytest.raises(StageError, match="no causal model"):
+        with pytest.raises(StageError, match="not a causal model"):
             measured(tmp_path / "out", corpus, tmp_path / "lm")
