@@ -1,4 +1,4 @@
-# make demo: the whole method on the embedded corpus.  make test: the tests.  make check: what CI runs beside them.
+# make demo: the whole method on the embedded corpus.  make test: the tests.  make check: linters and types, as in CI.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -16,7 +16,7 @@ check: $(VENV)/.installed
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-# The stamp is newer than the lock file: a second call installs nothing.
+# The stamp file is newer than the lock file, so that a second call installs nothing.
 $(VENV)/.installed: requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(0 if (3, 11) <= v < (3, 13) else "Python 3.11 or 3.12 is needed, not %d.%d: make PYTHON=python3.12 ..." % v[:2])'
 	$(PYTHON) -m venv $(VENV)
@@ -24,7 +24,7 @@ $(VENV)/.installed: requirements.lock pyproject.toml
 	$(BIN)/python -m pip install --disable-pip-version-check --progress-bar off -q --no-deps -e .
 	@touch $@
 
-# New pins from pyproject's ranges; look at the difference before you commit it.
+# Write new pins from the ranges in pyproject.toml; review the difference before you commit it.
 lock:
 	rm -rf $(VENV).lock && $(PYTHON) -m venv $(VENV).lock
 	$(VENV).lock/bin/python -m pip install -q torch==2.13.0

@@ -24,8 +24,8 @@ from qurating.runtime.errors import StageError
 
 resolvers.register_resolvers()
 hydra_internals.work_once()
-os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # worker processes tokenise side by side already
-# an experiment that runs once may be swept with -m: no reason for a warning
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # worker processes already tokenise in parallel
+# sweeping an experiment of one run with -m is fine: no warning
 warnings.filterwarnings("ignore", message=r"\s*Running Hydra app with --multirun")
 _composed = False
 
@@ -39,42 +39,42 @@ def main(config: DictConfig) -> None:
     try:
         run.run(config)
     except Exception as error:
-        message = _for_the_user(error)
+        message = _user_message(error)
         if message is None or run.runs_elsewhere():
-            raise  # the launcher brings it home
+            raise  # the launcher reports it
         print(f"\nError: {message}", file=sys.stderr)
         sys.exit(1)
 
 
-def _for_the_user(error: BaseException | None) -> str | None:
-    """What to tell of an error that the user can mend, wherever in its chain that stands; None for any other."""
+def _user_message(error: BaseException | None) -> str | None:
+    """The message of an error that the user can fix, anywhere in the chain of causes; None for other errors."""
     while error is not None:
         if isinstance(error, StageError):
             return str(error)
-        if "No space left on device" in str(error):  # libraries have errors of their own for it
+        if "No space left on device" in str(error):  # libraries raise their own errors for it
             return f"{error}. Make room and run the same command again"
         error = error.__cause__ or error.__context__
     return None
 
 
 def _command_line() -> int:
-    """Run, and answer with the exit status."""
+    """Run the command, and return its exit status."""
     if {"--help", "-h"} & set(sys.argv[1:]):
-        # not Hydra's: that takes seconds to list the groups
+        # not Hydra's help, which takes seconds to list the groups
         print(__doc__, *help.groups(), sep="\n")
         return 0
-    # argparse refuses a flag that stands among the overrides
+    # argparse refuses a flag among the overrides
     sys.argv[1:] = sorted(sys.argv[1:], key=lambda word: word not in {"-m", "--multirun"})
     try:
         main()
     except KeyboardInterrupt:
-        print("\nInterrupted. The same command goes on from here.", file=sys.stderr)
+        print("\nInterrupted. Run the same command again to continue.", file=sys.stderr)
         return 130
     except SystemExit as stop:
         if stop.code and not _composed:
             _explain(sys.argv[1:])
         raise
-    if "qurating.pipeline.sweep" in sys.modules:
+    if "qurating.pipeline.sweep" in sys.modules:  # not after --cfg, which runs nothing
         from qurating.pipeline.sweep import Sweep
 
         return int(Sweep.failed)
@@ -82,7 +82,7 @@ def _command_line() -> int:
 
 
 def _explain(overrides: list[str]) -> None:
-    """After Hydra refused a config: what exists in the place of the keys that do not."""
+    """After Hydra refused a config: print the alternatives to each unknown key and choice."""
     with hydra.initialize(config_path="conf", version_base="1.3"):
         print(*help.explain(overrides), sep="\n", file=sys.stderr)
 

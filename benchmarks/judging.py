@@ -2,10 +2,10 @@
 
     python benchmarks/judging.py [num_requests]
 
-1,024 requests are in flight at once; 1,024 / 0.5 s is the ideal. The server is a bare protocol in a process of its own,
-prompts are 4.5 KB, and the client is used as the stage uses it: parsing, a cap on costs, the journal. The steady rate
-leaves out the start, in which the client widens from 32 requests at once, and the end, in which it has none left to
-send. Beside it: the loop over one request after the other that the released code is.
+1,024 requests are in flight at once; 1,024 / 0.5 s is the ideal. The server is a bare protocol in its own process,
+prompts are 4.5 KB, and the client is used as in the stage: parsing, a limit on costs, the response log. The steady rate
+excludes the start, when the client increases its concurrency from 32, and the end, when it has no requests left.
+For comparison: one request after the other, as in the released code.
 """
 
 import asyncio
@@ -33,7 +33,7 @@ from qurating.judging.endpoint.response_log import Answer, Journal, Request
 
 LATENCY_SECONDS, CONCURRENCY = 0.5, 1024
 IDEAL = CONCURRENCY / LATENCY_SECONDS
-WARM_UP = 10_000  # requests, after which memory should grow no more
+WARM_UP = 10_000  # requests, after which memory should not grow any more
 TEXT = "A paragraph of some length that stands where two texts would. " * 72
 TOP = [{"token": "A", "logprob": -0.3}, {"token": "B", "logprob": -1.4}]
 REPLY = {
@@ -77,7 +77,7 @@ async def serve() -> None:
 
 
 class Measured(NamedTuple):
-    """Of one run: requests a second, CPU time a request, peak memory after the warm-up and at the end."""
+    """One run: requests per second, CPU time per request, peak memory after the warm-up and at the end."""
 
     whole: float
     steady: float
@@ -87,8 +87,8 @@ class Measured(NamedTuple):
 
 
 async def by_client(port: int, num_requests: int, folder: Path) -> Measured:
-    """The judge's client as the stage uses it."""
-    answered: list[float] = []  # when, every CONCURRENCY requests
+    """The client of the judge, used as in the stage."""
+    answered: list[float] = []  # times, one per CONCURRENCY requests
     num_answered, early_mib = 0, 0.0
     spending = Spending(Price(0.15, 0.6, "benchmark"), 1e6)
     where = Endpoint(
@@ -118,7 +118,7 @@ async def by_client(port: int, num_requests: int, folder: Path) -> Measured:
             await asking.ask_all(requests(), lambda reply: list(replies.weights_from_logprobs(reply)), record)
         seconds = time.perf_counter() - started
     assert num_answered == num_requests
-    rounds = answered[4:-1]  # by the fourth the client has widened to all; the last are waited for
+    rounds = answered[4:-1]  # by the fourth round the client runs at full concurrency; the last round is incomplete
     steady = CONCURRENCY * (len(rounds) - 1) / (rounds[-1] - rounds[0])
     cpu_microseconds = 1e6 * (time.process_time() - cpu) / num_requests
     return Measured(num_requests / seconds, steady, cpu_microseconds, early_mib, peak_mib())
@@ -147,7 +147,7 @@ def main(num_requests: int) -> None:
             found = asyncio.run(by_client(port, WARM_UP + num_requests, Path(folder)))
             for name, rate in (("the judge's client, steady", found.steady), ("  with its start and end", found.whole)):
                 print(f"{name:30s}  {rate:8,.0f} requests/s, {100 * rate / IDEAL:.1f} % of the ideal")
-            print(f"  CPU a request                 {found.cpu_microseconds:8,.0f} µs")
+            print(f"  CPU per request               {found.cpu_microseconds:8,.0f} µs")
             print(f"one after the other             {sequential(port, 20):8,.1f} requests/s")
             print(f"peak memory                     {found.early_mib:8.1f} MiB after {WARM_UP:,} requests, "
                   f"{found.late_mib:.1f} MiB after {num_requests:,} more")  # fmt: skip

@@ -1,15 +1,16 @@
-"""Seconds and memory of per-sample gradient norms and dot products, beside what one would run instead.
+"""Seconds and memory of per-sample gradient norms and dot products, compared with the alternatives.
 
 python benchmarks/per_sample_gradients.py      the paper's proxy model: 160M, 1024 tokens, one thread
 python benchmarks/per_sample_gradients.py --size 42m --num-tokens 512 --batch-sizes 8
 python benchmarks/per_sample_gradients.py --device cuda --batch-sizes 8 32 64
 
-Beside one plain forward and backward pass (the floor), `vmap(grad)` (the released way) and a loop of batch 1. Each way
-runs in a process of its own: CPU seconds, or seconds on a GPU; and the peak of memory above weights and direction.
+The alternatives: a plain forward and backward pass (the floor), `vmap(grad)` (the released way) and a loop of batch 1.
+Each way runs in its own process. Measured are CPU seconds, or seconds on a GPU, and the peak of memory above weights
+and direction.
 
-On a CPU, glibc keeps freed blocks of up to 32 MB and cannot always fill them again: the peak then has up to 500 MB of
-what lies about, and does not say what was needed at a time. So every way runs with MALLOC_MMAP_THRESHOLD_=1000000, by
-which each large block is given back at once. `--keep-freed` leaves glibc as it is.
+On a CPU, glibc keeps freed blocks of up to 32 MB and cannot always reuse them: the peak then includes up to 500 MB of
+free memory, and is not what was needed at one time. So every way runs with MALLOC_MMAP_THRESHOLD_=1000000, which
+returns each large block at once. `--keep-freed` leaves glibc as it is.
 """
 
 import argparse
@@ -87,7 +88,7 @@ def _in_a_process(options: argparse.Namespace, way: str, batch_size: int) -> dic
 
 
 def measure(options: argparse.Namespace, way: str, batch_size: int) -> dict[str, float]:
-    """Seconds a sample and megabytes above weights and direction, of one way."""
+    """Seconds per sample and megabytes above weights and direction, of one way."""
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM, logging
 
@@ -121,7 +122,7 @@ def measure(options: argparse.Namespace, way: str, batch_size: int) -> dict[str,
 
     def vmap() -> None:
         parameters = {name: p.detach() for name, p in model.named_parameters()}
-        # its own mask, so that none is made inside of vmap
+        # an explicit mask, so that none is created inside vmap
         allowed = torch.ones(options.num_tokens, options.num_tokens, device=options.device).tril()[None, None]
         mask = (1 - allowed) * torch.finfo(torch.float32).min
 
@@ -148,9 +149,9 @@ def measure(options: argparse.Namespace, way: str, batch_size: int) -> dict[str,
 
 
 def _on_cpu(run: Callable[[], None], repeats: int) -> tuple[float, float]:
-    """CPU seconds of the quickest run, and how far the peak of the process lies above what it held before."""
+    """CPU seconds of the quickest run, and the peak memory of the process above its memory before."""
     held = _status("VmRSS")
-    Path("/proc/self/clear_refs").write_text("5", encoding="utf-8")  # the peak starts anew
+    Path("/proc/self/clear_refs").write_text("5", encoding="utf-8")  # reset the peak
     seconds = []
     for _ in range(repeats):
         before = resource.getrusage(resource.RUSAGE_SELF)
@@ -161,13 +162,13 @@ def _on_cpu(run: Callable[[], None], repeats: int) -> tuple[float, float]:
 
 
 def _status(key: str) -> float:
-    """A line of /proc/self/status, in MB."""
+    """The value of a line of /proc/self/status, in MB."""
     lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
     return next(int(line.split()[1]) / 1024 for line in lines if line.startswith(key))
 
 
 def _on_gpu(run: Callable[[], None], repeats: int) -> tuple[float, float]:
-    """Seconds of the quickest run, and the peak of allocated memory above what was held before."""
+    """Seconds of the quickest run, and the peak of allocated memory above that before."""
     import torch
 
     run()

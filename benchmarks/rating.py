@@ -1,15 +1,15 @@
-"""Tokens a second and memory of rating a corpus, beside the released loop's way.
+"""Tokens per second and memory of rating a corpus, compared with the released loop.
 
 python benchmarks/rating.py                        fp32, 200K tokens, one thread: some minutes
 taskset -c 0 python benchmarks/rating.py --num-tokens 2_000_000 --rounds 2 --precisions bf16-true    on one core
 python benchmarks/rating.py --device cuda --size 1.3b --num-tokens 5_000_000 --precisions bf16-true
 
 A Llama classifier with four outputs and random weights reads the text of this Python installation in windows of 512
-tokens. The released way: maps over batches of 512 documents, windows sorted by length within one, 16 of them a forward
-pass, padded, with a mask, ratings picked from the logits of every position. Each way runs in a process of its own,
-whole runs from corpus to ratings on disk. Seconds are CPU seconds (user and system), or wall seconds on a GPU; the
-compiler's work in processes of its own counts as well. Steady: without loading, and without the first three batches.
-On a GPU also the share of the matrix multiplication rate that is measured there.
+tokens. The released way: maps over batches of 512 documents, windows sorted by length within each batch, 16 windows per
+forward pass, padded, with a mask, ratings picked from the logits of every position. Each way runs in its own process,
+from the corpus to ratings on disk. Seconds are CPU seconds (user and system), or wall seconds on a GPU; the processes
+of the compiler count as well. Steady: without loading, and without the first three batches. On a GPU, the utilisation
+is relative to the matrix multiplication rate measured there.
 """
 
 import argparse
@@ -107,7 +107,7 @@ def _in_a_process(options: argparse.Namespace, way: str, precision: str, folder:
 
 
 def measure(options: argparse.Namespace, way: str, precision: str, folder: str) -> dict[str, Any]:
-    """The figures of one way; its ratings are left in the folder."""
+    """Measurements of one way; its ratings stay in the folder."""
     import numpy as np
     import torch
     from transformers import logging
@@ -119,7 +119,7 @@ def measure(options: argparse.Namespace, way: str, precision: str, folder: str) 
     if way == "prepare":
         return prepare(options, place)
     clock = time.perf_counter if options.device == "cuda" else _cpu_seconds
-    base_mb = _peak_mb()  # of the imports
+    base_mb = _peak_mb()  # after the imports
     marks: list[tuple[float, int]] = []  # seconds, tokens done
 
     def mark(num_tokens: int) -> None:
@@ -142,7 +142,7 @@ def measure(options: argparse.Namespace, way: str, precision: str, folder: str) 
 
 
 def prepare(options: argparse.Namespace, folder: Path) -> dict[str, int]:
-    """A corpus of real text, with a tokenizer of 32,000 tokens as far as the text has them, and a rater."""
+    """A corpus of real text, with a tokenizer of up to 32,000 tokens, and a rater."""
     import pyarrow as pa
     import pyarrow.parquet as pq
     import torch
@@ -183,7 +183,7 @@ def prepare(options: argparse.Namespace, folder: Path) -> dict[str, int]:
 
 
 def ours(folder: Path, precision: str, compiled: bool, options: argparse.Namespace, mark: Callable[[int], None]) -> Any:
-    """The stage as users run it, into a new folder."""
+    """Run the stage as users do, into a new folder."""
     import pyarrow.parquet as pq
 
     from qurating.rating.engine import Engine
@@ -216,7 +216,7 @@ def ours(folder: Path, precision: str, compiled: bool, options: argparse.Namespa
 
 
 def released(folder: Path, precision: str, _: bool, options: argparse.Namespace, mark: Callable[[int], None]) -> Any:
-    """The released loop's way, written anew for input ids."""
+    """The released loop, rewritten for input ids."""
     import numpy as np
     import torch
     from datasets import Dataset, load_dataset
@@ -271,7 +271,7 @@ def _columns(columns: list[Any]) -> Any:
 
 
 def _cpu_seconds() -> float:
-    """Of this process and its children."""
+    """User and system time of this process and its children."""
     used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
     return sum(usage.ru_utime + usage.ru_stime for usage in used)
 
@@ -281,7 +281,7 @@ def _peak_mb() -> float:
 
 
 def _flops_a_token(size: str) -> float:
-    """Of the whole network's forward pass on full windows: two a weight, and causal attention."""
+    """Operations of a forward pass of the whole network on full windows: two per weight, and causal attention."""
     s = SIZES[size]
     d, layers = s["hidden_size"], s["num_hidden_layers"]
     weights = layers * (4 * d * d + 3 * d * s["intermediate_size"])

@@ -1,14 +1,14 @@
-"""CPU seconds and memory of selecting, beside the released scripts' ways.
+"""CPU seconds and memory of selecting, compared with the released scripts.
 
 python benchmarks/selecting.py rows          2M and 10M rows, whole processes
-    --released-python PATH ...               of which each has a version of `datasets` (the pinned one: 2.16.1)
+    --released-python PATH ...               interpreters, each with a version of `datasets` (the pinned one: 2.16.1)
 python benchmarks/selecting.py ids           the index alone: 2M, 10M, 50M, 200M rows; growth
-python benchmarks/selecting.py materialise   a subset's tokens in training order, beside a copy of as many bytes
+python benchmarks/selecting.py materialise   tokens of a subset in training order, compared with a copy of as many bytes
 python benchmarks/selecting.py jsonl         500,000 scored JSON lines, 510 MB: top-r and folding
 
 Rows are synthetic: ids, lengths, seven domains, scores, tokens. A tenth of the tokens is sampled at τ = 2 by domain.
-Every way runs in a process of its own, whole, from import to files on disk. CPU seconds are user and system; memory is
-the peak of resident memory. The released ways are written anew: columns as Python lists, a sort a domain, `select` and
+Every way runs in its own process, from imports to files on disk. CPU seconds are user and system; memory is the peak of
+resident memory. The released ways are rewritten: columns as Python lists, one sort per domain, `select` and
 `save_to_disk`; JSON lines in memory, sorted, written.
 """
 
@@ -76,7 +76,7 @@ def measure_ids(options: argparse.Namespace, folder: Path) -> None:
 
 
 def measure_materialise(options: argparse.Namespace, folder: Path) -> None:
-    """Sequences of the framework's own length: 2M rows of 512 tokens on average, of which a tenth is chosen."""
+    """Sequences of realistic length: 2M rows of 512 tokens on average, a tenth of them selected."""
     for count in options.num_rows or [2_000_000]:
         place = made(folder, count, num_tokens_a_row=512)
         (place / "keep").touch()
@@ -114,14 +114,14 @@ def show(name: str, found: dict[str, Any], ours: dict[str, Any] | None) -> None:
 
 
 def in_a_process(way: str, folder: Path, python: list[str]) -> dict[str, Any]:
-    """Run a way; its CPU seconds, wall seconds and peak memory are the whole process'."""
+    """Run a way; CPU seconds, wall seconds and peak memory of its whole process."""
     before, started = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
     command = [*python, __file__, "rows", "--one", way, str(folder)]
     done = subprocess.run(
         ["/usr/bin/env", "python3", "-c", _PEAK, *command], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
     )
     if done.returncode:
-        subprocess.run(command, check=True)  # again, to see why
+        subprocess.run(command, check=True)  # again, to show the error
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     *lines, peak = done.stdout.splitlines()
     used = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
@@ -137,7 +137,7 @@ _PEAK = (
 
 
 def made(folder: Path, num_rows: int, num_tokens_a_row: int) -> Path:
-    """A corpus and its ratings, as artifacts hold them."""
+    """A corpus and its ratings, in the format of artifacts."""
     import numpy as np
     import pyarrow as pa
 
@@ -209,7 +209,7 @@ def ours_materialised(place: Path) -> dict[str, Any]:
 
 
 def ours_tokens(place: Path) -> dict[str, Any]:
-    """The tokens of the subset that lies there, in training order."""
+    """Write the tokens of the existing subset in training order."""
     from qurating.stages.selection.order import order
 
     with tempfile.TemporaryDirectory(dir=place) as output:
@@ -235,7 +235,7 @@ def import_alone(place: Path) -> dict[str, Any]:
 
 
 def copied(place: Path) -> dict[str, Any]:
-    """The same tokens out of the same shards into one file of the same size, in corpus order: read, cut, written."""
+    """Copy the same tokens from the same shards into one file of the same size, in corpus order."""
     import numpy as np
     import pyarrow.parquet as pq
 
@@ -297,7 +297,7 @@ def _ours_lines(file: Path, fraction: float, method: str) -> dict[str, Any]:
 
 
 def released_top_r(file: Path) -> dict[str, Any]:
-    """All lines as dictionaries in memory, sorted; the best of them."""
+    """All lines as dictionaries in memory, sorted; keep the best."""
     return _released_lines(file, lambda ranked: ranked[len(ranked) - int(0.4 * len(ranked)) :])
 
 
@@ -317,7 +317,7 @@ def _released_lines(file: Path, chosen: Callable[[list[dict[str, Any]]], list[di
 
 
 def only_imports(_: Path) -> dict[str, Any]:
-    """What the released scripts import, although these two use none of it."""
+    """The imports of the released scripts, although these two do not use them."""
     import datasets
     import torch
     from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, AutoTokenizer
@@ -332,7 +332,7 @@ def _sha256(file: Path) -> str:
 
 
 def as_arrow(place: Path) -> dict[str, Any]:
-    """The same rows, corpus and ratings in one, as a data set that `load_from_disk` opens: shard by shard."""
+    """The same rows, corpus and ratings together, as a data set for `load_from_disk`, written shard by shard."""
     import datasets
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -349,7 +349,7 @@ def as_arrow(place: Path) -> dict[str, Any]:
 
 
 def released(place: Path) -> dict[str, Any]:
-    """The released script's way."""
+    """Select as the released script does."""
     import datasets
     import numpy as np
 

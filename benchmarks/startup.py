@@ -1,11 +1,11 @@
-"""Seconds until `--help`, `--cfg job` and a config error answer, beside Hydra's own help of the same config.
+"""Seconds until `--help`, `--cfg job` and a config error answer, compared with Hydra's own help on the same config.
 
     python benchmarks/startup.py [runs]
     python benchmarks/startup.py [runs] --sweep
 
-Prints the median and the range of each, whole processes, one after the other in turn. With `--sweep`, CPU seconds (user
-and system) of a sweep of four cells in which every stage is complete, without and with 20 overrides; both are made
-first, which takes minutes.
+Prints the median and the range of each, for whole processes in turn. With `--sweep`: CPU seconds (user and system) of a
+sweep of four cells in which every stage is complete, without and with 20 overrides. The first run of both builds the
+artifacts, which takes minutes.
 """
 
 import argparse
@@ -60,14 +60,14 @@ def finished_sweeps(num_runs: int) -> dict[str, list[float]]:
                 command = [sys.executable, str(ROOT / "run.py"), "scale=smoke", *overrides]
                 started = _cpu_seconds()
                 done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True)
-                if run > 0:  # the first makes what the others skip
+                if run > 0:  # the first run builds what the others skip
                     assert "done in" not in done.stdout
                     seconds[name].append(_cpu_seconds() - started)
     return seconds
 
 
 def _cpu_seconds() -> float:
-    """Of all finished subprocesses."""
+    """User and system time of all finished subprocesses."""
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     return used.ru_utime + used.ru_stime
 

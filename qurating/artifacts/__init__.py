@@ -1,1 +1,1 @@
-"""Folders on disk: what identifies them, how they are published, and the table of the stages that make them."""
+"""Artifacts on disk: their identity, how they are published, and the table of the stages that make them."""

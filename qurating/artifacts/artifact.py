@@ -1,4 +1,4 @@
-"""An artifact as a run wants it: where it lies, and what it is to be made of."""
+"""The artifact that a run asks for: its folder, and what it has to be made from."""
 
 import functools
 from collections.abc import Mapping, Sequence
@@ -6,23 +6,24 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from qurating.artifacts.identity import differences, is_current, meaning, recorded
+from qurating.artifacts.identity import differences, identifying_settings, is_current, recorded_identity
 from qurating.artifacts.manifest import manifest
 from qurating.runtime.errors import StageError
 
 
 @dataclass(frozen=True)
 class Artifact:
-    """What a stage is to make, or has made already.
+    """What a stage has to make, or has made already.
 
     Args:
         path: `<root>/<kind>/<name>`.
-        stage: that makes it.
-        inputs: by the stage's name for it, `<kind>/<name> (<start of its fingerprint>)`.
-        settings: everything else that the stage is given, for the record.
-        runtime: paths of settings that do not count, see `identity.meaning`.
-        labels: warnings that it inherits from its inputs.
-        overwrite: replace what was made otherwise, or is damaged, instead of refusing.
+        stage: the stage that makes it.
+        inputs: a reference to each input (`manifest.reference`), by the stage's name for the input.
+        settings: all other arguments of the stage, for the manifest.
+        runtime: paths of settings that are not compared, see `identity.identifying_settings`.
+        labels: warnings inherited from the inputs.
+        overwrite: replace an artifact that is damaged, or was made with other settings or inputs, instead of
+            raising an error.
     """
 
     path: Path
@@ -35,15 +36,16 @@ class Artifact:
 
     @functools.cached_property
     def identity(self) -> dict[str, Any]:
-        """What is compared, in JSON's types."""
-        config = meaning(self.settings, self.runtime)
+        """What two artifacts are compared by, in types that JSON can hold."""
+        config = identifying_settings(self.settings, self.runtime)
         return {"stage": self.stage, "inputs": dict(self.inputs), "config": config}
 
     def is_complete(self) -> bool:
-        """Whether it is there, and was made of exactly this.
+        """Whether it exists, and was made with exactly these settings and inputs.
 
-        Raises StageError, with the settings that differ and the two ways out, if it was made of something else, or is
-        damaged (with `overwrite` it answers False instead).
+        Raises:
+            StageError: it is damaged, or was made with other settings or inputs; says which, and what to do. With
+                `overwrite` the result is False instead.
         """
         if not (self.path / "manifest.json").is_file():
             return False
@@ -53,24 +55,27 @@ class Artifact:
             if self.overwrite:
                 return False
             raise
-        changed = differences(recorded(made, self.runtime), self.identity)
+        changed = differences(recorded_identity(made, self.runtime), self.identity)
         if changed and not self.overwrite:
-            raise self.refused(str(self.path), "was made otherwise", changed, earlier=not is_current(made))
+            raise self.mismatch(f"{self.path} was made", changed, is_earlier=not is_current(made))
         return not changed
 
-    def refused(self, what: str, how: str, changed: Sequence[str], earlier: bool = False) -> StageError:
-        """The error for an artifact, or a working folder, that was made otherwise.
+    def mismatch(self, subject: str, changed: Sequence[str], is_earlier: bool = False) -> StageError:
+        """The error for an artifact, or a working folder, that was made with other settings or inputs.
 
-        `earlier`: by a version that identified artifacts in another way.
+        Args:
+            subject: the beginning of the message, such as `<path> was made`.
+            changed: one line per difference.
+            is_earlier: an earlier version, which identified artifacts in another way, made it.
         """
         shown = "\n".join(f"    {line}" for line in changed[:20])
         more = f"\n    ... and {len(changed) - 20} more" if len(changed) > 20 else ""
         version = (
-            "\n  It was made by an earlier version of qurating, whose manifests are compared by everything that the "
-            "stage was given"
+            "\n  It was made by an earlier version of qurating: all settings in its manifest are compared, except "
+            "those that no result depends on"
         )
         return StageError(
-            f"{what} {how}:\n{shown}{more}{version if earlier else ''}\n"
-            f"  Either keep both, by another name for the new one: artifacts.{self.stage}=<kind>/<name>\n"
+            f"{subject} with other settings or inputs:\n{shown}{more}{version if is_earlier else ''}\n"
+            f"  Either keep both, with another name for the new one: artifacts.{self.stage}=<kind>/<name>\n"
             "  or replace it: overwrite=true"
         )

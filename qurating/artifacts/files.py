@@ -1,4 +1,4 @@
-"""Files that are there whole or not at all: JSON, Parquet; and their hashes."""
+"""Atomic writes of JSON and Parquet files, and hashes of files."""
 
 import contextlib
 import hashlib
@@ -14,16 +14,16 @@ from qurating.runtime.errors import StageError
 
 
 def row_files(folder: Path) -> list[Path]:
-    """The Parquet shards of a folder in order; raises StageError if there is none."""
+    """The Parquet shards of a folder in order; raises StageError if it has none."""
     files = sorted(folder.glob("*.parquet"))
     if not files:
-        raise StageError(f"{folder} holds no Parquet shard")
+        raise StageError(f"{folder} has no Parquet shard")
     return files
 
 
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A temporary path beside `path` that takes its place if the block succeeds."""
+    """A temporary path next to `path`, renamed to `path` if the block succeeds."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         yield temporary
@@ -33,20 +33,20 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def parquet_format(schema: "pa.Schema") -> dict[str, Any]:
-    """How columns are written: text by zstd, the rest by lz4, which is read up to three times as fast."""
+    """Parquet options of each column: zstd for text; for the rest lz4, which is read up to three times as fast."""
     import pyarrow as pa
 
     columns = [column for field in schema for column in _columns(field.name, field.type)]
     texts = {path for path, kind in columns if pa.types.is_string(kind) or pa.types.is_large_string(kind)}
     return {
         "compression": {path: "zstd" if path in texts else "lz4" for path, _ in columns},
-        # numbers in a column of their own seldom repeat
+        # dictionaries do not pay for flat columns of numbers, which seldom repeat
         "use_dictionary": [path for path, _ in columns if path in texts or "." in path],
     }
 
 
 def _columns(path: str, kind: "pa.DataType") -> list[tuple[str, "pa.DataType"]]:
-    """The columns that a field becomes in a Parquet file, each with its type."""
+    """The columns that a field has in a Parquet file, each with its type."""
     import pyarrow as pa
 
     if pa.types.is_list(kind) or pa.types.is_large_list(kind):
@@ -57,7 +57,7 @@ def _columns(path: str, kind: "pa.DataType") -> list[tuple[str, "pa.DataType"]]:
 
 
 def write_table(path: Path, table: "pa.Table") -> None:
-    """Write a table as Parquet; the file is there whole or not at all."""
+    """Write a table as Parquet, atomically."""
     import pyarrow.parquet as pq
 
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -66,7 +66,7 @@ def write_table(path: Path, table: "pa.Table") -> None:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write JSON with sorted keys; the file is there whole or not at all."""
+    """Write JSON with sorted keys, atomically."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as temporary:
         temporary.write_text(json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False) + "\n", encoding="utf-8")

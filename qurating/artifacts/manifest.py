@@ -1,4 +1,4 @@
-"""An artifact's manifest: how it came about, what is in it, and whether that is still there.
+"""An artifact's manifest: how the artifact was made, its files, and whether they are intact.
 
 An artifact is a folder `<root>/<kind>/<name>` with a `manifest.json`, which is written last.
 """
@@ -34,27 +34,39 @@ PACKAGES = (
 
 
 def manifest(path: Path) -> dict[str, Any]:
-    """The manifest of a complete artifact; raises StageError if it is absent or a file of it is gone or cut short."""
+    """Read the manifest of a complete artifact.
+
+    Raises:
+        StageError: the artifact does not exist, or one of its files is missing or has another size.
+    """
     file = path / "manifest.json"
     if not file.is_file():
         raise StageError(
-            f"{path} is not there yet: add the stage that makes it to `stage=[...]`, or name another artifact"
+            f"{path} does not exist yet: add the stage that makes it to `stage=[...]`, or name another artifact"
         )
     found: dict[str, Any] = read_json(file)
-    way_out = f"make it anew: its stage, {found['stage']}, in `stage=[...]`, with overwrite=true"
+    remedy = f"make it again with overwrite=true and its stage, {found['stage']}, in `stage=[...]`"
     for name, written in found["files"].items():
         try:
             num_bytes = (path / name).stat().st_size
         except FileNotFoundError:
-            raise StageError(f"{path} is damaged: {name} is missing; {way_out}") from None
+            raise StageError(f"{path} is damaged: {name} is missing; {remedy}") from None
         if num_bytes != written["bytes"]:
-            raise StageError(
-                f"{path} is damaged: {name} has {num_bytes} bytes, {written['bytes']} were written; {way_out}"
-            )
+            raise StageError(f"{path} is damaged: {name} has {num_bytes} bytes instead of {written['bytes']}; {remedy}")
     return found
 
 
-def described(
+def reference(name: str, made: Mapping[str, Any]) -> str:
+    """An input as identities record it, `<kind>/<name> (<start of its fingerprint>)`; `made` is its manifest."""
+    return f"{name} ({made['fingerprint'][:16]})"
+
+
+def referenced_name(reference: str) -> str:
+    """The `<kind>/<name>` in a reference to an input."""
+    return reference.rsplit(" (", 1)[0]
+
+
+def build_manifest(
     folder: Path,
     name: str,
     identity: Mapping[str, Any],
@@ -63,12 +75,12 @@ def described(
     counts: Mapping[str, Any],
     seconds: float,
 ) -> dict[str, Any]:
-    """The manifest of what lies in a folder.
+    """The manifest of a finished folder.
 
     Args:
         name: `<kind>/<name>`.
-        settings: everything that the stage was given.
-        labels: warnings that later artifacts inherit; `counts` may bring more, under "labels".
+        settings: all arguments of the stage except its inputs.
+        labels: warnings that later artifacts inherit; `counts` may add more, under "labels".
     """
     names = sorted(file.relative_to(folder).as_posix() for file in folder.rglob("*") if file.is_file())
     files = {name: {"bytes": (folder / name).stat().st_size, "sha256": sha256(folder / name)} for name in names}
@@ -94,7 +106,7 @@ def described(
 
 @functools.cache
 def code_version() -> str:
-    """The commit of the code that runs (with `-dirty` if it was changed since), or the package's version."""
+    """The commit of the running code (with `-dirty` if it was changed since), or the version of the package."""
     git = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty", "--abbrev=12"]
     try:
         return subprocess.run(git, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
@@ -103,7 +115,7 @@ def code_version() -> str:
 
 
 def versions() -> dict[str, str]:
-    """Of Python and the packages that can change a result."""
+    """Versions of Python and of the packages that can change a result."""
     found = {"python": platform.python_version()}
     for package in PACKAGES:
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):

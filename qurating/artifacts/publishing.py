@@ -1,7 +1,8 @@
 """Building an artifact: one task at a time, resumed after a kill, published by one rename.
 
-Beside `<name>` lie, while it is built, the working folder `.<name>.partial`, the plan `.<name>.plan.json` (what is
-being built, by whom, and the counts once it is) and the lock `.<name>.lock`, which the system frees if its holder dies.
+While `<name>` is built, three things lie next to it: the working folder `.<name>.partial`; the plan
+`.<name>.plan.json` with the identity, the process that builds it and, once it is built, the counts; and the lock
+`.<name>.lock`, which the operating system frees if the process dies.
 """
 
 import contextlib
@@ -19,20 +20,19 @@ import filelock
 
 from qurating.artifacts.artifact import Artifact
 from qurating.artifacts.files import read_json, sha256, write_json
-from qurating.artifacts.identity import differences, meaning, recorded
-from qurating.artifacts.manifest import described
+from qurating.artifacts.identity import differences, identifying_settings, recorded_identity
+from qurating.artifacts.manifest import build_manifest
 from qurating.runtime.errors import StageError
 from qurating.runtime.processes import run_token
 
 
 @dataclass
 class Work:
-    """The building of an artifact, for the task that does it.
+    """What `building` hands to the task that builds an artifact.
 
-    `folder`: to be filled. `to_do`: whether there is something left to build; not where it is complete, or only waits
-    to be published. `counts`: set by the builder once all is there; None while shares of others are missing. Under
-    "labels" they may bring warnings that every later artifact inherits. `published`: the manifest, if this task
-    published it.
+    `folder`: the working folder to fill. `to_do`: False if the artifact is complete, or built and only not published.
+    `counts`: the builder sets it when all files are written; None while the shares of other tasks are missing. Its key
+    "labels" may hold warnings that every later artifact inherits. `published`: the manifest, if this task published.
     """
 
     folder: Path
@@ -42,32 +42,31 @@ class Work:
 
 
 @contextlib.contextmanager
-def building(artifact: Artifact, share: str | None = None, keep: Sequence[str] = ()) -> Iterator[Work]:
-    """Build an artifact in the block, under a lock, and publish it by a rename when the block has ended.
+def building(artifact: Artifact, share: str | None = None, reusable: Sequence[str] = ()) -> Iterator[Work]:
+    """Build an artifact in the block, under a lock, and publish it by a rename after the block.
 
         with building(artifact) as work:
             if work.to_do:
                 work.counts = stage(output=work.folder)
 
-    The working folder survives a kill and is handed to the next attempt at the same identity. Once counts are there,
-    they are kept: nothing is built again.
+    The working folder survives a kill, and the next attempt at the same identity continues in it. Once the plan has the
+    counts, nothing is built again.
 
-    Several tasks may fill one working folder side by side, each with a `share` of its own name and under a lock of its
-    own. The block then leaves `counts` at None while other shares are missing; the task that finds all of them there
-    publishes.
+    Several tasks may fill one working folder at the same time, each with its own `share` name and lock. The block then
+    leaves `counts` at None while other shares are missing; the task that finds all shares publishes.
 
-    `keep` names files (relative to the folder) by which the builder can tell whether they are still good: a working
-    folder begins with those that are whole in the artifact which is replaced, if that was made with the same settings.
+    `reusable` names files (relative to the folder) that the builder checks by itself. If the artifact that is replaced
+    was made with the same settings, the new working folder starts with those of its files that are intact.
     """
     path = artifact.path
     path.parent.mkdir(parents=True, exist_ok=True)
     with contextlib.ExitStack() as locks:
         locks.enter_context(_locked(path))
         if artifact.is_complete():
-            yield Work(_work(path), to_do=False)
+            yield Work(_working_folder(path), to_do=False)
             return
-        folder, plan = _open_work(artifact, keep)
-        if share is not None:  # the other shares are built at the same time
+        folder, plan = _open_working_folder(artifact, reusable)
+        if share is not None:  # other tasks build the other shares at the same time
             locks.close()
             locks.enter_context(_locked(path.with_name(f"{path.name}.share-{share}")))
         work = Work(folder, to_do="counts" not in plan)
@@ -75,13 +74,13 @@ def building(artifact: Artifact, share: str | None = None, keep: Sequence[str] =
         try:
             yield work
         except BaseException as error:
-            # another task may have published the folder under this one's hands
+            # another task may have published, and so renamed, the folder in the meantime
             if share is not None and isinstance(error, OSError) and artifact.is_complete():
                 return
             with contextlib.suppress(OSError):  # the disk may be what failed
-                write_json(_plan(path), plan | {"failed": True})  # for those that wait
+                write_json(_plan(path), plan | {"failed": True})  # for the processes that wait
                 if share is None and not any(file.stat().st_size for file in folder.rglob("*") if file.is_file()):
-                    shutil.rmtree(folder)  # nothing worth keeping: what is mended may be tried at once
+                    shutil.rmtree(folder)  # nothing worth keeping: other settings may be tried at once
             raise
         if work.to_do:
             if work.counts is None:
@@ -97,13 +96,13 @@ def building(artifact: Artifact, share: str | None = None, keep: Sequence[str] =
 
 
 def _publish(artifact: Artifact, folder: Path, plan: dict[str, Any]) -> dict[str, Any]:
-    """Give a finished working folder its manifest and its name."""
+    """Write the manifest of a finished working folder, and rename the folder to its final name."""
     path = artifact.path
     for torn in folder.rglob(".*.tmp"):  # of writes that a kill cut short
         torn.unlink()
     (folder / "manifest.json").unlink(missing_ok=True)
     name, done = f"{path.parent.name}/{path.name}", (plan["counts"], plan["seconds"])
-    made = described(folder, name, artifact.identity, artifact.settings, {*artifact.labels}, *done)
+    made = build_manifest(folder, name, artifact.identity, artifact.settings, {*artifact.labels}, *done)
     write_json(folder / "manifest.json", made)
     old = path.with_name(f".{path.name}.replaced")
     shutil.rmtree(old, ignore_errors=True)
@@ -117,45 +116,45 @@ def _publish(artifact: Artifact, folder: Path, plan: dict[str, Any]) -> dict[str
     return made
 
 
-def begun_by_the_first(artifact: Artifact) -> Path | None:
-    """For the other processes of a distributed run: wait until the first process has begun to build.
+def wait_until_started(artifact: Artifact) -> Path | None:
+    """For the other processes of a distributed run: wait until the first process has started to build.
 
     Returns:
         the working folder, in which they may take part; None if the artifact is complete.
 
     Raises:
-        StageError: the first process failed. That it was killed cannot be told here (torchrun can, and ends the
-            others).
+        StageError: the first process failed. A kill of that process goes unnoticed here (torchrun notices, and ends
+            the others).
     """
-    while not _is_there(artifact):
+    while not _is_published(artifact):
         time.sleep(0.2)
         plan: dict[str, Any] = {}
         with contextlib.suppress(FileNotFoundError):
             plan = read_json(_plan(artifact.path))
         if plan.get("run") != run_token():
-            continue  # of an earlier run, or of another job that builds the same
+            continue  # the plan of an earlier run, or of another job that builds the same artifact
         if plan.get("failed"):
             raise StageError(f"the first process failed to build {artifact.path}")
         if "counts" not in plan:
-            return _work(artifact.path)
+            return _working_folder(artifact.path)
     return None
 
 
-def finished_by_the_first(artifact: Artifact) -> None:
+def wait_until_published(artifact: Artifact) -> None:
     """Wait until the first process has published; raises StageError if it fails."""
-    while begun_by_the_first(artifact) is not None:
+    while wait_until_started(artifact) is not None:
         time.sleep(0.2)
 
 
-def _is_there(artifact: Artifact) -> bool:
-    """Complete as this run wants it; what was made otherwise is about to be replaced."""
+def _is_published(artifact: Artifact) -> bool:
+    """Whether the artifact that this run asks for is complete; one made with other settings is about to be replaced."""
     try:
         return artifact.is_complete()
     except StageError:
         return False
 
 
-def _work(path: Path) -> Path:
+def _working_folder(path: Path) -> Path:
     return path.with_name(f".{path.name}.partial")
 
 
@@ -163,17 +162,17 @@ def _plan(path: Path) -> Path:
     return path.with_name(f".{path.name}.plan.json")
 
 
-def _open_work(artifact: Artifact, keep: Sequence[str]) -> tuple[Path, dict[str, Any]]:
-    """The working folder and its plan: new, or as an attempt at the same thing left them."""
-    path, folder = artifact.path, _work(artifact.path)
+def _open_working_folder(artifact: Artifact, reusable: Sequence[str]) -> tuple[Path, dict[str, Any]]:
+    """The working folder and its plan: new, or from an earlier attempt at the same artifact."""
+    path, folder = artifact.path, _working_folder(artifact.path)
     plan: dict[str, Any] = {}
     if folder.is_dir() and _plan(path).is_file():
         plan = read_json(_plan(path))
-        begun = plan["identity"] | {"config": meaning(plan["identity"]["config"], artifact.runtime)}
-        # files that were mended may be gone on with: the stage itself refuses what it had read already
-        changed = [d for d in differences(begun, artifact.identity) if not d.startswith("config.files:")]
+        started = plan["identity"] | {"config": identifying_settings(plan["identity"]["config"], artifact.runtime)}
+        # the user may have repaired a file: the stage itself refuses other changes to files that it has read
+        changed = [d for d in differences(started, artifact.identity) if not d.startswith("config.files:")]
         if changed and not artifact.overwrite:
-            raise artifact.refused(str(folder), "was begun otherwise", changed)
+            raise artifact.mismatch(f"{folder} was started", changed)
         if changed:
             plan = {}
     is_new = not plan
@@ -181,27 +180,27 @@ def _open_work(artifact: Artifact, keep: Sequence[str]) -> tuple[Path, dict[str,
         shutil.rmtree(folder, ignore_errors=True)
     done = {key: plan[key] for key in ("counts", "seconds") if key in plan}
     plan = {"identity": artifact.identity, "host": platform.node(), "process": os.getpid(), "run": run_token()} | done
-    # the plan first: a folder without one belongs to nobody
+    # the plan first: a working folder without a plan would be deleted
     write_json(_plan(path), plan)
     folder.mkdir(exist_ok=True)
     (folder / "manifest.json").unlink(missing_ok=True)
-    if is_new and keep and (path / "manifest.json").is_file():
-        _take_over(artifact, folder, keep)
+    if is_new and reusable and (path / "manifest.json").is_file():
+        _reuse_files(artifact, folder, reusable)
     return folder, plan
 
 
-def _take_over(artifact: Artifact, folder: Path, keep: Sequence[str]) -> None:
-    """Files of a complete artifact, as they were written, into the working folder of the one that replaces it."""
+def _reuse_files(artifact: Artifact, folder: Path, reusable: Sequence[str]) -> None:
+    """Link intact files of the old artifact into the working folder, if both have the same settings."""
     old = read_json(artifact.path / "manifest.json")
-    if differences(recorded(old, artifact.runtime)["config"], artifact.identity["config"]):
+    if differences(recorded_identity(old, artifact.runtime)["config"], artifact.identity["config"]):
         return
-    for name in keep:
+    for name in reusable:
         file, written = artifact.path / name, old["files"].get(name)
         if written and file.is_file() and sha256(file) == written["sha256"]:
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             try:
                 os.link(file, folder / name)
-            except OSError:  # a file system without links
+            except OSError:  # the file system has no hard links
                 torn = (folder / name).with_name(f".{file.name}.tmp")
                 shutil.copy2(file, torn)
                 os.replace(torn, folder / name)
@@ -209,7 +208,7 @@ def _take_over(artifact: Artifact, folder: Path, keep: Sequence[str]) -> None:
 
 @contextlib.contextmanager
 def _locked(path: Path) -> Iterator[None]:
-    """Hold the lock of an artifact; says who builds it if that takes waiting. A dead builder's lock is free."""
+    """Hold the lock of an artifact. While waiting for it, print which process builds the artifact."""
     guard = filelock.FileLock(path.with_name(f".{path.name}.lock"))
     try:
         guard.acquire(timeout=0.2)

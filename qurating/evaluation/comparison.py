@@ -43,7 +43,7 @@ def distinct_ratings(cells: Iterable[Cell]) -> list[Rated]:
         dict.fromkeys(
             Rated(stage, cell.folders[stage], cell.folders[lineage.CORPUS])
             for cell in cells
-            for stage in lineage.RATING
+            for stage in lineage.RATING_STAGES
             if {stage, lineage.CORPUS} <= {*cell.folders}
         )
     )
@@ -57,7 +57,7 @@ def read_cells(given: Sequence[Mapping[str, Path | str | None]]) -> list[Cell]:
     """
     cells: list[Cell] = []
     distinct = dict.fromkeys(
-        tuple((stage, Path(folder)) for stage in lineage.OF_A_CELL if (folder := cell.get(stage)) is not None)
+        tuple((stage, Path(folder)) for stage in lineage.CELL_STAGES if (folder := cell.get(stage)) is not None)
         for cell in given
     )
     for folders in distinct:
@@ -76,7 +76,7 @@ def read_cells(given: Sequence[Mapping[str, Path | str | None]]) -> list[Cell]:
 def settings(cell: Cell) -> dict[str, str]:
     """The settings that identify a cell, `stage.key` -> value."""
     found = {}
-    for stage in lineage.OF_A_CELL:
+    for stage in lineage.CELL_STAGES:
         manifest = cell.manifests.get(stage, {})
         config = (manifest.get("identity") or {}).get("config") or manifest.get("config") or {}
         found.update({f"{stage}.{key}": str(value) for key, value in leaves(config).items()})

@@ -1,1 +1,1 @@
-"""From a command to artifacts."""
+"""From a command line to artifacts."""

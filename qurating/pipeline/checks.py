@@ -1,4 +1,4 @@
-"""The checks that refuse a composed config before anything is loaded."""
+"""Checks of a composed config, before anything is loaded."""
 
 import ast
 import functools
@@ -12,27 +12,32 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from qurating.artifacts.identity import leaves
-from qurating.pipeline.help import there_are
+from qurating.pipeline.help import alternatives
 from qurating.runtime.errors import StageError
 
-_NO_ARGUMENTS = {"_target_", "inputs", "fetches", "runtime"}  # of a stage; inputs become arguments one by one
+_NO_ARGUMENTS = {"_target_", "inputs", "fetches", "runtime"}  # of a stage; each of `inputs` is an argument
 
 
 def check(config: DictConfig, names: Mapping[str, str]) -> None:
-    """Refuse a composed config with unknown keys, missing values, or a criterion that nobody rates.
+    """Refuse a composed config with unknown settings, missing or invalid values, or a criterion without ratings.
+
+    Args:
+        names: the name of each stage's artifact, by stage.
 
     Raises:
-        StageError: says what is wrong, and what there is instead.
+        StageError: says what is wrong, and which alternatives exist.
     """
     known = _known_settings(tuple(names))
     for key in config:
         if key not in known:
-            raise StageError(f"there is no setting {str(key)!r}; {there_are(str(key), known)}")
+            raise StageError(f"unknown setting {str(key)!r}; {alternatives(str(key), known)}")
     unknown_names = [stage for stage in config.artifacts if stage not in names]
     if unknown_names:
-        raise StageError(f"artifacts.{unknown_names[0]}: {there_are(str(unknown_names[0]), set(names))}")
+        raise StageError(
+            f"artifacts.{unknown_names[0]}: unknown stage; {alternatives(str(unknown_names[0]), set(names))}"
+        )
     if "stages" not in config:
-        raise StageError("no stage is chosen: stage=[prepare_corpus,...]")
+        raise StageError("no stage is chosen: set stage=[prepare_corpus,...]")
     for stage, artifact in names.items():
         if artifact and not re.fullmatch(r"[^/.][^/]*/[^/.][^/]*", artifact):
             raise StageError(f"artifacts.{stage}={artifact}: a name has the form <kind>/<name>, under paths.artifacts")
@@ -42,7 +47,7 @@ def check(config: DictConfig, names: Mapping[str, str]) -> None:
     for stage in config.artifacts:
         try:
             config.artifacts[stage]
-        except OmegaConfBaseException as error:  # else its stage would count as one without a name: not needed
+        except OmegaConfBaseException as error:  # otherwise the stage would seem to have no name, and be skipped
             raise StageError(f"artifacts.{stage}: {str(error).splitlines()[0]}") from error
     for key, least in {"seed": 0, "num_tokens": 1}.items():
         value = config[key]
@@ -51,22 +56,25 @@ def check(config: DictConfig, names: Mapping[str, str]) -> None:
     for name, criterion in config.criteria.items():
         if "ratings" in criterion:
             raise StageError(
-                f"{name} is computed, and no judge can be asked about it: select by it with criterion={name}"
+                f"no judge can judge {name}, which is computed: remove it from criteria, and select by it with "
+                f"criterion={name}"
             )
     if config.criterion.name not in config.criteria and "ratings" not in config.criterion:
         name = config.criterion.name
         raise StageError(
-            f"nothing is judged by {name!r} (only by {', '.join(map(str, config.criteria))}): "
+            f"{name!r} is not one of the judged criteria ({', '.join(map(str, config.criteria))}): "
             f"add it with +criterion@criteria.{name}={name}"
         )
     is_judged = "judge" in config.stages and names["judge"] is not None
     if is_judged and config.judge.max_snippet_tokens > config.rater.max_tokens:
         raise StageError(
             f"judge.max_snippet_tokens={config.judge.max_snippet_tokens} is more than the rater reads: "
-            f"raise rater.max_tokens={config.rater.max_tokens}, or lower it"
+            f"lower it, or raise rater.max_tokens={config.rater.max_tokens}"
         )
     if "@" in str(config.judge.base_url):
-        raise StageError("judge.base_url holds a user or a key, and would be written down: name judge.api_key_variable")
+        raise StageError(
+            "judge.base_url has a user or a key in it, which manifests would show: set judge.api_key_variable instead"
+        )
     for stage, given in config.stages.items():
         _check_signature(str(stage), given)
 
@@ -77,24 +85,24 @@ def _known_settings(stages: tuple[str, ...]) -> set[str]:
 
 
 def _check_signature(stage: str, given: DictConfig) -> None:
-    """Compare what a stage is given with its function's parameters, without importing it (it may load torch)."""
+    """Compare the settings of a stage with the parameters of its function, without importing it (it may load torch)."""
     module, function = given["_target_"].rsplit(".", 1)
     takes = parameters(module, function)
     settings = {str(key) for key in given} - _NO_ARGUMENTS | {str(key) for key in given.inputs}
     unknown, absent = settings - takes, takes - settings - {"output"}
     if unknown:
         key = sorted(unknown)[0]
-        raise StageError(f"stages.{stage} has no setting {key!r}; {there_are(key, takes - {'output'})}")
+        raise StageError(f"stages.{stage} has no setting {key!r}; {alternatives(key, takes - {'output'})}")
     if absent:
         raise StageError(f"conf/stage/{stage}.yaml does not set {', '.join(sorted(absent))}")
 
 
 @functools.cache
 def parameters(module: str, function: str) -> frozenset[str]:
-    """The keyword parameters of a function, read from its source."""
+    """The names of a function's parameters, read from its source."""
     spec = importlib.util.find_spec(module)
     if spec is None or spec.origin is None:
-        raise StageError(f"there is no module {module}")
+        raise StageError(f"module {module} does not exist")
     for node in ast.parse(Path(spec.origin).read_text(encoding="utf-8")).body:
         if isinstance(node, ast.FunctionDef) and node.name == function:
             return frozenset(arg.arg for arg in [*node.args.args, *node.args.kwonlyargs])

@@ -1,4 +1,4 @@
-"""What this framework uses of Hydra and OmegaConf beyond their documented interfaces: all of it is here.
+"""All uses of Hydra and OmegaConf beyond their documented interfaces.
 
 Checked with Hydra 1.3.8 and OmegaConf 2.3.1 (pyproject.toml bounds both).
 """
@@ -28,17 +28,17 @@ _files: dict[tuple[int, ...], bytes] = {}
 
 
 def work_once() -> None:
-    """Let Hydra read a file, parse an interpolation and compose a list of overrides once, where it would many times.
+    """Cache in Hydra: read each file, parse each interpolation and compose each list of overrides only once.
 
-    It composes each cell of a sweep twice, and naming.py composes it in steps that cells share. An edited file is read
-    again; what was composed is kept with the loader's repository, and each run has its own.
+    Hydra composes each cell of a sweep twice, and naming.py composes it in steps that cells share. An edited file is
+    read again. Composed configs are cached per repository of the config loader, and each run has its own.
     """
     ConfigLoaderImpl.load_configuration = _load_configuration_once  # type: ignore[assignment]
     OmegaConf.load = staticmethod(_load_once)  # type: ignore[assignment]
     omegaconf.base.parse = omegaconf._utils.parse = functools.lru_cache(maxsize=4096)(_parse)
 
 
-# Both keep pickles: to read one takes a sixth of the time of copying the config.
+# Both caches hold pickles: loading one takes a sixth of the time of copying the config.
 
 
 def _load_configuration_once(
@@ -49,7 +49,7 @@ def _load_configuration_once(
     from_shell: bool = True,
     validate_sweep_overrides: bool = True,
 ) -> DictConfig:
-    if validate_sweep_overrides:  # by itself: Hydra composes the same with and without it
+    if validate_sweep_overrides:  # outside the cache: it does not change what is composed
         loader.validate_sweep_overrides_legal(OverridesParser.create().parse_overrides(overrides), run_mode, from_shell)
     composed = _composed(loader, loader.repository, os.getcwd(), config_name, tuple(overrides), run_mode)
     config: DictConfig = pickle.loads(composed)
@@ -80,7 +80,7 @@ def _load_once(file: Any) -> Any:
 
 
 def compose_from_copy(folder: Path) -> None:
-    """Copy the folder of the configuration, and compose from the copy from now on."""
+    """Copy the config folder to `folder`, and compose from the copy from now on."""
     loader = _loader()
     for element in loader.config_search_path.get_path():
         if element.provider == "main":
@@ -90,13 +90,13 @@ def compose_from_copy(folder: Path) -> None:
 
 
 def sets_a_value(override: Override) -> bool:
-    """Whether an override sets, adds or deletes a value, after composing; else it says what is composed."""
+    """Whether an override sets, adds or deletes a value after composing; otherwise it chooses what is composed."""
     is_group: bool = _loader().repository.group_exists(override.key_or_group)
     return not override.is_sweep_override() and (not is_group or isinstance(override.value(), dict))
 
 
 def apply_value(config: DictConfig, override: Override) -> None:
-    """Do to a composed config what composing does with an override that sets a value, with the same errors."""
+    """Apply an override of a value to a composed config as composing would, with the same errors."""
     ConfigLoaderImpl._apply_overrides_to_config([override], config)
 
 

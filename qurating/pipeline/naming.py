@@ -1,9 +1,10 @@
-"""What each artifact is called: by what a person would call it, and by what an override changed.
+"""The name of each artifact: the one in the config, with the overrides that change the artifact.
 
-The config gives every stage a name (`artifacts.<stage>`). An override that changes a stage, and that the name does not
-say yet, is appended to it: `…,lr=0.001`. So each cell of a sweep has names of its own where it differs, and shares the
-rest. What changed is found by composing the config with one override more at a time and comparing what each stage is
-given; the names of its inputs are part of that, so that a change goes down the pipeline by itself.
+The config gives every stage a name (`artifacts.<stage>`). An override that changes a stage, and does not show in its
+name yet, is appended as a tag: `…,lr=0.001`. So the cells of a sweep have different names where they differ, and share
+the other artifacts. To find what an override changes, the config is composed with one more override at a time, and the
+settings and inputs of each stage are compared before and after. Inputs are compared by name: a change reaches all later
+stages that depend on it.
 """
 
 import dataclasses
@@ -19,25 +20,25 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from qurating.artifacts.identity import leaves, meaning
+from qurating.artifacts.identity import identifying_settings, leaves
 from qurating.artifacts.lineage import STAGES
 from qurating.pipeline.hydra_internals import apply_value, sets_a_value
 
 _ALL = {*STAGES, *(f"{stage}.settings" for stage in STAGES)}
-_NOT_COMPARED = {"inputs", "fetches", "runtime"}  # of what a stage is given
-_MAX_NAME_BYTES = 200  # a file's name may have 255 bytes; the working folder and the lock add a few
+_NOT_SETTINGS = {"inputs", "fetches", "runtime"}  # keys of a stage's config
+_MAX_NAME_BYTES = 200  # a file name may have 255 bytes; those of the working folder and the lock are longer
 
 
 def name_artifacts(overrides: Sequence[str]) -> dict[str, str]:
-    """The name of every stage's artifact under these command-line overrides, `<kind>/<name>` by stage.
+    """The name of every stage's artifact with these command-line overrides, `<kind>/<name>` by stage.
 
-    Must run where Hydra is initialised. Raises Hydra's and OmegaConf's own errors where the config does not compose.
+    Hydra must be initialised. Raises the errors of Hydra and OmegaConf if the config does not compose.
     """
     parsed = OverridesParser.create().parse_overrides(list(overrides))
     kept_by_hand = {o.key_or_group for o in parsed if o.key_or_group.startswith("artifacts.")}
     named_groups = {o.key_or_group.removesuffix(".name") for o in parsed if o.key_or_group.endswith(".name")}
     always = [o for o in parsed if o.key_or_group in kept_by_hand]
-    # all stages are named, chosen or not
+    # all stages get names, chosen or not
     others = [o for o in parsed if not (o.is_hydra_override() or o in always or o.key_or_group == "stage")]
     fixed = [o.input_line or "" for o in always] + [f"stage=[{','.join(STAGES)}]"]
     config = compose("config", fixed)
@@ -59,18 +60,18 @@ def name_artifacts(overrides: Sequence[str]) -> dict[str, str]:
         except (HydraException, OmegaConfBaseException):
             if override is others[-1]:
                 raise
-            waiting.append(override)  # it may need the next one
+            waiting.append(override)  # it may only compose with the next one
             continue
         named_before, named = named, _group_names(config, others)
         new_tags = []
         for step in [*waiting, override]:
             group = _group(step)
-            # a group's own name, set by hand, stands for all its settings
+            # the name of a group, set by hand, stands for all settings of the group
             if group not in named_groups or step.key_or_group == f"{group}.name":
                 new_tags.append(_tag(step, named_before.get(group), named.get(group), config))
         waiting.clear()
         concerned = readers.get(_setting(override), _ALL)
-        if not is_value or _words(override.value()) & readers.keys():  # what mentions what may be otherwise now
+        if not is_value or _words(override.value()) & readers.keys():  # other settings may be mentioned now
             readers, concerned = _readers(config), _ALL
         current = _walk(config, tags, kept_by_hand, current, new_tags, concerned)
     return {stage: current[stage].name for stage in STAGES}
@@ -78,7 +79,7 @@ def name_artifacts(overrides: Sequence[str]) -> dict[str, str]:
 
 @dataclasses.dataclass
 class _Stage:
-    """A stage's artifact: its name, its inputs, and what else the stage is given."""
+    """The name of a stage's artifact, and the inputs and settings of the stage."""
 
     name: str
     inputs: Any
@@ -87,7 +88,7 @@ class _Stage:
 
 @dataclasses.dataclass
 class _Tag:
-    """What an override appends: to a stage whose own settings it changes, and to those further down."""
+    """What an override appends to names: `own_key` where it changes the settings, `inherited_key` where only inputs."""
 
     own_key: str
     inherited_key: str
@@ -102,11 +103,11 @@ def _walk(
     new_tags: list[_Tag],
     concerned: set[str],
 ) -> dict[str, _Stage]:
-    """Name the stages of `config` from the first to the last; each is given the final names of its inputs.
+    """Name the stages of `config` in order; each sees the final names of its inputs.
 
-    A stage that is given something else than `before`, under the same name, has `new_tags` added to its `tags`: by
-    their own keys if its settings have changed, by the keys with their group if only its inputs have. All but
-    what is `concerned` (see `_readers`) stays as it was.
+    If the settings or inputs of a stage differ from `before` and its name does not, `new_tags` are added to its `tags`:
+    by their own keys if its settings have changed, by their keys with the group if only its inputs have. Stages that
+    are not `concerned` (see `_readers`) keep what they had before.
     """
     found = {}
     unnamed = OmegaConf.to_container(config.artifacts)
@@ -119,9 +120,9 @@ def _walk(
         given = config.stages[stage]
         now = _Stage(base, _resolved(given, "inputs"), before[stage].settings if before else {})
         if f"{stage}.settings" in concerned:
-            # each by itself: one that is not set yet hides no other
-            settings = {str(key): _resolved(given, str(key)) for key in given if key not in _NOT_COMPARED}
-            now.settings = meaning(settings, _resolved(given, "runtime") or [])
+            # one at a time: a missing value does not hide the others
+            settings = {str(key): _resolved(given, str(key)) for key in given if key not in _NOT_SETTINGS}
+            now.settings = identifying_settings(settings, _resolved(given, "runtime") or [])
         if f"artifacts.{stage}" not in kept_by_hand:
             now.name = _tagged(base, tags[stage])
             own = bool(before) and now.settings != before[stage].settings
@@ -136,17 +137,18 @@ def _walk(
 
 
 def _readers(config: DictConfig) -> dict[str, set[str]]:
-    """Whose name, inputs or settings mention a setting, themselves or through what they mention.
+    """The stages whose name, inputs or settings mention a setting, directly or through other settings.
 
-    By setting: a key of the config, or `stages.<stage>`. In the values, `<stage>` stands for all of a stage, and
-    `<stage>.settings` for its settings alone. A mention is a name in any text: there are too many rather than too few.
+    The keys are settings: a key of the config, or `stages.<stage>`. In the values, `<stage>` stands for all of a stage,
+    and `<stage>.settings` for its settings alone. Any text that contains the name counts as a mention: too many rather
+    than too few.
     """
     raw: dict[str, Any] = OmegaConf.to_container(config)  # type: ignore[assignment]
     stages, artifacts = raw.pop("stages"), raw.pop("artifacts")
     raw |= {f"stages.{stage}": given for stage, given in stages.items()}
-    # what a name says at its end depends on what its stage is given
+    # the tags of a name depend on the settings of its stage
     raw |= {f"artifacts.{stage}": [name, f"stages.{stage}"] for stage, name in artifacts.items()}
-    raw |= {"stages": list(raw), "artifacts": list(raw)}  # of one that is not named
+    raw |= {"stages": list(raw), "artifacts": list(raw)}  # a mention of the whole may mean any of them
     mentioned = {key: _words(value) & raw.keys() for key, value in raw.items()}
     readers: dict[str, set[str]] = {key: set() for key in raw}
     for stage in STAGES:
@@ -163,9 +165,13 @@ def _readers(config: DictConfig) -> dict[str, set[str]]:
 
 
 def _words(value: Any) -> set[str]:
-    """What could be a setting's name in the texts of a value, however nested."""
-    texts = (text for text in leaves({"": value}).values() if not isinstance(text, int | float | bool | None))
-    return {word for text in texts for word in re.findall(r"(?:\bstages\.|\bartifacts\.)?\w+", str(text))}
+    """What could be a setting in the texts of a value, however nested: `judge` in `${judge.name}`, not `name`."""
+    found: set[str] = set()
+    for text in map(str, leaves({"": value}).values()):
+        words = set(re.findall(r"(?<!\w\.)\b(?:stages\.|artifacts\.)?\w+", text))
+        # by themselves they stand for all stages, but not as a folder's name
+        found |= words if "${" in text else words - {"stages", "artifacts"}
+    return found
 
 
 def _setting(override: Override) -> str:
@@ -178,13 +184,13 @@ def _group(override: Override) -> str:
 
 
 def _group_names(config: DictConfig, overrides: Sequence[Override]) -> dict[str, Any]:
-    """What the groups that `overrides` are about are called, by group."""
+    """The name of each group that `overrides` change, by group."""
     groups = {_group(override) for override in overrides}
     return {g: _resolved(config[g], "name") for g in groups if g in config and OmegaConf.is_dict(config[g])}
 
 
 def _tag(override: Override, name_before: Any, name: Any, config: DictConfig) -> _Tag:
-    """The name of the override's group where that has changed, else the key and value."""
+    """The tag of an override: the name of its group if that has changed, otherwise its key and value."""
     group = _group(override)
     if name is not None and name != name_before:
         return _Tag(group, group, _safe(str(name)))
@@ -194,7 +200,7 @@ def _tag(override: Override, name_before: Any, name: Any, config: DictConfig) ->
     first, *path = override.key_or_group.split(".")
     if not path:
         return _Tag(first, first, value)
-    # the shortest end of the key that names one setting of its group: lr, but writing_style.question
+    # the shortest end of the key that is unique in its group: lr, but writing_style.question
     settings = leaves(OmegaConf.to_container(config[first])) if OmegaConf.is_dict(config.get(first)) else {}
     ends = (".".join(path[i:]) for i in reversed(range(len(path))))
     own = next((end for end in ends if sum(f".{key}".endswith(f".{end}") for key in settings) <= 1), ".".join(path))
@@ -202,7 +208,7 @@ def _tag(override: Override, name_before: Any, name: Any, config: DictConfig) ->
 
 
 def _resolved(config: DictConfig, key: str) -> Any:
-    """A value with its interpolations resolved; None where it, or what it needs, is absent or not set yet."""
+    """A value with its interpolations resolved; None if it, or a value that it refers to, is absent or `???`."""
     try:
         value = config.get(key)
         return OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value
@@ -212,17 +218,17 @@ def _resolved(config: DictConfig, key: str) -> Any:
 
 def _tagged(base: Any, tags: dict[str, str]) -> Any:
     if not base:
-        return base  # not set yet
+        return base  # missing
     name = base + "".join(f",{key}={value}" for key, value in sorted(tags.items()))
     return name if len(name.encode()) <= _MAX_NAME_BYTES else _shortened(name, base, tags)
 
 
 def _shortened(name: str, base: str, tags: dict[str, str]) -> str:
-    """A name that is too long: what fits of the stage's own tags, what fits of its base, and a hash of all of it."""
+    """Shorten a name that is too long: the own tags that fit, as much of the base as fits, and a hash of the whole."""
     digest = hashlib.blake2b(name.encode(), digest_size=6).hexdigest()
     room = _MAX_NAME_BYTES - 20
     tail = ""
-    # a key without a dot is of the stage's own settings: what cells are told apart by
+    # a key without a dot is one of the stage's own settings, which tell cells apart
     for key, value in sorted(tags.items(), key=lambda tag: ("." in tag[0], tag)):
         tag = f",{key}={value}"
         if len((tail + tag).encode()) <= room // 2:
@@ -230,29 +236,29 @@ def _shortened(name: str, base: str, tags: dict[str, str]) -> str:
     room -= len(tail.encode())
     if len(base.encode()) > room:
         cut = base.encode()[:room].decode(errors="ignore")
-        base = cut.rpartition(",")[0] or cut  # at a tag's end: half a number is another number
+        base = cut.rpartition(",")[0] or cut  # cut at the end of a tag: half a number is another number
     return f"{base}{tail},etc={digest}"
 
 
 def _safe(value: str) -> str:
-    """A value as a part of a file's name."""
+    """A value as part of a file name."""
     return "".join(c if c.isalnum() or c in "._-+=[]" else "_" for c in value.strip("'\" ")) or "empty"
 
 
 def _in_order(overrides: list[Override], config: DictConfig, fixed: list[str]) -> list[Override]:
-    """Choices of groups first, each with the values that it leaves unset (`???`), then the rest; by key.
+    """Sort overrides: choices of groups first, each with the values that it leaves at `???`, then the rest by key.
 
-    Without those values a stage has no name yet, and what the next choice changes could not be held against it.
+    Without those values a stage has no name yet, so that the effect of the next choice could not be seen.
     """
     raw: dict[str, Any] = OmegaConf.to_container(config)  # type: ignore[assignment]
     plain = {key for key, value in raw.items() if not isinstance(value, dict)}
-    plain.discard("subset")  # in its place among the groups: names that were made so depend on it
+    plain.discard("subset")  # sorted among the groups: the names of existing artifacts depend on that
     chosen = [o for o in overrides if "." not in o.key_or_group and o.key_or_group not in plain]
     choices = [o.input_line or "" for o in sorted(chosen, key=lambda o: o.key_or_group)]
     try:
         settings = leaves(OmegaConf.to_container(compose("config", [*fixed, *choices])))
     except HydraException:
-        settings = {}  # the same error comes again where it is told
+        settings = {}  # name_artifacts meets the same error again, and raises it
     missing = {key for key, value in settings.items() if value == "???"}
 
     def place(override: Override) -> tuple[bool, str, bool, str]:

@@ -1,4 +1,4 @@
-"""The functions of this framework's YAML files: `${base:…}`, `${count:…}` and so on."""
+"""The resolvers in the YAML files of this framework: `${base:…}`, `${count:…}` and so on."""
 
 import functools
 import glob
@@ -11,13 +11,13 @@ from typing import Any
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import OmegaConf
 
-ROOT = Path(__file__).parents[2]  # of the repository; relative paths to files of conf/ start here
+ROOT = Path(__file__).parents[2]  # of the repository; paths in conf/ are relative to it
 
-_MAX_READ_BYTES = 64 * 2**20  # of files that a configuration names, to tell others from them
+_MAX_READ_BYTES = 64 * 2**20  # up to this total size, files are identified by content, beyond it by size
 
 
 def register_resolvers() -> None:
-    """Make the functions of this framework's YAML files known: `${base:…}`, `${count:…}` and so on."""
+    """Register the resolvers with OmegaConf."""
     resolvers: dict[str, Any] = {
         "any": lambda *conditions: any(conditions),
         "base": lambda path: str(path).rstrip("/").rsplit("/", 1)[-1],
@@ -41,16 +41,16 @@ def _count(number: float | str) -> str:
         return str(number)
     number = int(number)
     for size, letter in ((10**9, "B"), (10**6, "M"), (10**3, "K")):
-        tenths, rest = divmod(number * 10, size)
+        times_ten, rest = divmod(number * 10, size)
         if number >= size and not rest:
-            return f"{tenths // 10}{letter}" if tenths % 10 == 0 else f"{tenths / 10}{letter}"
+            return f"{times_ten // 10}{letter}" if times_ten % 10 == 0 else f"{times_ten / 10}{letter}"
     return str(number)
 
 
 def _listing(paths: str | Sequence[str] | None) -> str | None:
-    """A hash of the files that patterns name, null of null: other files are another corpus.
+    """The number and a hash of the files that match the patterns: other files make another corpus; null for null.
 
-    Of their names and contents; where they are large together, of their names and sizes.
+    The hash is over names and contents; over names and sizes if the files are too large together (`_MAX_READ_BYTES`).
     """
     if paths is None:
         return None
@@ -67,13 +67,13 @@ def _listing(paths: str | Sequence[str] | None) -> str | None:
 
 @functools.lru_cache
 def _digest(file: str, _: int) -> str:
-    """Of a file's content, as of a time: a configuration is resolved many times."""
+    """Hash of a file's content, cached by its modification time: a config is resolved many times."""
     with open(file, "rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def _sha256(path: str | None) -> str | None:
-    """The start of a file's SHA-256, null of null; the stage that reads the file says so if it is absent."""
+    """The start of a file's SHA-256, null for null; `absent` if the file is missing, which its stage then reports."""
     if path is None:
         return None
     file = ROOT / path
@@ -81,7 +81,7 @@ def _sha256(path: str | None) -> str | None:
 
 
 def _stem(paths: str | Sequence[str] | None) -> str:
-    """The name of the first file without its endings: /data/wiki.jsonl.zst -> wiki; a glob's star goes too."""
+    """The name of the first file without its endings: /data/wiki.jsonl.zst -> wiki; the stars of a glob are removed."""
     first = paths if isinstance(paths, str) else next(iter(paths or []), "empty")
     path = Path(str(first))
     name = path.name.split(".")[0].replace("*", "").strip("-_") or path.parent.name

@@ -1,4 +1,4 @@
-"""From a composed config to artifacts: the stages of one run, in turn."""
+"""From a composed config to artifacts: run the stages of one cell in order."""
 
 import contextlib
 import functools
@@ -14,7 +14,7 @@ from qurating.artifacts import lineage, publishing
 from qurating.artifacts.artifact import Artifact
 from qurating.artifacts.files import read_json, row_files, write_json
 from qurating.artifacts.identity import leaves
-from qurating.artifacts.manifest import manifest
+from qurating.artifacts.manifest import manifest, reference, referenced_name
 from qurating.pipeline import checks, naming, preflight, sharing
 from qurating.runtime.errors import StageError
 from qurating.runtime.processes import num_processes, rank
@@ -22,15 +22,15 @@ from qurating.training import tracking
 
 
 def run(config: DictConfig) -> None:
-    """Run the stages of a config in turn; those whose artifacts are complete are skipped.
+    """Run the chosen stages of a config in order, except those whose artifacts are complete.
 
-    A stage whose artifact has no name is not needed under this config, and left out. `analyse` waits for the end of
-    the command (`pipeline.sweep`). Raises StageError for whatever the user can mend.
+    A stage whose artifact has no name is not needed with this config, and is left out. `analyse` runs at the end of
+    the command (`pipeline.sweep`). Raises StageError for errors that the user can fix.
     """
     hydra = HydraConfig.get()
     names = naming.name_artifacts(hydra.overrides.task)
     checks.check(config, names)
-    # what was added to the command line of this run is in the config, too: only names are written into it
+    # `config` already has the overrides of this run; only the names are new
     for stage, name in names.items():
         OmegaConf.update(config, f"artifacts.{stage}", name)
     chosen = [stage for stage in lineage.STAGES if stage in config.stages]
@@ -50,35 +50,35 @@ def run(config: DictConfig) -> None:
 
 
 def run_stage(stage: str, config: DictConfig, counter: str, before: Callable[[], Any] = lambda: None) -> Path:
-    """Build the artifact of a stage, unless it is complete; says which.
+    """Build the artifact of a stage unless it is complete, and print which of both.
 
     Args:
         config: composed, with final names in `artifacts`.
-        counter: put before the line that announces the stage.
-        before: called if, and just before, the stage has to run.
+        counter: the beginning of the line that announces the stage.
+        before: called just before the stage runs, by the first process; not if the artifact is complete.
 
     Returns:
-        the artifact's folder.
+        the folder of the artifact.
     """
     root = Path(config.paths.artifacts)
     settings: dict[str, Any] = OmegaConf.to_container(config.stages[stage], resolve=True)  # type: ignore[assignment]
     inputs, fetches = settings.pop("inputs"), settings.pop("fetches", None) or {}
-    used = {key: name for key, name in leaves(_numbered(inputs)).items() if name}
-    names = list(dict.fromkeys(used.values()))
-    reads = ", ".join(names) if 0 < len(names) <= 4 else f"{len(names) or 'no'} artifacts"
+    read = {key: name for key, name in leaves(_numbered(inputs)).items() if name}
+    names = list(dict.fromkeys(read.values()))
+    shown = ", ".join(names) if 0 < len(names) <= 4 else f"{len(names) or 'no'} artifacts"
     artifact_path = root / config.artifacts[stage]
-    print(f"{counter} {stage}: reads {reads}; writes {artifact_path}", flush=True)
-    made = {key: manifest(root / name) for key, name in used.items()}
+    print(f"{counter} {stage}: reads {shown}; writes {artifact_path}", flush=True)
+    manifests = {name: manifest(root / name) for name in names}
     artifact = Artifact(
         path=artifact_path,
         stage=stage,
-        inputs={key: f"{name} ({made[key]['fingerprint'][:16]})" for key, name in used.items()},
+        inputs={key: reference(name, manifests[name]) for key, name in read.items()},
         runtime=settings.pop("runtime", []),
         settings=settings,
-        labels=frozenset().union(*(each["labels"] for each in made.values()), _labels_of(stage, fetches)),
+        labels=frozenset().union(*(each["labels"] for each in manifests.values()), _labels_of(stage, fetches)),
         overwrite=config.overwrite,
     )
-    _refuse_other_versions(artifact, {name: made[key] for key, name in used.items()})
+    _refuse_other_versions(artifact, manifests)
     if artifact.is_complete():
         finished = manifest(artifact.path)["finished"]
         print(f"    skipped: complete since {finished} with these settings and inputs", flush=True)
@@ -87,33 +87,33 @@ def run_stage(stage: str, config: DictConfig, counter: str, before: Callable[[],
         before()
     share = sharing.share_of(stage, settings, _sweep_folder(), rank(), num_processes())
     given = settings if share is None else settings | {"shard": share.index, "num_shards": share.count}
-    if rank() > 0 and share is None:  # the first process builds; in a training the others take part
-        if "trainer" in settings and (folder := publishing.begun_by_the_first(artifact)) is not None:
+    if rank() > 0 and share is None:  # the first process builds; the others only take part in a training
+        if "trainer" in settings and (folder := publishing.wait_until_started(artifact)) is not None:
             _call(given, inputs, root, folder)
-        publishing.finished_by_the_first(artifact)
+        publishing.wait_until_published(artifact)
         return artifact.path
-    # a shard that an artifact is made of shard by shard says itself what it was made of
-    shards = row_files(root / inputs["corpus"] / "train") if stage in lineage.SHARED else []
-    keep = [f"train/{file.name}" for file in shards]
-    with publishing.building(artifact, None if share is None else f"{share.index}_of_{share.count}", keep) as work:
+    # each output shard of these stages records what it was made from: the stage itself knows which can be reused
+    shards = row_files(root / inputs["corpus"] / "train") if stage in lineage.SHAREABLE else []
+    reusable = [f"train/{file.name}" for file in shards]
+    with publishing.building(artifact, None if share is None else f"{share.index}_of_{share.count}", reusable) as work:
         if work.to_do:
             work.counts = _call(given, inputs, root, work.folder)
-    _tell(artifact, work)
+    _print_outcome(artifact, work)
     if share is not None and num_processes() > 1 and settings["shard"] is None:
-        publishing.finished_by_the_first(artifact)  # the next stage reads it
+        publishing.wait_until_published(artifact)  # the next stage reads it
     return artifact.path
 
 
 def _call(settings: Mapping[str, Any], inputs: Any, root: Path, output: Path) -> Any:
-    """Call the function of a stage."""
+    """Call the function of a stage, with its settings instantiated; returns the counts."""
     from hydra.utils import get_method, instantiate
 
     given = instantiate({key: value for key, value in settings.items() if key != "_target_"}, _convert_="all")
     return get_method(settings["_target_"])(output=output, **_paths(inputs, root), **given)
 
 
-def _tell(artifact: Artifact, work: publishing.Work) -> None:
-    """A line about what became of the work."""
+def _print_outcome(artifact: Artifact, work: publishing.Work) -> None:
+    """Print one line on the outcome, and pass the counts to the tracker."""
     if work.published is not None:
         counts = work.published["counts"]
         shown = ", ".join(f"{key} {_readable(value)}" for key, value in counts.items())
@@ -121,33 +121,29 @@ def _tell(artifact: Artifact, work: publishing.Work) -> None:
         warning = "".join(f"; {label}" for label in work.published["labels"])
         print(f"    done in {work.published['seconds']:,} s: {shown}{warning}", flush=True)
     elif artifact.is_complete():
-        print("    skipped: another task has built it meanwhile", flush=True)
+        print("    skipped: another task has built it in the meantime", flush=True)
     else:
-        print("    this task's share is done; the artifact is complete once the others are", flush=True)
+        print("    done with the share of this task; the last task completes the artifact", flush=True)
 
 
 def _labels_of(stage: str, fetches: Mapping[str, Any]) -> set[str]:
-    """The labels of models that are named by their folders, where those are artifacts; a tokenizer carries none."""
+    """The labels of the models that a stage loads, if they are folders of artifacts; a tokenizer has no labels."""
     models = [] if stage == lineage.CORPUS else fetches.get("models") or []
     files = [Path(model) / "manifest.json" for model in models if model]
     return {label for file in files if file.is_file() for label in read_json(file).get("labels", [])}
 
 
-def _refuse_other_versions(artifact: Artifact, made: Mapping[str, Mapping[str, Any]]) -> None:
-    """Refuse inputs that were made of another version of one of the others, such as ratings of an earlier corpus."""
-    versions = {_name(given): given for given in artifact.inputs.values()}
-    for name, of_input in made.items():
-        for given in of_input["inputs"].values():
-            if versions.get(_name(given), given) != given:
+def _refuse_other_versions(artifact: Artifact, manifests: Mapping[str, Mapping[str, Any]]) -> None:
+    """Refuse an input made from another version of a second input, such as ratings of an earlier corpus."""
+    current = {referenced_name(given): given for given in artifact.inputs.values()}
+    for name, found in manifests.items():
+        for given in found["inputs"].values():
+            now = current.get(referenced_name(given), given)
+            if now != given:
                 raise StageError(
-                    f"{artifact.stage}: {name} was made of {given}, and {versions[_name(given)]} is there now: "
-                    f"make {name} anew (add its stage to `stage=[...]`, with overwrite=true)"
+                    f"{artifact.stage}: {name} was made from {given}, which is now {now}: "
+                    f"make {name} again (add its stage to `stage=[...]`, with overwrite=true)"
                 )
-
-
-def _name(given: str) -> str:
-    """Of an input: `<kind>/<name> (<fingerprint>)` without the fingerprint."""
-    return given.rsplit(" (", 1)[0]
 
 
 def _sweep_folder() -> Path:
@@ -155,14 +151,14 @@ def _sweep_folder() -> Path:
 
 
 def _numbered(inputs: Any) -> Any:
-    """Nested inputs with lists as mappings, so that each leaf has a dotted key."""
+    """Nested inputs with each list as a mapping, so that each leaf has a dotted key."""
     if isinstance(inputs, Mapping):
         return {str(key): _numbered(value) for key, value in inputs.items()}
     return {str(i): _numbered(value) for i, value in enumerate(inputs)} if isinstance(inputs, list) else inputs
 
 
 def _paths(inputs: Any, root: Path) -> Any:
-    """Nested names of artifacts as their folders."""
+    """Nested inputs with each name of an artifact replaced by its folder."""
     if isinstance(inputs, Mapping):
         return {key: _paths(value, root) for key, value in inputs.items()}
     if isinstance(inputs, list):
@@ -179,16 +175,16 @@ def _readable(value: Any) -> str:
 
 
 def _tracker(config: DictConfig, cell: Mapping[str, str]) -> Any:
-    """The context of the cell's run in the tracker."""
+    """The run of this cell in the tracker, as a context manager."""
     from hydra.utils import instantiate
 
     open_run = instantiate(OmegaConf.to_container(config.logger, resolve=True))
     last = last_stage(config, cell)
-    # the stages of one language model share a run, also if they run by and by
-    of_a_model = lineage.is_of_a_model(last)
-    place = str(Path(config.paths.artifacts).resolve() / cell[lineage.LAST_OF_A_CELL if of_a_model else last])
+    # the stages of one language model share a run, even if separate commands run them
+    is_after_selection = lineage.depends_on_selection(last)
+    place = str(Path(config.paths.artifacts).resolve() / cell[lineage.LAST_CELL_STAGE if is_after_selection else last])
     return open_run(
-        name=cell["select" if of_a_model else last].split("/")[-1],
+        name=cell["select" if is_after_selection else last].split("/")[-1],
         run_id=hashlib.blake2b(place.encode(), digest_size=8).hexdigest(),
         folder=config.paths.artifacts,
         settings=OmegaConf.to_container(config, resolve=True),
@@ -197,11 +193,11 @@ def _tracker(config: DictConfig, cell: Mapping[str, str]) -> Any:
 
 
 def last_stage(config: DictConfig, cell: Mapping[str, str]) -> str:
-    """The stage that a cell ends with: `evaluate`, unless the chosen stages stop before."""
-    ends = [stage for stage in lineage.OF_A_CELL if stage in config.stages and stage in cell]
-    return ends[-1] if ends else lineage.LAST_OF_A_CELL
+    """The last chosen stage that a cell has; `evaluate` if it has none of them."""
+    chosen = [stage for stage in lineage.CELL_STAGES if stage in config.stages and stage in cell]
+    return chosen[-1] if chosen else lineage.LAST_CELL_STAGE
 
 
 def runs_elsewhere() -> bool:
-    """Whether this cell was sent to another process or machine by a launcher."""
+    """Whether a launcher has sent this cell to another process or machine."""
     return not HydraConfig.get().launcher["_target_"].endswith("BasicLauncher")

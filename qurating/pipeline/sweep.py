@@ -1,4 +1,4 @@
-"""What happens around the cells of a command: the configuration is frozen first, the cells are compared last."""
+"""Before and after the cells of a command: freezing the config, and comparing the cells."""
 
 import hashlib
 from collections.abc import Mapping
@@ -11,7 +11,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
 from qurating.artifacts import lineage
 from qurating.artifacts.files import read_json
-from qurating.artifacts.manifest import manifest
+from qurating.artifacts.manifest import manifest, referenced_name
 from qurating.pipeline import hydra_internals
 from qurating.pipeline.run import last_stage, run_stage
 from qurating.runtime.errors import StageError
@@ -21,16 +21,16 @@ from qurating.runtime.processes import rank
 class Sweep(Callback):
     """Hydra's callback of every command; a run without a sweep is a sweep of one cell."""
 
-    failed = False  # Hydra turns what a callback raises into a warning; run.py turns this into the exit status
+    failed = False  # Hydra turns an error in a callback into a warning; run.py turns this into the exit status
 
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
-        """Copy conf/ into the sweep's folder and compose from the copy: jobs that wait do not see later edits.
+        """Copy conf/ into the folder of the sweep and compose from the copy: waiting jobs do not see later edits.
 
-        Where nothing is selected, the experiment's sweep over selections and orderings is left out.
+        If no chosen stage depends on the selection, the config's own sweep over selections and orderings is removed:
+        it would only repeat the same cell.
         """
         hydra_internals.compose_from_copy(Path(config.hydra.sweep.dir).resolve() / "conf")
-        if not any(map(lineage.is_of_a_model, config.stages)):
-            # what an experiment sweeps would only repeat what is done before selecting
+        if not any(map(lineage.depends_on_selection, config.stages)):
             with read_write(config), open_dict(config):
                 for group in {"selection", "ordering"} & set(config.hydra.sweeper.params or {}):
                     del config.hydra.sweeper.params[group]
@@ -48,7 +48,7 @@ class Sweep(Callback):
             return
         cells = [read_json(file) for file in files]
         if lineage.COMPARISON not in config.stages:
-            _tell_what_is_complete(cells, config)
+            _print_states(cells, config)
             return
         try:
             _compare(cells, config)
@@ -61,11 +61,11 @@ class Sweep(Callback):
 
 
 def _compare(cells: list[dict[str, str]], config: DictConfig) -> None:
-    """Run `analyse` on the cells, then print their table and where the report is."""
+    """Run `analyse` on the cells, then print the table and the path of the report."""
     from qurating.reports.table import format_table
 
     last = last_stage(config, cells[0])
-    cells = [_used(cell, last, Path(config.paths.artifacts)) for cell in cells]
+    cells = [_needed(cell, last, Path(config.paths.artifacts)) for cell in cells]
     names = sorted({cell[last] for cell in cells})
     if not config.artifacts[lineage.COMPARISON]:
         digest = hashlib.blake2b("\n".join(names).encode(), digest_size=4).hexdigest()
@@ -75,20 +75,20 @@ def _compare(cells: list[dict[str, str]], config: DictConfig) -> None:
     print(f"\n{format_table(read_json(folder / 'table.json'))}\n\nReport: {(folder / 'report.html').resolve()}")
 
 
-def _used(cell: Mapping[str, str], last: str, root: Path) -> dict[str, str]:
-    """The artifacts of a cell that its last goes back to: a uniform selection, say, reads no ratings."""
+def _needed(cell: Mapping[str, str], last: str, root: Path) -> dict[str, str]:
+    """The artifacts of a cell on which its last one depends: a uniform selection, for example, reads no ratings."""
     found, waiting = set(), [cell[last]]
     while waiting:
         name = waiting.pop()
         if name not in found:
             found.add(name)
-            waiting += [given.rsplit(" (", 1)[0] for given in manifest(root / name)["inputs"].values()]
+            waiting += [referenced_name(given) for given in manifest(root / name)["inputs"].values()]
     return {stage: name for stage, name in cell.items() if name in found}
 
 
-def _tell_what_is_complete(cells: list[dict[str, str]], config: DictConfig) -> None:
-    """Of the artifacts of the chosen stages: tasks that ran elsewhere have told their logs alone."""
+def _print_states(cells: list[dict[str, str]], config: DictConfig) -> None:
+    """Print which artifacts of the chosen stages are complete: tasks on other machines only print to their logs."""
     for name in dict.fromkeys(cell[stage] for cell in cells for stage in config.stages if stage in cell):
-        there = (Path(config.paths.artifacts) / name / "manifest.json").is_file()
-        state = "complete" if there else "not complete yet: the tasks' logs say why; the same command goes on"
+        is_complete = (Path(config.paths.artifacts) / name / "manifest.json").is_file()
+        state = "complete" if is_complete else "not complete: see the logs of the tasks; the same command continues"
         print(f"{name}: {state}", flush=True)

@@ -1,1 +1,1 @@
-"""What a person looks at: tables, pages, figures."""
+"""Reports for people: tables, pages and figures."""

@@ -1,4 +1,4 @@
-"""The report's figures, from plain numbers. Colours are Okabe and Ito's, which colour-blind readers can tell apart."""
+"""Figures of the comparison report, from plain numbers. Colours are Okabe and Ito's, safe for colour-blind readers."""
 
 import textwrap
 from collections.abc import Mapping, Sequence
@@ -19,7 +19,7 @@ def _folded(name: str) -> str:
 
 @styled
 def changes(names: Sequence[str], middle: Sequence[float], intervals: Sequence[tuple[float, float]]) -> Figure:
-    """Change of perplexity against the baseline, in percent, a dot and an interval each (NaN where there is none)."""
+    """Change of perplexity against the baseline, in percent: one dot and interval per name (NaN: no interval)."""
     figure = Figure(figsize=(WIDTH, 1.0 + 0.27 * len(names)))
     axes = figure.subplots()
     places = np.arange(len(names))[::-1]
@@ -34,7 +34,7 @@ def changes(names: Sequence[str], middle: Sequence[float], intervals: Sequence[t
     axes.grid(axis="x", color="#e4e4e4")
     axes.tick_params(axis="y", length=0)
     axes.spines["left"].set_visible(False)
-    axes.set_xlabel("change of held-out perplexity against uniform, %   (left is better)")
+    axes.set_xlabel("change of held-out perplexity against uniform, %   (lower is better)")
     return figure
 
 
@@ -49,10 +49,10 @@ def heat_map(
     bold: npt.NDArray[np.bool_] | None = None,
     limit: float | None = None,
 ) -> Figure:
-    """A table of signed numbers coloured from purple (negative) over white to orange; NaN stays empty.
+    """A table of signed numbers coloured from purple (negative) through white to orange; NaN stays empty.
 
-    `limit` is the number with the strongest colour: by default the 95th percentile of the sizes, so that one outlier
-    does not bleach the rest.
+    `limit` is the absolute value with the strongest colour: by default the 95th percentile of all, so that one outlier
+    does not make the rest pale.
     """
     sizes = np.abs(values[np.isfinite(values)])
     top = limit or (float(np.percentile(sizes, 95)) if sizes.size else 1.0) or 1.0
@@ -75,7 +75,7 @@ def heat_map(
     axes.set_yticks(np.arange(1, len(rows)) - 0.5, minor=True)
     axes.grid(which="minor", color="white", linewidth=1.5)
     axes.tick_params(which="minor", length=0)
-    if len(rows) < 4:  # no room for a scale, and the numbers are there
+    if len(rows) < 4:  # no room for a colour bar, and the cells show the numbers
         return figure
     bar = figure.colorbar(image, ax=axes, fraction=0.03, pad=0.02, aspect=max(8, 2 * len(rows)))
     bar.set_label(unit)
@@ -89,7 +89,7 @@ def heat_map(
 def curves(
     lines: Mapping[str, tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]], highlighted: Sequence[str], unit: str
 ) -> Figure:
-    """Training loss, name -> (x, loss); the highlighted in colour, the others as grey lines behind them."""
+    """Training losses, name -> (x, loss): `highlighted` names in colour, the others as grey lines behind them."""
     figure = Figure(figsize=(WIDTH, 3.6))
     axes = figure.subplots()
     for name, (x, loss) in lines.items():
@@ -106,7 +106,7 @@ def curves(
     axes.xaxis.set_major_formatter(mpl.ticker.EngFormatter(sep=""))
     ends = [loss for _, loss in lines.values() if len(loss)]
     if ends:
-        # the first steps of a training from scratch are far above all that is of interest
+        # training from scratch starts far above the losses of interest
         tail = np.concatenate([loss[len(loss) // 10 :] for loss in ends])
         axes.set_ylim(tail.min() - 0.05 * np.ptp(tail), tail.max() + 0.25 * np.ptp(tail) + 1e-3)
     return figure
@@ -114,7 +114,7 @@ def curves(
 
 @styled
 def shares(names: Sequence[str], domains: Sequence[str], values: npt.NDArray[np.float64]) -> Figure:
-    """Stacked bars: (names, domains) shares of tokens, in percent."""
+    """Stacked bars of shares of tokens, (names, domains), in percent."""
     figure = Figure(figsize=(WIDTH, 1.3 + 0.29 * len(names)))
     axes = figure.subplots()
     places, left = np.arange(len(names))[::-1], np.zeros(len(names))
@@ -147,9 +147,9 @@ def boxes(
     ratings: Mapping[str, npt.NDArray[np.float64]],
     domains: npt.NDArray[np.object_],
     shown: Sequence[str],
-    of: str = "the corpus' mean",
+    of: str = "the mean of the corpus",
 ) -> Figure:
-    """Ratings by domain, a panel a criterion: box the middle half, line the median, whiskers 5th to 95th percentile."""
+    """Ratings by domain, one panel per criterion. Box: middle half; line: median; whiskers: 5th to 95th percentile."""
     figure, panels = panel_grid(len(ratings), 1.1 + 0.24 * len(shown), sharey=True, sharex=True)
     counts = [int((domains == domain).sum()) for domain in shown]
     for panel, (name, values) in zip(panels, ratings.items(), strict=False):
@@ -170,7 +170,7 @@ def boxes(
 
 @styled
 def inside_outside(panels_of: Sequence[tuple[str, str, npt.NDArray[np.float64], npt.NDArray[np.float64]]]) -> Figure:
-    """Histograms of (method, criterion, ratings selected, ratings left), a panel a method, on one axis of ratings."""
+    """Histograms of (method, criterion, ratings selected, ratings left out), one panel per method, on one axis."""
     figure, panels = panel_grid(len(panels_of), 1.9, sharex=True)
     every = np.concatenate([np.concatenate([inside, outside]) for _, _, inside, outside in panels_of])
     low, high = np.percentile(every, [0.2, 99.8])
@@ -193,10 +193,10 @@ def predicted_vs_annotated(
     clip: float,
     figures: Mapping[str, Any],
 ) -> Figure:
-    """A dot a validation sequence, or a density of many; the numbers of `scorer_report.report` beside it.
+    """One dot per validation sequence, or a density of many, with the numbers of `metrics.scorer.report`.
 
-    Both in standard deviations of the annotation; annotated scores beyond ±clip are drawn there, as they were learned.
-    Dashed lines part those at the top from the rest.
+    Both scores are in standard deviations of the annotation. Annotated scores beyond ±clip are drawn at ±clip, as in
+    training. Dashed lines separate the top sequences from the rest.
     """
     figure = Figure(figsize=(WIDTH, 4.2))
     axes = figure.subplots()
@@ -236,7 +236,7 @@ def predicted_vs_annotated(
 def trajectory(
     steps: npt.NDArray[np.float64], training: npt.NDArray[np.float64], target: npt.NDArray[np.float64]
 ) -> Figure:
-    """The proxy model's loss by step, on its batches and on the target set (NaN where that was not measured)."""
+    """The loss of the proxy model by step, on its batches and on the target set (NaN: not measured)."""
     figure = Figure(figsize=(WIDTH, 2.9))
     axes = figure.subplots()
     axes.plot(steps, training, color="#b9b9b9", linewidth=1.2, label="its own batch")

@@ -1,4 +1,4 @@
-"""The page about a judge, and its figures."""
+"""The report on a judge: a page and its figures."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -22,7 +22,7 @@ def write(
     questions: Questions,
     num_pairs: int,
 ) -> None:
-    """report.html, and its figures in plots/."""
+    """Write report.html, and its figures in plots/."""
     from qurating.reports import judge_figures, style
 
     first, second = pairs.first[:num_pairs], pairs.second[:num_pairs]

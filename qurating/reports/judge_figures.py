@@ -1,4 +1,4 @@
-"""The figures of the judge's report, from plain numbers, in the style of the others."""
+"""Figures of the judge's report, from plain numbers."""
 
 from collections.abc import Mapping
 
@@ -13,7 +13,7 @@ Floats = npt.NDArray[np.float64]
 
 @styled
 def orders(answers: Mapping[str, tuple[Floats, Floats]]) -> Figure:
-    """P(text 1 ≻ text 0) as asked in the first order and in the second, a panel a criterion; NaN is left out."""
+    """P(text 1 ≻ text 0) as answered in the two orders, one panel per criterion; pairs with a NaN are left out."""
     figure, panels = panel_grid(len(answers), 2.9, sharex=True, sharey=True)
     for panel, (name, (first, second)) in zip(panels, answers.items(), strict=True):
         both = ~np.isnan(first) & ~np.isnan(second)
@@ -27,13 +27,13 @@ def orders(answers: Mapping[str, tuple[Floats, Floats]]) -> Figure:
         panel.axvline(0.5, color=GREY, linewidth=0.6, linestyle=":")
         panel.set_title(short(name), loc="left")
         panel.set_xlabel("preference for text 1, shown second")
-        panel.set_ylabel("the same, shown first")
+        panel.set_ylabel("preference for text 1, shown first")
     return figure
 
 
 @styled
 def preferences(preference: Mapping[str, Floats]) -> Figure:
-    """How sure the judge is: histograms of |2p − 1|, a panel a criterion; the line is where a rater trains from."""
+    """Confidence of the judge: histograms of |2p − 1|, one panel per criterion; raters train right of the line."""
     figure, panels = panel_grid(len(preference), 1.9, sharex=True)
     for panel, (name, p) in zip(panels, preference.items(), strict=True):
         confidence = np.abs(2 * p[~np.isnan(p)] - 1)
@@ -48,7 +48,7 @@ def preferences(preference: Mapping[str, Floats]) -> Figure:
 
 @styled
 def lengths(preference: Mapping[str, Floats], log2_ratio: Floats) -> Figure:
-    """Mean preference for text 1 by how much longer it is, a panel a criterion; bars are standard errors."""
+    """Mean preference for text 1 by its relative length, one panel per criterion; bars are standard errors."""
     figure, panels = panel_grid(len(preference), 2.1, sharex=True, sharey=True)
     edges = np.array([-np.inf, -2, -1, -0.5, -0.1, 0.1, 0.5, 1, 2, np.inf])
     for panel, (name, p) in zip(panels, preference.items(), strict=True):
@@ -61,7 +61,7 @@ def lengths(preference: Mapping[str, Floats], log2_ratio: Floats) -> Figure:
                 panel.errorbar(x, values.mean(), values.std(ddof=1) / np.sqrt(len(values)), fmt="o", color=ACCENT, ms=4)
         panel.axhline(0.5, color=GREY, linewidth=0.8)
         panel.set_title(short(name), loc="left")
-        panel.set_xlabel("log₂ of the texts' lengths, 1 over 0")
+        panel.set_xlabel("log₂ of the length of text 1 over text 0")
         panel.set_ylabel("preference for text 1")
         panel.set_ylim(0, 1)
         panel.grid(axis="y", color="#ececec")

@@ -1,4 +1,4 @@
-"""Numbers and texts as people read them."""
+"""Numbers and texts, formatted for people."""
 
 import unicodedata
 from collections.abc import Mapping
@@ -8,14 +8,14 @@ MINUS = "\N{MINUS SIGN}"
 
 
 def number(value: float | None) -> str:
-    """Four figures at least: 12.34, 123.4, 1,234; – where there is none."""
+    """At least four digits from 10 on: 12.34, 123.4, 1,234; – for None."""
     if value is None:
         return "–"
     return f"{value:,.2f}" if abs(value) < 100 else f"{value:,.1f}" if abs(value) < 1000 else f"{value:,.0f}"
 
 
 def percent(value: float | None) -> str:
-    """A signed change with one or two decimals and a true minus."""
+    """A signed change with one or two decimals and a minus sign; – for None."""
     if value is None:
         return "–"
     return f"{value:+.{2 if abs(value) < 10 else 1}f}".replace("-", MINUS)
@@ -27,11 +27,11 @@ def interval(row: Mapping[str, Any]) -> str:
 
 
 def short_count(value: float | None) -> str:
-    """A count in three figures: 987, 12.3K, 4.56M, 30.0B."""
+    """A count in three digits: 987, 12.3K, 4.56M, 30.0B; – for None."""
     if value is None:
         return "–"
     for size, letter in ((10**9, "B"), (10**6, "M"), (10**3, "K")):
-        # what rounds to 1000 of one letter is 1.00 of the next
+        # a number that rounds to 1000K is shown as 1.00M
         if value >= 0.9995 * size and value >= 1000:
             scaled = value / size
             return f"{scaled:.{2 if scaled < 9.995 else 1 if scaled < 99.95 else 0}f}{letter}"
@@ -45,9 +45,9 @@ def seconds(value: float | None) -> str:
 
 
 def readable(text: Any) -> str:
-    """Text from a corpus with nothing invisible in it: control and direction characters show as the replacement mark.
+    """Text from a corpus with invisible characters (control, direction) shown as the replacement character.
 
-    Escaping is the template's, which does it to everything.
+    It is not escaped: the templates escape every value.
     """
     hidden = {"Cc", "Cf", "Cs", "Co"}
     return "".join(

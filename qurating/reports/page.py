@@ -1,4 +1,4 @@
-"""Pages from templates; every value is escaped."""
+"""HTML pages from templates that escape every value."""
 
 import base64
 from collections.abc import Mapping
@@ -9,13 +9,13 @@ from qurating.reports.numbers import interval, number, percent, readable, second
 
 
 def _as_url(image: str | bytes) -> str:
-    """An SVG (text) or a PNG (bytes) as the address of itself."""
+    """An SVG (text) or a PNG (bytes) as a data URL."""
     kind, content = ("svg+xml", image.encode()) if isinstance(image, str) else ("png", image)
     return f"data:image/{kind};base64,{base64.b64encode(content).decode()}"
 
 
 def render(content: Mapping[str, Any], template: str = "comparison.html.jinja") -> str:
-    """A page, from what a stage has gathered; every value is escaped by the template."""
+    """The HTML of a page; the template escapes every value of `content`."""
     import jinja2
 
     environment = jinja2.Environment(
@@ -32,7 +32,7 @@ def render(content: Mapping[str, Any], template: str = "comparison.html.jinja") 
         whole=lambda value: "–" if value is None else f"{value:,}",
         readable=readable,
         share=lambda value: "–" if value is None else f"{100 * value:.1f}",
-        # an image cannot run what a hostile name might have smuggled into it
+        # an SVG in an image element cannot run scripts, which a hostile name may have put into it
         image=_as_url,
     )
     return environment.get_template(template).render(content)

@@ -1,4 +1,4 @@
-"""Ratings or scores beside their corpus: what distributions, correlations and excerpts are made from."""
+"""A sample of ratings or scores joined with their corpus, for distributions, correlations and excerpts."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -18,9 +18,10 @@ from qurating.selection.statistics import normalise
 
 @dataclass(frozen=True)
 class RatedRows:
-    """Evenly spaced sequences of a corpus, n of each; `shard` and `row` say where a sequence lies.
+    """Evenly spaced sequences of a corpus. Each array has shape (n,); `shard` and `row` locate a sequence.
 
-    `ratings` are normalised to zero mean and unit deviation over these rows, `raw` are as the rater gave them.
+    `ratings` are normalised to zero mean and unit standard deviation over these rows, `raw` are not. `num_rows` is the
+    number of sequences in the corpus.
     """
 
     ids: npt.NDArray[np.int64]
@@ -34,17 +35,17 @@ class RatedRows:
 
 
 def read_rated_rows(corpus: Path, ratings: Path, max_rows: int) -> RatedRows:
-    """Read every k-th row, with k the least that leaves at most `max_rows`.
+    """Read every k-th row, with the smallest k that gives at most `max_rows`.
 
     Raises:
-        StageError: shards that do not stand row for row beside the corpus'.
+        StageError: the shards of the ratings do not match those of the corpus row by row.
     """
     texts, rated = row_files(corpus / "train"), row_files(ratings / "train")
     counts = [pq.read_metadata(file).num_rows for file in texts]
     if [file.name for file in texts] != [file.name for file in rated] or counts != [
         pq.read_metadata(file).num_rows for file in rated
     ]:
-        raise StageError(f"{ratings} does not hold the ratings of {corpus}: their shards differ")
+        raise StageError(f"{ratings} does not match {corpus}: their shards differ")
     criteria = [name.removesuffix("_average") for name in pq.read_schema(rated[0]).names if name.endswith("_average")]
     stride = max(1, -(-sum(counts) // max_rows))
     parts: dict[str, list[npt.NDArray[Any]]] = {
@@ -54,12 +55,12 @@ def read_rated_rows(corpus: Path, ratings: Path, max_rows: int) -> RatedRows:
     for number, (text_file, rated_file, count) in enumerate(zip(texts, rated, counts, strict=True)):
         rows = np.arange(-before % stride, count, stride)
         before += count
-        beside = pq.read_table(text_file, columns=["id", "domain"]).take(rows)
+        texts_table = pq.read_table(text_file, columns=["id", "domain"]).take(rows)
         table = pq.read_table(rated_file, columns=["id", "length", *(f"{c}_average" for c in criteria)]).take(rows)
-        if not beside["id"].equals(table["id"]):
-            raise StageError(f"{rated_file} does not hold the ratings of {text_file}: their ids differ")
+        if not texts_table["id"].equals(table["id"]):
+            raise StageError(f"{rated_file} does not match {text_file}: their ids differ")
         parts["id"].append(table["id"].to_numpy())
-        parts["domain"].append(beside["domain"].to_numpy(zero_copy_only=False))
+        parts["domain"].append(texts_table["domain"].to_numpy(zero_copy_only=False))
         parts["length"].append(table["length"].to_numpy().astype(np.int64))
         parts["shard"].append(np.full(len(rows), number))
         parts["row"].append(rows)
@@ -89,7 +90,7 @@ def rank_correlations(columns: Mapping[str, npt.NDArray[Any]]) -> npt.NDArray[np
 def excerpts(
     corpus: Path, rows: RatedRows, criterion: str, percentiles: Sequence[int], max_characters: int
 ) -> list[dict[str, Any]]:
-    """The sequence at each percentile of a criterion's ratings, with the beginning of its text.
+    """The sequence at each percentile of the ratings by a criterion, with the beginning of its text.
 
     Keys: percentile, rating (normalised), raw, domain, document_id, position, length, text, is_cut.
     """
@@ -98,8 +99,8 @@ def excerpts(
     found = []
     for percentile in percentiles:
         index = int(ranked[round(percentile / 100 * (len(ranked) - 1))])
-        there = one_row(files[rows.shard[index]], int(rows.row[index]), ["text", "document_id", "position"])
-        text = str(there["text"])
+        sequence = one_row(files[rows.shard[index]], int(rows.row[index]), ["text", "document_id", "position"])
+        text = str(sequence["text"])
         found.append(
             {
                 "percentile": percentile,
@@ -107,8 +108,8 @@ def excerpts(
                 "raw": float(rows.raw[criterion][index]),
                 "domain": str(rows.domains[index]),
                 "length": int(rows.lengths[index]),
-                "document_id": str(there["document_id"]),
-                "position": int(there["position"]),
+                "document_id": str(sequence["document_id"]),
+                "position": int(sequence["position"]),
                 "text": text[:max_characters],
                 "is_cut": len(text) > max_characters,
             }

@@ -1,4 +1,4 @@
-"""The rater card: a model card, README.md, that says what a rater was trained on and how far to trust it."""
+"""The rater card: a model card (README.md) on the training data of a rater and how far to trust it."""
 
 import html
 import re
@@ -25,7 +25,7 @@ def wrong_pairs(
     scores_b: npt.NDArray[np.float64],
     confident: npt.NDArray[np.float64],
 ) -> list[dict[str, Any]]:
-    """The confident pairs that a rater gets wrong by one criterion, those first of which it is most sure.
+    """The confident pairs that a rater gets wrong by one criterion, those where it is most sure first.
 
     Args:
         texts: of the N pairs.
@@ -60,13 +60,13 @@ def write_card(
     """Write README.md and its figures in `card/`.
 
     Args:
-        judgments: the judgments artifact: its labels, judge and corpus are told.
-        report: see `rater_report.report`.
-        ratings: (texts, criteria) of the held-out pairs' texts.
+        judgments: folder of the judgments artifact, for its labels and the description of its judge.
+        report: see `metrics.rater.report`.
+        ratings: (texts, criteria), of the texts of held-out pairs.
         lengths: (texts,) in tokens.
-        wrong: of each criterion, see `wrong_pairs`.
-        base: the pre-trained network, a name of the Hub or a path; None from random weights.
-        settings: name -> value of the training, as they are to be read.
+        wrong: by criterion, see `wrong_pairs`.
+        base: the pre-trained network, a name on the Hub or a path; None if trained from random weights.
+        settings: name -> value of the training, as shown on the card.
     """
     by_criterion = report["by_criterion"]
     folder = output / "card"
@@ -106,10 +106,10 @@ def write_card(
 
 
 def escaped(text: Any) -> str:
-    """Text as Markdown shows it to the letter, on one line: nothing in it is a tag, link, mark-up or table."""
+    """Text escaped for Markdown, on one line: nothing in it becomes a tag, link, mark-up or table."""
     flat = " ".join(readable(text).split())
     flat = re.sub(r"[\\`*_{}\[\]()#+!|~$@:^]", lambda found: f"&#{ord(found[0])};", html.escape(flat, quote=False))
-    # what begins a list, and what GitHub makes a link of by itself
+    # beginnings of lists, and addresses that GitHub turns into links
     flat = re.sub(r"^(\d*)([.=-])(?=[=-]|\s|$)", lambda found: f"{found[1]}&#{ord(found[2])};", flat)
     return re.sub(r"(?i)www\.", "www&#46;", flat)
 

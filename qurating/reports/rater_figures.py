@@ -1,4 +1,4 @@
-"""The figures of a rater card, from the numbers of `rater_report`."""
+"""Figures of the rater card, from the numbers of `metrics.rater.report`."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -10,12 +10,12 @@ from matplotlib.ticker import PercentFormatter
 
 from qurating.reports.style import ACCENT, COLOURS, GREY, INK, WIDTH, panel_grid, short, signed, styled
 
-Z = 1.96  # of a 95 % interval
+Z = 1.96  # standard errors in half a 95 % interval
 MAX_DOMAINS = 20
 
 
 def wilson(share: float, number: int) -> tuple[float, float]:
-    """The 95 % interval of a share of `number` (Wilson's)."""
+    """Wilson's 95 % interval of a share among `number` trials."""
     middle = (share + Z**2 / (2 * number)) / (1 + Z**2 / number)
     half = Z / (1 + Z**2 / number) * np.sqrt(share * (1 - share) / number + Z**2 / (4 * number**2))
     return float(middle - half), float(middle + half)
@@ -23,7 +23,7 @@ def wilson(share: float, number: int) -> tuple[float, float]:
 
 @styled
 def accuracy_by_margin(by_criterion: Mapping[str, Mapping[str, Any]]) -> Figure:
-    """A line a criterion over the judge's confidence |2p − 1|, with 95 % intervals."""
+    """Accuracy by the confidence of the judge |2p − 1|, one line per criterion, with 95 % intervals."""
     figure = Figure(figsize=(WIDTH, 3.4))
     axes = figure.subplots()
     groups: list[str] = []
@@ -52,9 +52,9 @@ def accuracy_by_margin(by_criterion: Mapping[str, Mapping[str, Any]]) -> Figure:
 
 @styled
 def accuracy_by_domain(by_domain: Mapping[str, Mapping[str, Any]]) -> Figure:
-    """A dot a domain with its 95 % interval, those with most judgments first."""
-    there = sorted((n for n, p in by_domain.items() if p["num_pairs"]), key=lambda n: (-by_domain[n]["num_pairs"], n))
-    names = there[:MAX_DOMAINS]
+    """Accuracy and its 95 % interval, one line per domain, those with most judgments first."""
+    judged = [name for name, part in by_domain.items() if part["num_pairs"]]
+    names = sorted(judged, key=lambda name: (-by_domain[name]["num_pairs"], name))[:MAX_DOMAINS]
     figure = Figure(figsize=(WIDTH, 1.0 + 0.27 * max(1, len(names))))
     axes = figure.subplots()
     places = np.arange(len(names))[::-1]
@@ -70,26 +70,26 @@ def accuracy_by_domain(by_domain: Mapping[str, Mapping[str, Any]]) -> Figure:
     axes.grid(axis="x", color="#e4e4e4")
     axes.tick_params(axis="y", length=0)
     axes.spines["left"].set_visible(False)
-    axes.set_xlabel("accuracy on confident held-out pairs of one domain (judgments behind it)")
+    axes.set_xlabel("accuracy on confident held-out pairs within one domain (number of judgments)")
     return figure
 
 
 @styled
 def calibration(by_criterion: Mapping[str, Mapping[str, Any]]) -> Figure:
-    """Reliability: the judge's mean probability of the text that the rater prefers over the rater's, in bins."""
+    """Reliability: probability of the text that the rater prefers, by rater (x) and mean of the judge (y), in bins."""
     figure, panels = panel_grid(len(by_criterion), 2.9, sharex=True, sharey=True)
     for panel, (name, found) in zip(panels, by_criterion.items(), strict=True):
-        said = found["calibration"]
+        measured = found["calibration"]
         panel.plot([0.5, 1], [0.5, 1], color=GREY, linewidth=0.9)
-        for one in said["bins"]:
+        for one in measured["bins"]:
             panel.plot([one["predicted"]] * 2, [one["predicted"], one["judged"]], color="#9cc9e3", linewidth=1.4)
-        sizes = np.array([one["num_pairs"] for one in said["bins"]], dtype=np.float64)
-        x, y = ([one[key] for one in said["bins"]] for key in ("predicted", "judged"))
+        sizes = np.array([one["num_pairs"] for one in measured["bins"]], dtype=np.float64)
+        x, y = ([one[key] for one in measured["bins"]] for key in ("predicted", "judged"))
         panel.scatter(x, y, s=12 + 110 * sizes / max(1.0, sizes.max(initial=0)), color=ACCENT, zorder=3, linewidths=0)
-        error = "–" if said["ece"] is None else f"{said['ece']:.3f}"
-        panel.set_title(f"{short(name)}: ECE {error} ({said['num_pairs']:,} pairs)", loc="left")
-        panel.set_xlabel("rater: probability of what it prefers")
-        panel.set_ylabel("judge: mean probability of it")
+        error = "–" if measured["ece"] is None else f"{measured['ece']:.3f}"
+        panel.set_title(f"{short(name)}: ECE {error} ({measured['num_pairs']:,} pairs)", loc="left")
+        panel.set_xlabel("rater: probability of its preferred text")
+        panel.set_ylabel("judge: mean probability of that text")
         panel.set_xlim(0.49, 1.01)
         panel.grid(color="#ececec")
     return figure
@@ -102,7 +102,7 @@ def rating_by_length(
     criteria: Sequence[str],
     correlations: Sequence[float | None],
 ) -> Figure:
-    """Ratings (texts, criteria) over lengths (texts,), a panel a criterion, in standard deviations of the ratings."""
+    """Ratings (texts, criteria) in standard deviations over lengths (texts,) in tokens, one panel per criterion."""
     figure, panels = panel_grid(len(criteria), 2.3, sharex=True, sharey=True)
     for c, (panel, name) in enumerate(zip(panels, criteria, strict=True)):
         values = (ratings[:, c] - ratings[:, c].mean()) / max(float(ratings[:, c].std()), 1e-12)
@@ -113,7 +113,7 @@ def rating_by_length(
             panel.scatter(lengths, values, s=9, color=ACCENT, alpha=alpha, linewidths=0)
         rho = correlations[c]
         panel.set_title(f"{short(name)}: ρ {'–' if rho is None else signed('{:+.2f}', rho)}", loc="left")
-        panel.set_xlabel("tokens of the text")
+        panel.set_xlabel("length of the text, tokens")
         panel.set_ylabel("rating, std. deviations")
         panel.grid(color="#ececec")
     return figure

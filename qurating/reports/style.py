@@ -1,4 +1,4 @@
-"""The figures' style. Colours are Okabe and Ito's, which colour-blind readers can tell apart."""
+"""The style of all figures. Colours are Okabe and Ito's, safe for colour-blind readers."""
 
 import io
 from collections.abc import Callable
@@ -31,8 +31,8 @@ STYLE: dict[str, Any] = {
     "legend.frameon": False,
     "figure.constrained_layout.use": True,
     "text.parse_math": False,  # a name may hold a dollar sign
-    "svg.fonttype": "path",  # looks the same on every machine
-    "svg.hashsalt": "qurating",  # and is the same file each time
+    "svg.fonttype": "path",  # glyphs as paths: the same on every machine
+    "svg.hashsalt": "qurating",  # fixed ids: the same file each time
 }
 
 WIDTH = 8.6  # inches
@@ -41,11 +41,13 @@ P = ParamSpec("P")
 
 
 def _style() -> Any:
-    """The style, for a while; untyped, since matplotlib lists every key in the type."""
+    """A context with the style; untyped, since matplotlib lists every key in the type."""
     return mpl.rc_context(STYLE)  # type: ignore[arg-type]
 
 
 def styled(draw: Callable[P, Figure]) -> Callable[P, Figure]:
+    """Draw a figure in the style."""
+
     @wraps(draw)
     def styled(*args: P.args, **kwargs: P.kwargs) -> Figure:
         with _style():
@@ -55,7 +57,7 @@ def styled(draw: Callable[P, Figure]) -> Callable[P, Figure]:
 
 
 def save(figure: Figure, path: Path) -> str:
-    """Write a figure as PNG (160 dots an inch) at `path`; returns it as SVG, without a background, for the page."""
+    """Write a figure to `path` as PNG (160 dots per inch), and return it as SVG with a transparent background."""
     path.parent.mkdir(parents=True, exist_ok=True)
     buffer = io.StringIO()
     with _style():
@@ -67,20 +69,20 @@ def save(figure: Figure, path: Path) -> str:
 
 
 def short(name: str, width: int = 34) -> str:
-    """A name that fits a label: on one line, printable, with its middle left out if it is long."""
+    """A name for a label: one line, printable, at most `width` characters (the middle is left out)."""
     name = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in name)
     keep = (width - 1) // 2
     return name if len(name) <= width else f"{name[:keep]}…{name[-(width - 1 - keep) :]}"
 
 
 def signed(form: str, value: float) -> str:
-    """A number with a true minus; what rounds to nothing has no sign."""
+    """A number with a minus sign; a number that rounds to zero has no sign."""
     text = form.format(value)
     return text.lstrip("+-") if not text.strip("+-0.") else text.replace("-", "−")
 
 
 def panel_grid(number: int, height: float, **shared: bool) -> tuple[Figure, list[Axes]]:
-    """Two panels a row; returns as many as are asked for."""
+    """A figure with two panels per row, each `height` inches high, and its `number` panels."""
     rows = -(-number // 2)
     figure = Figure(figsize=(WIDTH, max(1, rows) * height))
     figure.set_layout_engine("constrained", h_pad=0.08, w_pad=0.08)

@@ -1,4 +1,4 @@
-"""The figures about subsets, from plain numbers, in the style of the others."""
+"""Figures about subsets, from plain numbers."""
 
 from collections.abc import Mapping, Sequence
 
@@ -14,7 +14,7 @@ MAX_DOMAINS = 16
 
 @styled
 def domains(tokens: Mapping[str, Mapping[str, int]]) -> Figure:
-    """Share of each domain in the corpus and in the subset, in percent of tokens."""
+    """Share of each domain in the tokens of the corpus and of the subset, in percent."""
     names = list(tokens)
     figure = Figure(figsize=(WIDTH, 0.9 + 0.36 * len(names)))
     axes = figure.subplots()
@@ -36,8 +36,8 @@ def domains(tokens: Mapping[str, Mapping[str, int]]) -> Figure:
 
 
 @styled
-def tenths(taken: Mapping[str, Sequence[float]]) -> Figure:
-    """How much was taken of each tenth of the corpus by score, in percent of its tokens, a panel a criterion."""
+def deciles(taken: Mapping[str, Sequence[float]]) -> Figure:
+    """Share of tokens selected from each decile of the corpus by score, in percent, one panel per criterion."""
     figure, panels = panel_grid(len(taken), 2.1, sharex=True, sharey=True)
     for panel, (name, shares) in zip(panels, taken.items(), strict=True):
         places = np.arange(1, len(shares) + 1)
@@ -46,13 +46,13 @@ def tenths(taken: Mapping[str, Sequence[float]]) -> Figure:
             panel.text(place, 100 * share, f"{100 * share:.0f}", ha="center", va="bottom", fontsize=7, color=INK)
         panel.set_title(short(name), loc="left")
         panel.set_xticks(places)
-        panel.set_xlabel("tenth of the corpus by score, lowest first")
-        panel.set_ylabel("% taken")
+        panel.set_xlabel("decile of the corpus by score, lowest first")
+        panel.set_ylabel("% selected")
     return figure
 
 
 def overlaps(names: Sequence[str], values: npt.NDArray[np.float64]) -> Figure:
-    """Overlap of every two subsets, (S, S), in percent; the diagonal is left empty."""
+    """Overlap of every two subsets, shares (S, S), in percent; the diagonal stays empty."""
     shown = 100 * np.array(values)
     np.fill_diagonal(shown, np.nan)
     return heat_map(shown, names, names, unit="overlap, % of tokens", form="{:.0f}", limit=100.0)

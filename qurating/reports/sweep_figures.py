@@ -1,4 +1,4 @@
-"""Which figures a comparison has, and the numbers in them, read from the cells' artifacts."""
+"""The figures of a comparison, with their numbers read from the artifacts of the cells."""
 
 import csv
 from collections.abc import Callable, Mapping, Sequence
@@ -18,31 +18,31 @@ from qurating.reports.table import domains_by_size
 from qurating.selection.statistics import normalise
 from qurating.selection.subsets import jaccard, read_members
 
-# beyond these a figure cannot be read; the table has all
+# a figure with more would be unreadable; the table shows all
 MAX_METHODS, MAX_DOMAINS, MAX_CURVES, MAX_PANELS = 24, 12, 12, 8
 MAX_CURVE_POINTS = 400
 TRAJECTORY = ("step", "training_loss", "target_loss")
 Floats = npt.NDArray[np.float64]
-Keep = Callable[..., None]  # (name, figure, **what the page says of it)
+Keep = Callable[..., None]  # (name, figure, more=number left out)
 
 
 def shown(rows: Sequence[Any], limit: int = MAX_METHODS) -> list[int]:
-    """Places of the rows that a figure has room for: from the top (baselines, then the best) and the bottom."""
+    """Positions of the rows that fit in a figure: from the top (baselines, then the best) and the bottom."""
     if len(rows) <= limit:
         return list(range(len(rows)))
     return [*range(limit // 2), *range(len(rows) - (limit - limit // 2), len(rows))]
 
 
 def draw_results(rows: list[dict[str, Any]], cells: list[Cell], keep: Keep) -> None:
-    """The change of perplexity, overall and by domain, and the training losses."""
-    held = [row for row in rows if row["change_percent"] is not None]
-    held = [held[place] for place in shown(held)]
-    if held:
-        names = [row["method"] for row in held]
-        spans = [(_nan(row["change_low"]), _nan(row["change_high"])) for row in held]
-        keep("changes", figures.changes(names, [row["change_percent"] for row in held], spans))
-        domains = domains_by_size(held)[:MAX_DOMAINS]
-        table = [[row["domains"].get(domain, {}) for domain in domains] for row in held]
+    """Draw the change of perplexity, overall and by domain, and the training losses."""
+    compared = [row for row in rows if row["change_percent"] is not None]
+    compared = [compared[place] for place in shown(compared)]
+    if compared:
+        names = [row["method"] for row in compared]
+        spans = [(_nan(row["change_low"]), _nan(row["change_high"])) for row in compared]
+        keep("changes", figures.changes(names, [row["change_percent"] for row in compared], spans))
+        domains = domains_by_size(compared)[:MAX_DOMAINS]
+        table = [[row["domains"].get(domain, {}) for domain in domains] for row in compared]
         values = np.array([[_nan(entry.get("change_percent")) for entry in line] for line in table])
         sure = [[_excludes_zero(entry) for entry in line] for line in table]
         if domains:
@@ -67,7 +67,7 @@ def _nan(value: float | None) -> float:
 
 
 def _loss_curve(cell: Cell) -> tuple[str, tuple[Floats, Floats], Floats] | None:
-    """("tokens" or "steps", (tokens seen, steps), loss), a running mean over a fiftieth of the training."""
+    """("tokens" or "steps", (tokens seen, steps), loss); the loss is a running mean over a fiftieth of the training."""
     file = cell.folders.get("train_lm", Path()) / "metrics.csv"
     if not file.is_file():
         return None
@@ -89,7 +89,7 @@ def _loss_curve(cell: Cell) -> tuple[str, tuple[Floats, Floats], Floats] | None:
 
 
 def draw_shares(rows: list[dict[str, Any]], cells: list[Cell], keep: Keep) -> None:
-    """The share of each domain in the corpus and in what was selected."""
+    """Draw the share of each domain in the corpus and in each subset."""
     corpora = list(dict.fromkeys(c.folders["prepare_corpus"] for c in cells if "prepare_corpus" in c.folders))
     bars: list[tuple[str, dict[str, int]]] = []
     for corpus in corpora[:2]:
@@ -117,7 +117,7 @@ def draw_shares(rows: list[dict[str, Any]], cells: list[Cell], keep: Keep) -> No
 
 
 def draw_overlap(cells: Sequence[Cell], keep: Keep) -> None:
-    """How much every two subsets of one corpus have in common."""
+    """Draw the overlap of every two subsets of one corpus."""
     chosen = [(cell, subset) for cell in cells if (subset := subset_of(cell)) and "prepare_corpus" in cell.folders]
     corpora = [cell.folders["prepare_corpus"] for cell, _ in chosen]
     if not chosen or len(set(corpora)) > 1:
@@ -136,7 +136,7 @@ def draw_overlap(cells: Sequence[Cell], keep: Keep) -> None:
 
 
 def draw_rated(number: int, rows: RatedRows, rated: Rated, cells: Sequence[Cell], keep: Keep) -> None:
-    """Ratings by domain, their correlations, and what the selections took of them, for one artifact of them."""
+    """Draw one artifact of ratings: by domain, their correlations, and the ratings of what each selection took."""
     names, counts = np.unique(rows.domains.astype(str), return_counts=True)
     largest = [str(names[i]) for i in np.argsort(-counts, kind="stable")]
     keep(
@@ -146,11 +146,11 @@ def draw_rated(number: int, rows: RatedRows, rated: Rated, cells: Sequence[Cell]
     )
     columns = {**rows.ratings, "length in tokens": rows.lengths}
     correlations = rank_correlations(columns)
-    # a column is itself: nothing to read there
+    # the correlation of a column with itself says nothing
     np.fill_diagonal(correlations, np.nan)
     rho = figures.heat_map(correlations, list(columns), list(columns), unit="Spearman's ρ", form="{:+.2f}", limit=1.0)
     keep(f"correlations_{number}", rho)
-    # a uniform cell rates nothing, but it selects from the same corpus
+    # a uniform cell has no ratings, but it selects from the same corpus
     using = [c for c in cells if "select" in c.folders and c.folders.get("prepare_corpus") == rated.corpus]
     using = [c for c in using if c.folders.get(rated.stage, rated.folder) == rated.folder]
     using = [using[place] for place in shown(using)]
@@ -159,7 +159,7 @@ def draw_rated(number: int, rows: RatedRows, rated: Rated, cells: Sequence[Cell]
     if inside:
         standard = {**rows.ratings, "length in tokens": _standardised(rows.lengths)}
         means = np.array([[values[chosen].mean() for values in standard.values()] for chosen in inside.values()])
-        unit = "mean of the selected,\nstandard deviations"
+        unit = "mean of the subset,\nstandard deviations"
         keep(f"selected_{number}", figures.heat_map(means, list(inside), list(standard), unit=unit, form="{:+.2f}"))
     panels = []
     for cell in using:
@@ -172,13 +172,13 @@ def draw_rated(number: int, rows: RatedRows, rated: Rated, cells: Sequence[Cell]
 
 
 def draw_annotation(number: int, folder: Path, keep: Keep) -> None:
-    """Annotated scores of the proxy set by domain, and the losses of the proxy model's training."""
+    """Draw the annotated scores of the proxy set by domain, and the training losses of the proxy model."""
     table = pq.read_table(folder / "annotation.parquet", columns=["domain", "lqs"])
     domains = table["domain"].to_numpy(zero_copy_only=False)
     names, counts = np.unique(domains.astype(str), return_counts=True)
     largest = [str(names[i]) for i in np.argsort(-counts, kind="stable")][:MAX_DOMAINS]
     scores = {"lqs": normalise(table["lqs"].to_numpy())}
-    keep(f"annotation_{number}", figures.boxes(scores, domains, largest, of="the proxy set's mean"))
+    keep(f"annotation_{number}", figures.boxes(scores, domains, largest, of="the mean of the proxy set"))
     if (folder / "trajectory.csv").is_file():
         with open(folder / "trajectory.csv", newline="", encoding="utf-8") as stream:
             lines = list(csv.DictReader(stream))

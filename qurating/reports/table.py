@@ -1,4 +1,4 @@
-"""What a person sees of a comparison: a table for the terminal, and the page.
+"""The table of a comparison for the terminal.
 
 Light to import, since run.py prints the table.
 """
@@ -12,9 +12,9 @@ MAX_COLUMNS = 140
 
 
 def format_table(rows: Sequence[Mapping[str, Any]], max_columns: int = MAX_COLUMNS) -> str:
-    """The rows of table.json as aligned text: method, tokens, perplexity, change against uniform, and by domain.
+    """The rows of table.json as aligned text: method, tokens, perplexity, change against uniform, perplexity by domain.
 
-    Domains that do not fit are left out, and counted below; control characters in names are replaced.
+    Domains that do not fit are left out, and counted below the table. Control characters in names are replaced.
     """
     if not rows:
         return "(no cell to compare)"
@@ -32,7 +32,7 @@ def format_table(rows: Sequence[Mapping[str, Any]], max_columns: int = MAX_COLUM
         (_two_lines(name), [number(row["domains"].get(name, {}).get("perplexity")) for row in rows]) for name in domains
     ]
     widths = [2 + max(map(len, [*head, *cells])) for head, cells in by_domain]
-    # long names give way down to 24 characters, then domains do
+    # to fit, first shorten names down to 24 characters, then drop domains
     kept = len(by_domain)
     while kept and sum(widths[:kept]) + min(width, 24) > room:
         kept -= 1
@@ -43,7 +43,7 @@ def format_table(rows: Sequence[Mapping[str, Any]], max_columns: int = MAX_COLUM
     if kept < len(domains):
         notes.append(f"{len(domains) - kept} more domains are in table.csv.")
     if not any(row["is_reference"] for row in rows):
-        notes.append("There is no uniform cell to hold the others against.")
+        notes.append("There is no uniform cell to compare the others with.")
     labels = sorted({_plain(label) for row in rows for label in row["labels"]})
     if labels:
         notes.append(f"Note: {', '.join(labels)}.")
@@ -51,7 +51,7 @@ def format_table(rows: Sequence[Mapping[str, Any]], max_columns: int = MAX_COLUM
 
 
 def _aligned(columns: Sequence[tuple[list[str], list[str]]]) -> list[str]:
-    """Lines of a table: heads of one or two lines set at the bottom, the first column left, the others right."""
+    """Lines of a table: headings aligned at the bottom, the first column aligned left, the others right."""
     depth = max(len(head) for head, _ in columns)
     full = [[""] * (depth - len(head)) + head + cells for head, cells in columns]
     padded = [
@@ -64,7 +64,7 @@ def _aligned(columns: Sequence[tuple[list[str], list[str]]]) -> list[str]:
 
 
 def domains_by_size(rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    """The held-out domains of all rows, those with most tokens first."""
+    """The held-out domains of all rows, sorted by their number of tokens, largest first."""
     sizes: dict[str, int] = {}
     for row in rows:
         for name, measures in row["domains"].items():
@@ -88,6 +88,6 @@ def _cut(text: str, width: int) -> str:
 
 
 def _two_lines(name: str) -> list[str]:
-    """A domain's name as a head of at most two lines of ten characters: language_reference -> language, reference."""
+    """The name of a domain in at most two lines of ten characters: language_reference -> language, reference."""
     words = _plain(name).replace("-", "_").split("_", 1)
     return [_cut(word.replace("_", " ").strip() or "_", 10) for word in words]

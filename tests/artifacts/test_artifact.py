@@ -39,7 +39,7 @@ def test_what_the_version_before_made_is_recognised(tmp_path: Path) -> None:
     rule = {"_target_": "qurating.selection.select", "num_tokens": 5}
     as_the_version_before_wrote_it(path, {"rule": rule}, rule=rule, num_workers=8)
     assert wanted(path, num_workers=2).is_complete()
-    with pytest.raises(StageError, match=r"rule\.num_tokens: 5 there, 6 now"):
+    with pytest.raises(StageError, match=r"rule\.num_tokens: 5 before, 6 now"):
         wanted(path, {**RULE, "num_tokens": 6}).is_complete()
 
 
@@ -50,7 +50,7 @@ def test_a_setting_that_the_version_before_left_out_is_compared_now(tmp_path: Pa
     rule = {"_target_": "qurating.selection.select", "num_tokens": 5}
     as_the_version_before_wrote_it(path, {"rule": rule}, rule={**rule, "strategy": "greedy"})
     assert wanted(path, {**RULE, "strategy": "greedy"}).is_complete()
-    refused = r"rule\.strategy: 'greedy' there, 'random' now(.|\n)*earlier version of qurating(.|\n)*overwrite=true"
+    refused = r"rule\.strategy: 'greedy' before, 'random' now(.|\n)*earlier version of qurating(.|\n)*overwrite=true"
     with pytest.raises(StageError, match=refused):
         wanted(path, {**RULE, "strategy": "random"}).is_complete()
 

@@ -4,20 +4,22 @@ from pathlib import Path
 
 import pytest
 
-from qurating.artifacts.identity import FORMAT, differences, leaves, meaning, plain, recorded
+from qurating.artifacts.identity import FORMAT, differences, identifying_settings, leaves, plain, recorded_identity
 
 
 @pytest.mark.parametrize("key", ["strategy", "devices", "num_workers", "shard", "prices"])
 def test_a_nested_setting_counts_whatever_its_name(key: str) -> None:
     rules = [{"rule": {"_target_": "mylab.rules.greedy", key: value}, "num_workers": 4} for value in (1, 2)]
-    one, other = (meaning(rule, ["num_workers"]) for rule in rules)
+    one, other = (identifying_settings(rule, ["num_workers"]) for rule in rules)
     assert one != other
-    assert differences(one, other) == [f"rule.{key}: 1 there, 2 now"]
+    assert differences(one, other) == [f"rule.{key}: 1 before, 2 now"]
 
 
 def test_runtime_settings_are_left_out_by_their_whole_path() -> None:
     settings = {"trainer": {"devices": 8, "precision": "32-true"}, "rule": {"devices": 2}, "devices": 3}
-    found = meaning(settings, ["trainer.devices", "trainer.strategy", "absent.at.all", "rule.devices.deeper"])
+    found = identifying_settings(
+        settings, ["trainer.devices", "trainer.strategy", "absent.at.all", "rule.devices.deeper"]
+    )
     assert found == {"trainer": {"precision": "32-true"}, "rule": {"devices": 2}, "devices": 3}
     assert settings["trainer"] == {"devices": 8, "precision": "32-true"}  # what is given is left as it is
 
@@ -29,33 +31,33 @@ def test_a_function_that_moves_is_the_same_function() -> None:
         "rule": {"_target_": "qurating.selection.rules.select"},
     }
     now["rule"]["k"] = 1  # type: ignore[index]
-    assert meaning(before, []) == meaning(now, [])
+    assert identifying_settings(before, []) == identifying_settings(now, [])
     # of other packages a module is part of the name
     other = {"rule": {"_target_": "mylab.select"}}, {"rule": {"_target_": "yourlab.select"}}
-    assert meaning(other[0], []) != meaning(other[1], [])
+    assert identifying_settings(other[0], []) != identifying_settings(other[1], [])
 
 
 def test_meaning_is_what_json_can_hold() -> None:
     settings = {"t": float("inf"), "p": Path("x"), "l": (1, {"q": float("-inf")})}
-    assert meaning(settings, []) == plain(settings) == {"t": "inf", "p": "x", "l": [1, {"q": "-inf"}]}
+    assert identifying_settings(settings, []) == plain(settings) == {"t": "inf", "p": "x", "l": [1, {"q": "-inf"}]}
 
 
 def test_meaning_of_a_meaning_is_itself() -> None:
     settings = {"rule": {"_target_": "qurating.selection.rules.select", "devices": 2}, "shard": 3}
-    once = meaning(settings, ["shard"])
-    assert meaning(once, ["shard"]) == once
+    once = identifying_settings(settings, ["shard"])
+    assert identifying_settings(once, ["shard"]) == once
 
 
 def test_a_manifest_of_the_format_before_is_read_by_what_the_stage_was_given() -> None:
     given = {"_target_": "qurating.stages.select.select", "rule": {"strategy": "greedy"}, "num_workers": 2}
     left_out = {"_target_": "qurating.stages.select.select", "rule": {}}
     old = {"identity": {"stage": "select", "inputs": {"corpus": "x"}, "config": left_out}, "config": given}
-    assert recorded(old, ["num_workers"]) == {
+    assert recorded_identity(old, ["num_workers"]) == {
         "stage": "select",
         "inputs": {"corpus": "x"},
         "config": {"_target_": "select", "rule": {"strategy": "greedy"}},
     }
-    assert recorded({**old, "format": FORMAT}, ["num_workers"]) == old["identity"]
+    assert recorded_identity({**old, "format": FORMAT}, ["num_workers"]) == old["identity"]
 
 
 def test_leaves_have_dotted_keys() -> None:

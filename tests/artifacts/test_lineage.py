@@ -8,7 +8,7 @@ from typing import Any
 import yaml
 from repository import ROOT
 
-from qurating.artifacts.lineage import OF_A_CELL, SHARED, STAGES, TABLE, is_of_a_model
+from qurating.artifacts.lineage import CELL_STAGES, SHAREABLE, STAGES, TABLE, depends_on_selection
 
 CONFIG = yaml.safe_load((ROOT / "conf/config.yaml").read_text(encoding="utf-8"))
 # settings of the configuration that name artifacts, and the stages that may have made them
@@ -63,7 +63,7 @@ def test_artifacts_are_named_by_their_kind() -> None:
 
 def test_stages_that_can_be_shared_have_a_shard() -> None:
     for stage in STAGES:
-        assert ("shard" in given(stage)) == ("num_shards" in given(stage)) == (stage in SHARED), stage
+        assert ("shard" in given(stage)) == ("num_shards" in given(stage)) == (stage in SHAREABLE), stage
 
 
 def test_runtime_settings_are_settings_of_their_stage() -> None:
@@ -90,8 +90,8 @@ def test_targets_of_one_setting_have_names_of_their_own() -> None:
 
 
 def test_from_the_selection_on_stages_are_of_a_language_model() -> None:
-    assert [name for name in OF_A_CELL if is_of_a_model(name)][:2] == ["select", "check_subset"]
-    assert not is_of_a_model("rate")
+    assert [name for name in CELL_STAGES if depends_on_selection(name)][:2] == ["select", "check_subset"]
+    assert not depends_on_selection("rate")
 
 
 def test_nothing_else_lists_the_stages() -> None:

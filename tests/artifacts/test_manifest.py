@@ -49,5 +49,5 @@ def test_damage_is_noticed(tmp_path: Path, damage: str) -> None:
 
 
 def test_an_absent_input_says_what_to_do(tmp_path: Path) -> None:
-    with pytest.raises(StageError, match="not there yet: add the stage"):
+    with pytest.raises(StageError, match="x does not exist yet: add the stage"):
         manifest(tmp_path / "x")

@@ -15,7 +15,7 @@ from artifact_example import IDENTITY, build, made, publish, wanted
 from qurating.artifacts import manifest as manifests
 from qurating.artifacts import publishing
 from qurating.artifacts.manifest import manifest
-from qurating.artifacts.publishing import begun_by_the_first, finished_by_the_first
+from qurating.artifacts.publishing import wait_until_published, wait_until_started
 from qurating.runtime.errors import StageError
 
 
@@ -78,7 +78,7 @@ def test_another_config_under_the_same_name_is_refused_with_both_ways_out(tmp_pa
     made(path)
     other = {**IDENTITY, "config": {"max_tokens": 256, "seed": 1}}
     with pytest.raises(
-        StageError, match=r"config.max_tokens: 512 there, 256 now(.|\n)*artifacts.rate=(.|\n)*overwrite"
+        StageError, match=r"config.max_tokens: 512 before, 256 now(.|\n)*artifacts.rate=(.|\n)*overwrite"
     ):
         made(path, other)
     made(path, other, overwrite=True)
@@ -104,7 +104,7 @@ def test_a_failed_build_is_not_published_and_its_work_is_kept(tmp_path: Path) ->
         return {}
 
     other = {**IDENTITY, "config": {"max_tokens": 256}}
-    with pytest.raises(StageError, match="was begun otherwise"):
+    with pytest.raises(StageError, match="was started with other settings or inputs"):
         made(path, other, build=rest)
     made(path, build=rest)
     assert manifest(path)["files"].keys() == {"half"}
@@ -226,7 +226,7 @@ def test_a_kill_during_publication_loses_nothing(tmp_path: Path, monkeypatch: py
         with pytest.raises(KeyboardInterrupt):
             made(path)
     assert not path.exists()
-    with pytest.raises(StageError, match="was begun otherwise"):
+    with pytest.raises(StageError, match="was started with other settings or inputs"):
         made(path, {**IDENTITY, "config": {"max_tokens": 1}})
     made(path, build=None)
     assert manifest(path)["counts"] == {"rows": 1}
@@ -247,10 +247,10 @@ def test_followers_wait_take_part_and_hear_of_a_failure(tmp_path: Path, monkeypa
     joined: list[Path] = []
 
     def follow() -> None:
-        folder = begun_by_the_first(wanted(path))
+        folder = wait_until_started(wanted(path))
         assert folder is not None
         joined.append(folder)
-        finished_by_the_first(wanted(path))
+        wait_until_published(wanted(path))
 
     follower = threading.Thread(target=follow)
 
@@ -271,4 +271,4 @@ def test_followers_wait_take_part_and_hear_of_a_failure(tmp_path: Path, monkeypa
     with pytest.raises(ValueError):  # noqa: PT011
         made(tmp_path / "k" / "y", build=fails)
     with pytest.raises(StageError, match="the first process failed"):
-        finished_by_the_first(wanted(tmp_path / "k" / "y"))
+        wait_until_published(wanted(tmp_path / "k" / "y"))

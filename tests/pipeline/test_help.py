@@ -13,7 +13,7 @@ from qurating.pipeline import help
 @pytest.mark.usefixtures("conf")
 def test_a_key_that_does_not_exist_is_explained() -> None:
     assert help.explain(["selection=sample", "selection.temprature=2"]) == [
-        "There is no 'temprature' in selection; there are by_domain, criterion, domain_column, domain_weights, "
+        "selection has no setting 'temprature'; available: by_domain, criterion, domain_column, domain_weights, "
         "inverse, label, name, normalisation, num_tokens, on_short_domain, ratings, rule, temperature (did you mean "
         "'temperature'?)."
     ]
@@ -34,10 +34,10 @@ def run(*arguments: str) -> subprocess.CompletedProcess[str]:
     ("argument", "message"),
     [
         ("selection=nonsense", "Available options in 'selection':"),
-        ("stage=[prepare,select]", "There is no 'prepare' in stage; there are analyse, annotate_proxy,"),
+        ("stage=[prepare,select]", "stage has no choice 'prepare'; available: analyse, annotate_proxy,"),
         ("+experiment=lsq", "Available options in 'experiment':"),
-        ("selection.temprature=2", "There is no 'temprature' in selection; there are"),
-        ("nosuchgroup=2", "There is no 'nosuchgroup'; there are"),
+        ("selection.temprature=2", "selection has no setting 'temprature'; available: "),
+        ("nosuchgroup=2", "Unknown setting 'nosuchgroup'; available: "),
     ],
 )
 def test_the_command_line_lists_what_exists(argument: str, message: str) -> None:
@@ -49,7 +49,7 @@ def test_the_command_line_lists_what_exists(argument: str, message: str) -> None
 
 def test_a_sweep_is_asked_for_anywhere_on_the_command_line() -> None:
     found = run("seed=1", "-m", "selection.temprature=2")
-    assert "There is no 'temprature' in selection; there are" in found.stderr
+    assert "selection has no setting 'temprature'; available: " in found.stderr
 
 
 def test_help_and_config_answer_without_heavy_imports() -> None:

@@ -89,7 +89,7 @@ def test_what_is_there_or_needs_no_hub_is_not_asked_for(tmp_path: Path, asked: l
 @pytest.mark.usefixtures("conf")
 def test_more_devices_than_processes_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     config, _ = composed(tmp_path, LQS, "trainer.devices=4")
-    with pytest.raises(StageError, match=r"trainer.devices=4 on 1 node.* need 4 processes, there are 1"):
+    with pytest.raises(StageError, match=r"trainer.devices=4 on 1 node.* need 4 processes, but this run has 1"):
         preflight.check_processes(config, ["annotate_proxy"])
     preflight.check_processes(config, ["prepare_corpus", "sample_proxy", "score", "select"])
     monkeypatch.setenv("WORLD_SIZE", "4")
@@ -104,7 +104,7 @@ def test_a_budget_beyond_the_corpus_is_refused_at_once(tmp_path: Path) -> None:
         json.dumps({"stage": "prepare_corpus", "files": {}, "counts": {"tokens": 1000}})
     )
     config, _ = composed(tmp_path, "num_tokens=1001")
-    with pytest.raises(StageError, match="small has 1,000 tokens to select from, and num_tokens=1,001"):
+    with pytest.raises(StageError, match="small has only 1,000 tokens to select num_tokens=1,001 from"):
         preflight.check_budget(config, corpus)
     for overrides in (["num_tokens=1000"], ["selection=top_r"], ["selection=threshold"]):
         preflight.check_budget(composed(tmp_path, *overrides)[0], corpus)
@@ -164,7 +164,7 @@ def test_files_that_are_not_there_are_told_of_and_what_was_made_of_them(tmp_path
     made = tmp_path / str(config.artifacts.prepare_corpus)
     made.mkdir(parents=True)
     (made / "manifest.json").write_text("{}")
-    with pytest.raises(StageError, match=rf"made of them is still whole: {made}"):
+    with pytest.raises(StageError, match=rf"The artifact made from them is still complete: {made}"):
         preflight.check_files(config, stages)
     file.write_text("{}\n")
     preflight.check_files(*composed(tmp_path, *overrides))

@@ -93,7 +93,7 @@ def test_inputs_of_another_version_of_the_corpus_are_refused(finished: tuple[Pat
     arguments = ["hydra.mode=RUN", "stage=[order]", "artifacts.order=orders/mine"]
     found = subprocess.run(command(copy, *arguments), capture_output=True, text=True, timeout=100, cwd=ROOT)
     assert found.returncode == 1
-    assert "was made of corpora/embedded" in found.stderr
+    assert "was made from corpora/embedded" in found.stderr
     assert "overwrite=true" in found.stderr
 
 
@@ -199,7 +199,7 @@ def test_another_setting_under_the_same_name_is_refused(finished: tuple[Path, st
         cwd=ROOT,
     )
     assert found.returncode == 1
-    assert "config.seed: 0 there, 1 now" in found.stderr
+    assert "config.seed: 0 before, 1 now" in found.stderr
     assert "artifacts.select=<kind>/<name>" in found.stderr
     assert "overwrite=true" in found.stderr
     assert "Traceback" not in found.stderr

@@ -19,8 +19,8 @@ def test_which_share_is_whose(tmp_path: Path) -> None:
     assert share_of("rate", {"shard": None, "num_shards": None}, tmp_path, 0, 1) is None
     assert share_of("select", {}, tmp_path, 1, 8) is None
     for shard, count, folder, message in (
-        (3, None, tmp_path / "no", "of how many"),
-        (64, None, tmp_path, "shards count from 0"),
+        (3, None, tmp_path / "no", "the number of shards is unknown"),
+        (64, None, tmp_path, "out of range: 64 shards are numbered from 0"),
         (None, 4, tmp_path, "needs a shard"),
     ):
         with pytest.raises(StageError, match=message):

@@ -132,7 +132,7 @@ def test_an_error_in_a_cell_comes_home(copy: Path) -> None:
     task = submit(copy, 1, "stage=[select]")
     printed, _ = task.communicate(timeout=600)
     assert task.returncode == 1
-    assert "is not there yet: add the stage that makes it" in printed
+    assert "does not exist yet: add the stage that makes it" in printed
 
 
 def test_tasks_of_an_array_share_a_corpus_to_rate(copy: Path) -> None:

@@ -19,9 +19,9 @@ def test_domains_are_percents_of_the_corpus_and_of_the_subset() -> None:
     assert [text.get_text() for text in nothing.texts] == [" 100.0", " 0.0"]
 
 
-def test_tenths_are_counted_from_the_lowest() -> None:
+def test_deciles_start_at_the_lowest() -> None:
     taken = {"clarity": [0.0] * 9 + [0.5], "depth": np.linspace(0, 0.9, 10).tolist()}
-    panels = subset_figures.tenths(taken).axes
+    panels = subset_figures.deciles(taken).axes
     assert [panel.get_title(loc="left") for panel in panels] == ["clarity", "depth"]
     for panel, shares in zip(panels, taken.values(), strict=True):
         bars: Any = panel.patches

@@ -111,7 +111,7 @@ def analyse(
             "artifacts": _artifacts(read),
             "package_sets": _package_sets(_artifacts(read)),
             "cells": read,
-            "stages": [stage for stage in lineage.OF_A_CELL if any(stage in cell.folders for cell in read)],
+            "stages": [stage for stage in lineage.CELL_STAGES if any(stage in cell.folders for cell in read)],
             "num_resamples": num_resamples,
             "max_methods": MAX_METHODS,
             "seed_spread": _seed_spread(rows),
@@ -157,7 +157,7 @@ def _read_each(cells: Sequence[Cell], stage: str, file: str) -> list[dict[str, A
 def _artifacts(cells: Sequence[Cell]) -> list[dict[str, Any]]:
     """Each artifact that any cell used, once, in the order of the stages."""
     found: dict[Path, dict[str, Any]] = {}
-    for stage in lineage.OF_A_CELL:
+    for stage in lineage.CELL_STAGES:
         for cell in cells:
             if stage in cell.folders:
                 found.setdefault(cell.folders[stage], {"stage": stage, **cell.manifests[stage]})

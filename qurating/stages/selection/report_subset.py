@@ -190,7 +190,7 @@ def _figures(
     drawn = {"domains": subset_figures.domains({name: summary[name] for name in domains[: subset_figures.MAX_DOMAINS]})}
     if found["scores"]:
         tenths = {name: score["taken_of_each_tenth"] for name, score in found["scores"].items()}
-        drawn["tenths"] = subset_figures.tenths(tenths)
+        drawn["tenths"] = subset_figures.deciles(tenths)
     if sample is not None:
         starts = np.cumsum(file_sizes) - np.array(file_sizes)
         inside = np.isin(starts[sample.shard] + sample.row, members.positions)
