@@ -9,7 +9,8 @@ import pytorch_lightning as pl
 from transformers import PreTrainedModel
 
 from qurating.models.optimization import Optimization
-from qurating.training.language_model import train_language_model
+from qurating.training.fit import fit
+from qurating.training.language_model import prepare, save
 
 
 def train_lm(
@@ -29,18 +30,33 @@ def train_lm(
     checkpoint_every_steps: int,
     seed: int,
 ) -> dict[str, Any]:
-    """Train for one pass over the tokens of `order`; see `train_language_model` for the output and the settings."""
-    return train_language_model(
-        output=output,
+    """One pass over the tokens of `order`; writes the network, its tokenizer, and `metrics.csv`.
+
+    Args:
+        corpus: its tokenizer made the tokens.
+        network, optimizer, schedule, warmup_fraction: see `qurating.models.networks` and `Optimization`.
+        trainer, gradient_clip_norm, checkpoint_every_steps: see `fit`.
+        sequence_length: tokens per block.
+        batch_size_sequences: blocks per optimizer step, over all devices.
+        micro_batch_size: blocks per forward pass on one device, at most.
+    """
+    module, data = prepare(
         corpus=corpus,
         order=order,
         network=network,
         optimization=Optimization(optimizer, schedule, warmup_fraction),
-        trainer=trainer,
-        gradient_clip_norm=gradient_clip_norm,
         sequence_length=sequence_length,
         batch_size_sequences=batch_size_sequences,
         micro_batch_size=micro_batch_size,
-        checkpoint_every_steps=checkpoint_every_steps,
         seed=seed,
     )
+    fit(
+        module,
+        data,
+        trainer,
+        output,
+        gradient_clip_norm=gradient_clip_norm,
+        checkpoint_every_steps=checkpoint_every_steps,
+        name="lm",
+    )
+    return save(module, data, corpus, output)

@@ -21,7 +21,8 @@ from qurating.runtime.internals import process_rank
 from qurating.selection import ordering, rules
 from qurating.selection.index import select_rows
 from qurating.selection.token_stream import write_in_order
-from qurating.training.language_model import train_language_model
+from qurating.training.fit import fit
+from qurating.training.language_model import prepare, save
 
 
 def pretrain_proxy(
@@ -48,7 +49,7 @@ def pretrain_proxy(
 
     Args:
         num_tokens: in tokens of the corpus; None is refused.
-        network, ...: see `train_language_model`.
+        network, ...: see `train_lm`.
 
     Raises:
         StageError: `num_tokens` is None, not a whole number above 0, or more than the corpus has.
@@ -63,20 +64,26 @@ def pretrain_proxy(
         os.rename(half, drawn)
     while not drawn.exists():
         time.sleep(0.2)
-    counts = train_language_model(
-        output=output,
+    module, data = prepare(
         corpus=corpus,
         order=drawn / "order",
         network=network,
         optimization=Optimization(optimizer, schedule, warmup_fraction),
-        trainer=trainer,
-        gradient_clip_norm=gradient_clip_norm,
         sequence_length=sequence_length,
         batch_size_sequences=batch_size_sequences,
         micro_batch_size=micro_batch_size,
-        checkpoint_every_steps=checkpoint_every_steps,
         seed=own_seed,
     )
+    fit(
+        module,
+        data,
+        trainer,
+        output,
+        gradient_clip_norm=gradient_clip_norm,
+        checkpoint_every_steps=checkpoint_every_steps,
+        name="lm",
+    )
+    counts = save(module, data, corpus, output)
     if process_rank() == 0:
         # a kill must not leave a part of the folder under its final name
         os.rename(drawn, output / "half_drawn")

@@ -4,6 +4,7 @@ import functools
 import os
 import shutil
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +67,13 @@ def pretrain(corpus: Path, output: Path, **changes: Any) -> dict[str, Any]:
     return pretrain_proxy(output=output, corpus=corpus, **SETTINGS | changes)
 
 
+def without_training(monkeypatch: pytest.MonkeyPatch, prepare: Callable[..., Any]) -> None:
+    """Let the stage do all but train; `prepare` sees the tokens that it would train on."""
+    monkeypatch.setattr(stage, "prepare", prepare)
+    monkeypatch.setattr(stage, "fit", lambda *_, **__: None)
+    monkeypatch.setattr(stage, "save", lambda *_: {})
+
+
 def weights(folder: Path) -> torch.Tensor:
     network = AutoModelForCausalLM.from_pretrained(folder)
     return torch.cat([parameter.detach().flatten() for parameter in network.parameters()])
@@ -92,14 +100,14 @@ def test_the_tokens_are_whole_sequences_that_the_seed_draws(
 ) -> None:
     seen: dict[int, set[tuple[int, ...]]] = {}
 
-    def noted(*, order: Path, seed: int, **_: Any) -> dict[str, Any]:
+    def noted(*, order: Path, seed: int, **_: Any) -> tuple[None, None]:
         stream, rows = np.load(order / "tokens.npy"), pq.read_table(order / "order.parquet").to_pylist()
         pieces = [stream[row["offset"] : row["offset"] + row["length"]] for row in rows]
         seen[len(seen)] = {tuple(piece.tolist()) for piece in pieces}
         assert [row["offset"] for row in rows] == [0, *np.cumsum([len(piece) for piece in pieces])[:-1].tolist()]
-        return {}
+        return None, None
 
-    monkeypatch.setattr(stage, "train_language_model", noted)
+    without_training(monkeypatch, noted)
     for number, seed in enumerate((7, 7, 8)):
         pretrain(corpus, tmp_path / str(number), seed=seed)
     assert seen[0] == seen[1] != seen[2]
@@ -165,14 +173,14 @@ def test_a_kill_while_the_tokens_are_thrown_away(
 def test_another_process_waits_for_the_tokens_and_writes_none(
     corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Of a distributed run: the training itself is train_language_model's, and its processes' business."""
+    """Of a distributed run; the training itself is left out."""
     trained: list[Path] = []
 
-    def noted(*, order: Path, **_: Any) -> dict[str, Any]:
+    def noted(*, order: Path, **_: Any) -> tuple[None, None]:
         trained.append(order)
-        return {}
+        return None, None
 
-    monkeypatch.setattr(stage, "train_language_model", noted)
+    without_training(monkeypatch, noted)
     monkeypatch.setattr(stage, "process_rank", lambda: 1)
     monkeypatch.setattr(stage, "select_rows", None)
     monkeypatch.setattr(stage, "write_in_order", None)
