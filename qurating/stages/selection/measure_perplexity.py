@@ -12,8 +12,8 @@ from qurating.corpus.token_reader import TokenReader
 from qurating.models.likelihood import WindowPerplexity, check_causal, check_output_layer
 from qurating.models.networks import num_positions
 from qurating.rating import shards
-from qurating.rating.by_network import rate_corpus
-from qurating.rating.by_text import rate_texts
+from qurating.rating.by_network import rate_with_network
+from qurating.rating.by_text import rate_with_function
 from qurating.rating.engine import Engine
 from qurating.rating.kenlm import load, log_perplexities
 from qurating.runtime import hub
@@ -67,15 +67,15 @@ def measure_perplexity(
     if kenlm is not None:
         file = Path(kenlm).expanduser().resolve()
         load(file)  # so that one that cannot be read is refused at once
-        return rate_texts(
+        return rate_with_function(
             output=output,
             corpus=corpus,
-            of_texts=functools.partial(log_perplexities, file=file, lower_case=lower_case),
-            made_by=f"{sha256(file)}, lower case: {lower_case}",
+            function=functools.partial(log_perplexities, file=file, lower_case=lower_case),
+            fingerprint=f"{sha256(file)}, lower case: {lower_case}",
             name=NAME,
             num_workers=num_workers,
             share=share,
-            doing="perplexity",
+            description="perplexity",
         )
     device = device_of(accelerator, share)
     folder = hub.trained_or_pretrained(
@@ -105,7 +105,7 @@ def measure_perplexity(
             raise StageError(f"{folder} gives no perplexity: {type(error).__name__}: {error}") from error
         return WindowPerplexity(model, int(begin))
 
-    return rate_corpus(
+    return rate_with_network(
         output=output,
         corpus=corpus,
         reader=TokenReader(corpus, tokenizer),
@@ -118,7 +118,7 @@ def measure_perplexity(
         max_tokens=window,
         num_workers=num_workers,
         share=share,
-        doing="perplexity",
+        description="perplexity",
     )
 
 

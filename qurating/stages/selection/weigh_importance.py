@@ -12,8 +12,8 @@ import pyarrow.parquet as pq
 from tqdm import tqdm
 
 from qurating.artifacts.files import replacing, row_files
-from qurating.rating.by_text import rate_texts, texts_of
-from qurating.rating.importance import counted, log_ratio, log_weights
+from qurating.rating.by_text import batches_of_texts, rate_with_function
+from qurating.rating.importance import count_ngrams, log_ratio, log_weights
 from qurating.runtime.errors import StageError
 from qurating.runtime.shares import share_or_all
 from qurating.runtime.workers import in_workers
@@ -68,15 +68,15 @@ def weigh_importance(
         with replacing(file) as temporary, open(temporary, "wb") as stream:
             np.save(stream, ratio, allow_pickle=False)
     ratio = np.load(file, allow_pickle=False)
-    return rate_texts(
+    return rate_with_function(
         output=output,
         corpus=corpus,
-        of_texts=functools.partial(log_weights, ratio=ratio, per_ngram=per_ngram),
-        made_by=f"{hashlib.sha256(ratio.tobytes()).hexdigest()}, per n-gram: {per_ngram}",
+        function=functools.partial(log_weights, ratio=ratio, per_ngram=per_ngram),
+        fingerprint=f"{hashlib.sha256(ratio.tobytes()).hexdigest()}, per n-gram: {per_ngram}",
         name="dsir",
         num_workers=num_workers,
         share=share_or_all(shard, num_shards),
-        doing="weighing",
+        description="weighing",
     )
 
 
@@ -85,7 +85,7 @@ def _fitted(
 ) -> npt.NDArray[np.float64]:
     examples = pq.read_table(target / "target.parquet", columns=["text"])["text"].to_pylist()
     files = row_files(corpus / "train")
-    count = functools.partial(counted, num_buckets=num_buckets)
+    count = functools.partial(count_ngrams, num_buckets=num_buckets)
     with tqdm(
         total=sum(pq.read_metadata(file).num_rows for file in files),
         desc="counting n-grams",
@@ -95,7 +95,7 @@ def _fitted(
 
         def batches() -> Iterator[list[str]]:
             for file in files:
-                for texts in texts_of(file):
+                for texts in batches_of_texts(file):
                     progress.update(len(texts))
                     yield texts
 

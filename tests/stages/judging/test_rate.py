@@ -80,7 +80,7 @@ def test_shares_make_the_whole(corpus: Path, rater: Path, tmp_path: Path) -> Non
 
 
 def test_raters_that_cannot_be_used_are_refused(corpus: Path, rater: Path, tmp_path: Path) -> None:
-    with pytest.raises(StageError, match=r"there is no rater: add the stage train_rater"):
+    with pytest.raises(StageError, match=r"no rater is given: add the stage train_rater"):
         rated(tmp_path / "r", corpus, None)
     with pytest.raises(StageError, match="two raters are named"):
         rated(tmp_path / "r", corpus, rater, from_pretrained="x")
