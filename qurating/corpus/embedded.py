@@ -1,12 +1,12 @@
-"""Real text that every Python installation has, as a corpus: no download, the same twice on one machine.
+"""Real text that every Python installation has, as a corpus: no download, and the same text in every run on a machine.
 
 Seven domains: the language reference (`pydoc_data.topics`), docstrings of the standard library, docstrings of the
 installed packages, their READMEs, their licences, their source code, and tables (numbers in text files). Nothing is
-imported to get at its docstrings, and no more files are parsed than the caps ask for.
+imported to read its docstrings, and no more files are parsed than the caps need.
 
-A module gives its docstrings or its source, never both, and a document half of which was there before is left out:
-held-out text is then not in the training text under another name. `test` folders, this project, what is no UTF-8, and
-any document with a path of this machine in it are left out as well.
+A module gives its docstrings or its source, never both, and a document is skipped if half of it occurred before. So
+held-out text does not occur in the training text under another name. Also skipped are `test` folders, this project,
+files that are not UTF-8, and documents that contain a path of this machine.
 """
 
 import ast
@@ -33,21 +33,21 @@ SKIPPED_FOLDERS = frozenset(
     ("__pycache__", "test", "tests", "testing", "idle_test", "site-packages", "dist-packages", "qurating")
 )
 TABLE_SUFFIXES = frozenset((".csv", ".tsv", ".tab", ".txt", ".dat", ".json", ".afm"))
-MIN_DIGITS_IN_TABLES = 0.15  # of the characters that are no white space
+MIN_DIGITS_IN_TABLES = 0.15  # of the characters other than white space
 LICENCE_NAMES = ("LICENSE", "LICENCE", "COPYING", "NOTICE", "COPYRIGHT")
 WORDS_PER_SHINGLE = 8
 MAX_SEEN_SHINGLES = 0.5
 
 
 class Candidate(NamedTuple):
-    """A text by its name within its domain."""
+    """A text and its name within its domain."""
 
     name: str
     text: str
 
 
 class File(NamedTuple):
-    """A file of the installation by its path below the library folder, with forward slashes."""
+    """A file of the installation and its path below the library folder, with forward slashes."""
 
     name: str
     path: Path
@@ -57,9 +57,9 @@ class File(NamedTuple):
 class Embedded:
     """The embedded corpus as a reader (see `qurating.corpus.readers`).
 
-    Each domain takes documents in the order of a hash of their names until the next would bring it over
-    `max_characters_per_domain`. Longer documents than `max_characters_per_document`, or than a tenth of the domain's
-    cap, are left out, so that none dominates its domain; so are those of fewer than `min_words` words.
+    Each domain takes documents in the order of a hash of their names, until the next one would exceed
+    `max_characters_per_domain`. Documents longer than `max_characters_per_document`, or than a tenth of the cap of the
+    domain, are skipped, so that none dominates its domain; so are documents of fewer than `min_words` words.
     """
 
     max_characters_per_domain: int = 2_000_000
@@ -76,7 +76,7 @@ class Embedded:
 
     @functools.cached_property
     def _documents(self) -> list[Document]:
-        """All documents; they are kept, as finding them takes longer than anything that is done with them."""
+        """All documents; cached, because finding them takes longer than any use of them."""
         packages = _package_files()
         modules = [file for file in packages if file.name.endswith(".py")]
         domains: dict[str, Iterable[Candidate]] = {
@@ -117,19 +117,19 @@ class Embedded:
 
 
 def machine_paths() -> list[str]:
-    """Paths that tell of this machine or its user; `/usr` and the like are the same everywhere and do not count."""
+    """Paths that identify this machine or its user; `/usr` and the like are the same everywhere and do not count."""
     roots = {sys.prefix, sys.base_prefix, sys.exec_prefix, *sysconfig.get_paths().values()}
     roots |= {os.path.realpath(root) for root in roots}
     home = {str(Path.home()) + os.sep} - {os.sep * 2}
     return sorted({root for root in roots if len(Path(root).parts) > 2} | home)
 
 
-def _by_hash(name: str) -> bytes:
+def _hash(name: str) -> bytes:
     return hashlib.blake2b(name.encode(), digest_size=8).digest()
 
 
 def _gives_docstrings(file: File) -> bool:
-    return _by_hash(file.name)[0] % 2 == 0
+    return _hash(file.name)[0] % 2 == 0
 
 
 def _walk(root: Path) -> Iterator[File]:
@@ -140,21 +140,21 @@ def _walk(root: Path) -> Iterator[File]:
             yield File(path.relative_to(root).as_posix(), path)
 
 
-def _in_order(files: Iterable[File]) -> list[File]:
-    return sorted(files, key=lambda file: (_by_hash(file.name), file.name))
+def _sorted_by_hash(files: Iterable[File]) -> list[File]:
+    return sorted(files, key=lambda file: (_hash(file.name), file.name))
 
 
 def _standard_library() -> list[File]:
-    return _in_order(file for file in _walk(Path(sysconfig.get_path("stdlib"))) if file.name.endswith(".py"))
+    return _sorted_by_hash(file for file in _walk(Path(sysconfig.get_path("stdlib"))) if file.name.endswith(".py"))
 
 
 def _package_files() -> list[File]:
-    """The files of the installed packages; of two library folders with a file of one name, the first's counts."""
+    """The files of the installed packages; if two library folders have a file of one name, the first one counts."""
     roots = dict.fromkeys(Path(os.path.realpath(sysconfig.get_path(key))) for key in ("purelib", "platlib"))
     found: dict[str, File] = {}
     for file in itertools.chain.from_iterable(_walk(root) for root in roots):
         found.setdefault(file.name, file)
-    return _in_order(found.values())
+    return _sorted_by_hash(found.values())
 
 
 def _read(file: File) -> str | None:
@@ -174,7 +174,7 @@ def _texts(files: Iterable[File]) -> Iterator[Candidate]:
 def _language_reference() -> list[Candidate]:
     from pydoc_data.topics import topics
 
-    return sorted(itertools.starmap(Candidate, topics.items()), key=lambda topic: _by_hash(topic.name))
+    return sorted(itertools.starmap(Candidate, topics.items()), key=lambda topic: _hash(topic.name))
 
 
 def _docstrings(files: Iterable[File]) -> Iterator[Candidate]:
@@ -187,11 +187,11 @@ def _docstrings(files: Iterable[File]) -> Iterator[Candidate]:
 def docstrings(source: str, module: str) -> Iterator[Candidate]:
     """The docstrings of a module, its classes, their methods, and its functions, by qualified name.
 
-    The second of one name is `name#2`. Definitions under an `if` or within a function are passed over. There is
-    none if the module does not parse.
+    The second of one name is `name#2`. Definitions under an `if` or within a function are skipped. A module that does
+    not parse gives none.
     """
     with warnings.catch_warnings(), _no_garbage_collection():
-        warnings.simplefilter("ignore")  # invalid escapes in other people's strings
+        warnings.simplefilter("ignore")  # invalid escapes in strings of other projects
         try:
             tree = ast.parse(source)
         except (SyntaxError, ValueError, RecursionError):
@@ -214,7 +214,7 @@ def docstrings(source: str, module: str) -> Iterator[Candidate]:
 
 @contextlib.contextmanager
 def _no_garbage_collection() -> Iterator[None]:
-    """Spare a parser the collections that its many small objects set off: it takes half the time."""
+    """Stop garbage collection while parsing: the many small objects trigger it, and without it parsing takes half."""
     was_enabled = gc.isenabled()
     gc.disable()
     try:
@@ -247,10 +247,10 @@ def _tables(files: Iterable[File]) -> Iterator[Candidate]:
 
 
 def _shingles(words: list[str]) -> set[bytes]:
-    """Hashes of every eight words in a row that begin with one word in four, or of all if the text is short."""
+    """Hashes of runs of eight words: of those that begin with one word in four, or of all if the text is short."""
     lower = [word.lower() for word in words]
     starts: Sequence[int] = range(max(1, len(lower) - WORDS_PER_SHINGLE + 1))
     if len(lower) > 200:
         sampled = [start for start in starts if zlib.crc32(lower[start].encode()) % 4 == 0]
         starts = sampled or starts
-    return {_by_hash(" ".join(lower[start : start + WORDS_PER_SHINGLE])) for start in starts}
+    return {_hash(" ".join(lower[start : start + WORDS_PER_SHINGLE])) for start in starts}

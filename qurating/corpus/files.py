@@ -1,4 +1,4 @@
-"""The files of a corpus: which a pattern names, and the lines in them, compressed or not."""
+"""The files of a corpus that patterns name, and their lines, compressed or not."""
 
 import glob
 import gzip
@@ -13,12 +13,12 @@ CHUNK_BYTES = 1 << 20
 
 
 def stem(path: Path) -> str:
-    """A file's name without its endings."""
+    """The name of a file without its endings."""
     return path.name.split(".")[0] or path.name
 
 
 def named_files(paths: str | Iterable[str]) -> list[tuple[Path, str]]:
-    """The files that paths and patterns name, sorted, each with a short name that no other has."""
+    """The files that paths and patterns name, sorted, each with a short and unique name."""
     patterns = [paths] if isinstance(paths, str) else [str(path) for path in paths]
     found: set[Path] = set()
     for pattern in patterns:
@@ -38,7 +38,7 @@ def named_files(paths: str | Iterable[str]) -> list[tuple[Path, str]]:
 
 
 def lines_of(path: Path) -> Iterator[bytes]:
-    """The lines of a file, decompressed; raises StageError with the line where a compressed file breaks off."""
+    """The lines of a file, decompressed; raises StageError with the line at which a compressed file breaks off."""
     parts: list[bytes] = []
     number = 1
     try:
@@ -66,7 +66,7 @@ def _chunks(path: Path, file: IO[bytes]) -> Iterator[bytes]:
 
 
 def _zstd_chunks(file: IO[bytes]) -> Iterator[bytes]:
-    """All frames of a Zstandard file; raises EOFError if the last is not complete, ValueError if one is damaged."""
+    """All frames of a Zstandard file; raises EOFError if the last is incomplete, ValueError if one is damaged."""
     import zstandard
 
     frame = None

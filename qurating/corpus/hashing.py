@@ -15,13 +15,13 @@ _WORD_OR_SIGNS = re.compile(r"\w+|[^\w\s]+")
 class WordHashes:
     """64-bit hashes of words, by BLAKE2b: the same on every machine and in every process."""
 
-    _MAX_KNOWN = 2**20  # words whose hash is kept, about 100 MB
+    _MAX_KNOWN = 2**20  # words with a cached hash, about 100 MB
 
     def __init__(self) -> None:
         self._known: dict[str, int] = {}
 
     def of(self, texts: Sequence[str], with_signs: bool) -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.int64]]:
-        """Hashes of the words of all texts in lower case, one after another, and how many each text has, (N,).
+        """Hashes of the words of all texts in lower case, text after text, and the number of words per text, (N,).
 
         Words are runs of letters and digits and, `with_signs`, runs of signs.
         """

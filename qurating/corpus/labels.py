@@ -1,3 +1,3 @@
-"""The labels of tokens that a language model learns."""
+"""The labels of tokens, for training a language model."""
 
-NO_TARGET = -100  # in a label's place: the token is not learned. It is what transformers and torch pass over
+NO_TARGET = -100  # the label of a token that is not learned; transformers and torch ignore it

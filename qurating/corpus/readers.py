@@ -1,13 +1,13 @@
 """Corpora as streams of documents: JSON lines, Parquet files, and data sets of the Hugging Face Hub.
 
-Every reader is iterable, any number of times, over `Document` in a fixed order and in bounded memory. It keeps
+Every reader is iterable, any number of times, over `Document` in a fixed order and in bounded memory. It has
 
-- `bad_rows`: what it could not read, if `on_bad_row="skip"`; emptied when an iteration starts, and at any time by
-  whoever has taken note of them;
-- `skipped`: how many documents it left out, by reason;
-- `parts()`: readers of parts of the corpus, from which a sample is drawn that is spread over it.
+- `bad_rows`: the rows that it could not read, if `on_bad_row="skip"`; cleared when an iteration starts, and by the
+  caller at any time;
+- `skipped`: the number of documents that it skipped, by reason;
+- `parts()`: readers of parts of the corpus, for drawing a sample that is spread over it.
 
-With `on_bad_row="stop"` the first bad row raises StageError with its file, its line, and what is wrong with it.
+With `on_bad_row="stop"` the first bad row raises StageError with its file, its line, and the reason.
 """
 
 import dataclasses
@@ -31,7 +31,7 @@ class Document(NamedTuple):
 
 
 class BadRow(NamedTuple):
-    """A row that is no document. `row` counts lines from 1 and rows of tables from 0, as editors and pandas do."""
+    """A row that is not a document. `row` counts lines from 1 and rows of tables from 0, as editors and pandas do."""
 
     source: str
     row: int
@@ -48,12 +48,12 @@ class Reader(Protocol):
 
 
 class BadRowError(ValueError):
-    """Why a row is no document."""
+    """Why a row is not a document."""
 
 
 @dataclasses.dataclass(kw_only=True)
 class _Fields:
-    """Where a document lies in a row, and what to do with a row that holds none.
+    """Where a document lies in a row, and what to do with a row without one.
 
     Names of fields may be dotted: `meta.source` is the field `source` of the record `meta`.
     """
@@ -70,7 +70,7 @@ class _Fields:
             raise StageError(f"on_bad_row is {self.on_bad_row!r}; it can be 'stop' or 'skip'")
 
     def document(self, row: Any, default_id: str, default_domain: str) -> Document:
-        """The document in a row; raises BadRowError if there is none."""
+        """The document in a row; raises BadRowError if it has none."""
         if not isinstance(row, Mapping):
             raise BadRowError(f"holds {kind_of(row)}, not a record with fields")
         text = lookup(row, self.text_field)
@@ -83,25 +83,25 @@ class _Fields:
                 try:
                     value.encode()
                 except UnicodeEncodeError as error:
-                    raise BadRowError(f"holds half a character, {value[error.start]!a} (a surrogate)") from None
+                    raise BadRowError(f"holds half of a surrogate pair, {value[error.start]!a}") from None
         return Document(document_id, domain, text)
 
     def refuse(self, source: str, row: int, reason: str, unit: str) -> None:
-        """Note a bad row, or stop at it."""
+        """Record a bad row, or stop at it."""
         if self.on_bad_row == "stop":
-            way_out = "Mend it, or leave such rows out: corpus.on_bad_row=skip"
+            way_out = "Fix it, or skip such rows: corpus.on_bad_row=skip"
             if reason.startswith("no field"):
-                way_out = "Name the field as it is there: corpus.text_field, domain_field or id_field. " + way_out
+                way_out = "Set the field name: corpus.text_field, domain_field or id_field. " + way_out
             raise StageError(f"{source}, {unit} {row}: {reason}\n  {way_out}")
         self.bad_rows.append(BadRow(source, row, reason))
 
 
 @dataclasses.dataclass
 class Jsonl(_Fields):
-    """JSON lines, plain or compressed (.gz, .zst): one record a line, in UTF-8. Blank lines are passed over.
+    """JSON lines, plain or compressed (.gz, .zst): one record per line, in UTF-8. Blank lines are skipped.
 
-    Without `domain_field` the domain is the file's name without its endings; without `id_field` the id is
-    `<file name>:<line>`, with as much of the folder as tells files of one name apart.
+    Without `domain_field` the domain is the file name without its endings; without `id_field` the id is
+    `<file name>:<line>`, with as much of the folder as distinguishes files of the same name.
     """
 
     paths: str | Sequence[str]
@@ -132,9 +132,9 @@ class Jsonl(_Fields):
 
 @dataclasses.dataclass
 class Parquet(_Fields):
-    """Parquet files: one document a row. Only the columns that are needed are read.
+    """Parquet files: one document per row. Only the needed columns are read.
 
-    Domains and ids without a field of their own are as for `Jsonl`; the id's number is the row's, from 0.
+    Domains and ids without a field are as for `Jsonl`; the number in the id is that of the row, from 0.
     """
 
     paths: str | Sequence[str]
@@ -155,7 +155,7 @@ class Parquet(_Fields):
                     yield document
 
     def _rows(self, path: Path) -> Iterator[Any]:
-        """The rows of a file as dictionaries; a UnicodeDecodeError stands in for one that is not UTF-8."""
+        """The rows of a file as dictionaries; a UnicodeDecodeError stands for a row that is not UTF-8."""
         import pyarrow as pa
         import pyarrow.parquet as pq
 
@@ -183,10 +183,10 @@ class Parquet(_Fields):
 class Hub(_Fields):
     """A data set of the Hugging Face Hub (or a folder on disk), streamed; code from the Hub is never run.
 
-    `data_files` are files, URLs or patterns for `load_dataset`, with `dataset` then the format ("json", "parquet").
-    `name` is the domain of documents without a `domain_field`, and stands before the running number (from 0) in the
-    ids of those without an `id_field`. Documents of other domains than `keep_domains` are left out, and counted; of the
-    rest the first `max_documents` are read. The token is read from the environment, from `token_variable`.
+    `data_files` are files, URLs or patterns for `load_dataset`; `dataset` is then the format ("json", "parquet").
+    Without a `domain_field` the domain is `name`; without an `id_field` the id is `name` and a running number from 0.
+    Documents of other domains than `keep_domains` are skipped and counted; of the rest, the first `max_documents` are
+    read. The token is read from the environment variable `token_variable`.
     """
 
     dataset: str
@@ -217,7 +217,7 @@ class Hub(_Fields):
                 self.skipped["of another domain"] += 1
 
     def rows(self) -> Iterator[Any]:
-        """The rows as dictionaries; raises StageError where the data set cannot be read."""
+        """The rows as dictionaries; raises StageError if the data set cannot be read."""
         import datasets
 
         files = self.data_files
@@ -233,21 +233,21 @@ class Hub(_Fields):
             )
         except StageError:
             raise
-        except Exception as error:  # whatever the Hub, the network or the files answer with, in many types
+        except Exception as error:  # the Hub, the network and the files raise many types
             raise StageError(self._explanation(error)) from error
 
     def _explanation(self, error: Exception) -> str:
-        """What went wrong with the data set and the way out."""
+        """What went wrong with the data set, and the way out."""
         said = f"{type(error).__name__}: {str(error).strip() or 'no message'}"
         page = f"https://huggingface.co/datasets/{self.dataset}"
         if "script" in str(error):
-            way_out = "it needs code of its own, which is never run: name its files (data_files=…, dataset=json)"
+            way_out = "it needs its own code, which is never run: name its files (data_files=…, dataset=json)"
         elif isinstance(error, ValueError | TypeError | KeyError) and "gated" not in said.lower():
             way_out = f"see {page} for its subsets, splits and columns"
         else:
             has_token = "is set" if os.environ.get(self.token_variable) else "is not set"
             way_out = (
-                f"visit {page} to see that it exists and to ask for access, make a token at "
+                f"visit {page} to see that it exists and to ask for access, create a token at "
                 f"https://huggingface.co/settings/tokens, and put it into the environment variable "
                 f"{self.token_variable} (which {has_token}); without a network, read local files: corpus=jsonl"
             )
@@ -255,7 +255,7 @@ class Hub(_Fields):
         return f"the data set {which} cannot be read: {said}\n  {way_out}"
 
     def parts(self) -> list[Self]:
-        return [self]  # reading from the middle of a stream would cost as much as reading up to there
+        return [self]  # reading from the middle of a stream costs as much as reading up to it
 
 
 def kind_of(value: Any) -> str:

@@ -1,6 +1,6 @@
-"""JSON lines that carry a score: where each lies, what it scores, and writing them in another order, byte for byte.
+"""JSON lines with a score: an index of the lines, and copying them in another order, byte for byte.
 
-Lines are not held: of each, where it lies and its score, 28 bytes.
+The lines are not held in memory, only their positions and scores: 28 bytes per line.
 """
 
 import os
@@ -22,27 +22,27 @@ from qurating.runtime.errors import StageError
 _LINES_AT_ONCE = 4096
 
 
-class Lines(NamedTuple):
-    """N lines of some files, as they follow one another; `starts` and `ends` are bytes within the line's file."""
+class ScoredLines(NamedTuple):
+    """An index of N lines of some files, in order; `starts` and `ends` are byte offsets within the file of the line."""
 
     files: list[Path]
-    file: npt.NDArray[np.int32]
+    file_numbers: npt.NDArray[np.int32]  # indices into `files`
     starts: npt.NDArray[np.int64]
-    ends: npt.NDArray[np.int64]  # the line's end is not counted
+    ends: npt.NDArray[np.int64]  # without the line end
     scores: npt.NDArray[np.float64]
 
 
-def read_lines(files: Sequence[Path], score_field: str) -> Lines:
-    """Find the lines of JSON-lines files, plain text, and their scores. Empty lines are passed over.
+def index_lines(files: Sequence[Path], score_field: str) -> ScoredLines:
+    """Index the lines of uncompressed JSON-lines files, and their scores. Empty lines are skipped.
 
     Args:
-        files: in the order in which their lines count.
-        score_field: dotted, if it lies within another.
+        files: in the order of their lines.
+        score_field: dotted if nested.
 
     Raises:
-        StageError: a line that is no JSON object or has no finite number there, with the file and the line; no line.
+        StageError: a line that is not a JSON object or has no finite number in this field (says which); no lines.
     """
-    file, starts, ends, scores = array("i"), array("q"), array("q"), array("d")
+    file_numbers, starts, ends, scores = array("i"), array("q"), array("q"), array("d")
     keys = score_field.split(".")
     total = sum(path.stat().st_size for path in files)
     with tqdm(total=total, desc="reading scores", unit="B", unit_scale=True, mininterval=0.5) as progress:
@@ -52,30 +52,30 @@ def read_lines(files: Sequence[Path], score_field: str) -> Lines:
                 while lines := list(islice(stream, _LINES_AT_ONCE)):
                     sizes = np.fromiter(map(len, lines), np.int64, len(lines))
                     first = position + np.cumsum(sizes) - sizes
-                    last = first + sizes - 1  # each ends in a line feed, but for a file's last line
+                    last = first + sizes - 1  # each ends in a line feed, except perhaps the last line of a file
                     last[-1] += not lines[-1].endswith(b"\n")
-                    found = _scores(lines, keys)
+                    found = _parse_scores(lines, keys)
                     if found is None:
                         kept = [place for place, line in enumerate(lines) if not line.isspace()]
-                        found = [_score(lines[place], keys, path, count + place + 1) for place in kept]
+                        found = [_parse_score(lines[place], keys, path, count + place + 1) for place in kept]
                         first, last = first[kept], last[kept]
                     scores.extend(found)
-                    file.extend([number] * len(found))
+                    file_numbers.extend([number] * len(found))
                     starts.frombytes(first.tobytes())
                     ends.frombytes(last.tobytes())
                     position += int(sizes.sum())
                     count += len(lines)
                     progress.update(int(sizes.sum()))
     if not scores:
-        raise StageError(f"there is no line in {', '.join(map(str, files)) or 'no file'}")
-    columns = (np.frombuffer(column, dtype=column.typecode) for column in (file, starts, ends, scores))
-    return Lines(list(files), *columns)
+        raise StageError(f"no line in {', '.join(map(str, files)) or 'no file'}")
+    columns = (np.frombuffer(column, dtype=column.typecode) for column in (file_numbers, starts, ends, scores))
+    return ScoredLines(list(files), *columns)
 
 
-def write_lines(lines: Lines, order: npt.NDArray[np.int64], target: Path) -> int:
-    """Write the lines that `order` names, one after another, each ended by a line feed; returns how many bytes.
+def copy_lines(lines: ScoredLines, order: npt.NDArray[np.int64], target: Path) -> int:
+    """Copy the lines in `order` to a file, each ended by a line feed; returns the number of bytes.
 
-    The file is there whole or not at all. Raises StageError if a file is shorter than it was when it was read.
+    The file is written as a whole or not at all. Raises StageError if a file is shorter than when it was indexed.
     """
     written = 0
     opened = [os.open(path, os.O_RDONLY) for path in lines.files]
@@ -88,11 +88,13 @@ def write_lines(lines: Lines, order: npt.NDArray[np.int64], target: Path) -> int
         ):
             for first in range(0, len(order), _LINES_AT_ONCE):
                 part = order[first : first + _LINES_AT_ONCE]
-                places = zip(*_of(lines, part), strict=True)
+                places = zip(*_locations(lines, part), strict=True)
                 copied = [os.pread(opened[number], end - start, start) for number, start, end in places]
                 sizes = np.fromiter(map(len, copied), np.int64, len(copied))
                 if len(short := np.flatnonzero(sizes != lines.ends[part] - lines.starts[part])):
-                    raise StageError(f"{lines.files[lines.file[part[short[0]]]]} was cut short while it was copied")
+                    raise StageError(
+                        f"{lines.files[lines.file_numbers[part[short[0]]]]} was cut short while it was copied"
+                    )
                 copied.append(b"")
                 stream.write(b"\n".join(copied))
                 written += int(sizes.sum()) + len(part)
@@ -103,15 +105,16 @@ def write_lines(lines: Lines, order: npt.NDArray[np.int64], target: Path) -> int
     return written
 
 
-def _of(lines: Lines, part: npt.NDArray[np.int64]) -> Iterator[list[int]]:
-    return (column[part].tolist() for column in (lines.file, lines.starts, lines.ends))
+def _locations(lines: ScoredLines, part: npt.NDArray[np.int64]) -> Iterator[list[int]]:
+    """File numbers, starts and ends of some lines."""
+    return (column[part].tolist() for column in (lines.file_numbers, lines.starts, lines.ends))
 
 
-def _scores(lines: Sequence[bytes], keys: Sequence[str]) -> list[float] | None:
-    """The scores of lines; None if one of them is empty or has none, which `_score` then tells."""
+def _parse_scores(lines: Sequence[bytes], keys: Sequence[str]) -> list[float] | None:
+    """The scores of lines; None if one of them is empty or has no score: `_parse_score` says which."""
     first, *others = keys
     try:
-        # of each line no more is held than is wanted, so that it stays in the processor's cache
+        # only the needed part of each line is held, so that it stays in the cache of the processor
         values: list[Any] = [orjson.loads(line)[first] for line in lines]
         for key in others:
             values = [value[key] for value in values]
@@ -120,18 +123,20 @@ def _scores(lines: Sequence[bytes], keys: Sequence[str]) -> list[float] | None:
     return values if set(map(type, values)) <= {int, float} else None
 
 
-def _score(line: bytes, keys: Sequence[str], path: Path, number: int) -> float:
+def _parse_score(line: bytes, keys: Sequence[str], path: Path, number: int) -> float:
     try:
         value: Any = orjson.loads(line)
     except ValueError as error:
         numbers = re.search(rb"[:\[,]\s*(NaN|-?Infinity)\b", line)
         why = f"JSON has no {numbers[1].decode()}" if numbers else str(error)
-        raise StageError(f"{path}, line {number}: no JSON ({why})") from None
+        raise StageError(f"{path}, line {number}: not JSON ({why})") from None
     for key in keys:
         if not isinstance(value, dict) or key not in value:
-            there = ", ".join(value) if isinstance(value, dict) else "none"
-            raise StageError(f"{path}, line {number}: there is no field {'.'.join(keys)}; there are {there}")
+            fields = ", ".join(value) if isinstance(value, dict) and value else "none"
+            raise StageError(f"{path}, line {number}: no field {'.'.join(keys)}; its fields: {fields}")
         value = value[key]
     if isinstance(value, bool) or not isinstance(value, int | float):  # JSON has no NaN, and orjson takes none
-        raise StageError(f"{path}, line {number}: {'.'.join(keys)} is no number: {orjson.dumps(value).decode()[:80]}")
+        raise StageError(
+            f"{path}, line {number}: {'.'.join(keys)} is not a number: {orjson.dumps(value).decode()[:80]}"
+        )
     return float(value)

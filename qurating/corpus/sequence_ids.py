@@ -1,4 +1,4 @@
-"""Ids of sequences, and the check that no two documents share theirs."""
+"""Ids of sequences, and the check that no two documents share an id."""
 
 import hashlib
 
@@ -10,19 +10,19 @@ from qurating.runtime.errors import StageError
 
 
 def sequence_id(document_id: str, position: int) -> int:
-    """A sequence's id: eight bytes of the BLAKE2b hash of its document's id and its position, as a signed integer."""
+    """The id of a sequence: eight bytes of the BLAKE2b hash of its document id and position, as a signed integer."""
     digest = hashlib.blake2b(f"{document_id}\x00{position}".encode()).digest()
     return int.from_bytes(digest[:8], "little", signed=True)
 
 
 class SeenIds:
-    """The ids so far, as eight bytes each: sorted runs, each at least twice as long as the next."""
+    """The ids so far, eight bytes each, in sorted runs; each run is at least twice as long as the next."""
 
     def __init__(self) -> None:
         self.runs: list[npt.NDArray[np.uint64]] = []
 
     def add(self, ids: list[str]) -> None:
-        """Take up ids; raises StageError if one was there before."""
+        """Add ids; raises StageError if one occurs twice."""
         hashes = np.array([seed_for(0, "document id", name) for name in ids], dtype=np.uint64)
         for run in self.runs:
             places = np.searchsorted(run, hashes)
@@ -42,6 +42,6 @@ class SeenIds:
         if is_repeated.any():
             name = ids[int(is_repeated.argmax())]
             raise StageError(
-                f"two documents have the id {name!r}: ids tell documents apart. Leave out the second, name another "
-                "id_field, or set corpus.id_field=null to number them by file and line"
+                f"two documents have the id {name!r}, and ids must be unique: remove the second, set another "
+                "corpus.id_field, or set corpus.id_field=null to number documents by file and line"
             )

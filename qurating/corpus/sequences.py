@@ -1,4 +1,4 @@
-"""Sequences of a corpus that an index names: one shard at a time, so that the corpus may be larger than the memory."""
+"""Sequences of a corpus that an index names, read shard by shard, so that the corpus may exceed the memory."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -18,23 +18,23 @@ _BUFFER_BYTES = 2**18
 
 
 def read_sequences(corpus: Path, index: pa.Table, columns: Sequence[str]) -> pa.Table:
-    """Columns of the training sequences that an index names, in its order.
+    """Columns of the training sequences that an index names, in the order of the index.
 
     Args:
-        corpus: a corpus artifact; its `train` shards are read, those that the index does not name are not opened.
-        index: `shard`, `row` (integers, from 0) and `id` (int64) of each sequence; a subset, a proxy set or an
-            annotation has them. A sequence may be named twice. Other columns are passed over.
+        corpus: a corpus artifact; of its `train` shards, only those that the index names are opened.
+        index: `shard`, `row` (integers, from 0) and `id` (int64) of each sequence, as a subset, a proxy set and an
+            annotation have them. A sequence may occur twice. Other columns are ignored.
         columns: of the corpus, such as `input_ids`, `text`.
 
     Returns:
-        as many rows as the index has, with `columns` in the order given, each in one chunk. Only these rows are held,
-        beside one shard's columns.
+        one row per row of the index, with `columns` in the given order, each in one chunk. Only these rows and the
+        columns of one shard are in memory.
 
     Raises:
-        StageError: the index names a shard or row that the corpus does not have, or an id that lies elsewhere: it is
-            of another corpus.
+        StageError: the index is of another corpus: it names a shard or row that this one does not have, or the id of
+            another row.
     """
-    made = "the index was made of"
+    made = "the index was made from"
     files = row_files(corpus / "train")
     ids, shard, row = (index[name].to_numpy() for name in ("id", "shard", "row"))
     if len(shard) and (shard.min() < 0 or shard.max() >= len(files)):
@@ -68,7 +68,7 @@ def read_sequences(corpus: Path, index: pa.Table, columns: Sequence[str]) -> pa.
 
 
 class Found(NamedTuple):
-    """Sequences of a subset in a batch of their shard: their rows in the batch, (n,), and their places in the index."""
+    """Sequences of a subset in a batch of a shard: their rows in the batch, (n,), and their positions in the index."""
 
     file: Path
     batch: pa.RecordBatch
@@ -77,13 +77,13 @@ class Found(NamedTuple):
 
 
 def find_subset(corpus: Path, index: pa.Table, columns: Sequence[str], rows_at_once: int) -> Iterator[Found]:
-    """The sequences of a subset in corpus order, where they lie; shards without any are not opened.
+    """The sequences of a subset in corpus order, batch by batch; shards without any are not opened.
 
     Args:
-        corpus: a corpus artifact; its `train` shards are read, a batch at a time, and a thread reads ahead.
+        corpus: a corpus artifact; a thread reads its `train` shards ahead, a batch at a time.
         index: `id`, `shard` and `row` of each sequence, in corpus order.
-        columns: of the corpus, beside `id`.
-        rows_at_once: of a batch.
+        columns: of the corpus, besides `id`.
+        rows_at_once: per batch.
 
     Raises:
         StageError: the subset was selected from another corpus.
@@ -97,7 +97,7 @@ def find_subset(corpus: Path, index: pa.Table, columns: Sequence[str], rows_at_o
     for file, first, last in zip(files, bounds[:-1], bounds[1:], strict=True):
         if first == last:
             continue
-        own, before = row[first:last], 0  # rows of this shard; rows of it that are read
+        own, before = row[first:last], 0  # rows of this shard; number of its rows read so far
         for batch in ahead(_batches(file, ["id", *columns], rows_at_once), 2):
             start, end = np.searchsorted(own, (before, before + len(batch))).tolist()
             rows, places = own[start:end] - before, slice(first + start, first + end)
@@ -110,13 +110,13 @@ def find_subset(corpus: Path, index: pa.Table, columns: Sequence[str], rows_at_o
 
 
 def texts_of_subset(corpus: Path, index: pa.Table) -> Iterator[list[str]]:
-    """The texts of a subset in its order, some at a time, from an index in corpus order; raises as `find_subset`."""
+    """The texts of a subset, in batches, in the corpus order of its index; raises as `find_subset`."""
     for found in find_subset(corpus, index, ["text"], _ROWS_AT_ONCE):
         yield found.batch.column("text").take(pa.array(found.rows)).to_pylist()
 
 
 def one_row(file: Path, row: int, columns: list[str]) -> dict[str, Any]:
-    """One row of a Parquet file; reads the row group it lies in, not the file."""
+    """One row of a Parquet file; reads only its row group."""
     with pq.ParquetFile(file) as parquet:
         for group in range(parquet.num_row_groups):
             num_rows = parquet.metadata.row_group(group).num_rows
@@ -127,16 +127,17 @@ def one_row(file: Path, row: int, columns: list[str]) -> dict[str, Any]:
 
 
 def another_corpus(made: str, corpus: Path, found: str) -> StageError:
-    """The error for what belongs to another corpus than the one it is read beside.
+    """The error for an artifact that belongs to another corpus.
 
     Args:
-        made: what it is, and how it came from its corpus, such as "the subset was selected from".
-        found: by which it shows.
+        made: the artifact and its origin, such as "the subset was selected from".
+        corpus: the corpus that it does not belong to.
+        found: the evidence.
     """
     return StageError(f"{made} another corpus than {corpus}: {found}")
 
 
 def _batches(file: Path, columns: Sequence[str], rows_at_once: int) -> Iterator[pa.RecordBatch]:
-    # through a small buffer: else each column of a row group is read whole
+    # with a small buffer: else whole columns of a row group are read
     with pq.ParquetFile(file, pre_buffer=False, buffer_size=_BUFFER_BYTES) as parquet:
         yield from parquet.iter_batches(rows_at_once, columns=list(columns), use_threads=False)

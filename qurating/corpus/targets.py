@@ -1,7 +1,7 @@
-"""Target sets: examples of the text that a model is to become good at, as token ids and labels.
+"""Target sets: examples of the text that a model should become good at, as token ids and labels.
 
-A source has `examples(corpus, seed)`, which yields each `Example` once, in a fixed order; `bad_rows`, what it could not
-read, if it was told to go on; and `skipped`, how many it left out, by reason.
+A source has `examples(corpus, seed)`, which yields each `Example` once, in a fixed order; `bad_rows`, the rows that it
+could not read, if `on_bad_row="skip"`; and `skipped`, the number of skipped examples by reason.
 """
 
 import dataclasses
@@ -31,7 +31,7 @@ Tokens = npt.NDArray[np.int32]
 class Example(NamedTuple):
     """A text, its `input_ids` and its `labels`, both int32 of shape (n,); a label is its token or NO_TARGET.
 
-    Labels are not shifted: the one at t is predicted from the tokens before t, so that the first never is.
+    Labels are not shifted: the label at t is predicted from the tokens before t; the first is never predicted.
     """
 
     document_id: str
@@ -51,9 +51,9 @@ class Source(Protocol):
 class HeldOut:
     """Held-out sequences of one domain of the corpus; every token is a target.
 
-    Documents are taken whole, in the order of a hash of (seed, document id), as long as the hash is below `fraction` of
-    its range, until there are `max_sequences` sequences (the last document may be cut there). The other documents are
-    left for the evaluation. Sequences of one token are passed over.
+    Whole documents are taken, in the order of a hash of (seed, document id), while the hash is below `fraction` of its
+    range, up to `max_sequences` sequences (which may cut the last document). The other documents are left for the
+    evaluation. Sequences of one token are skipped.
     """
 
     domain: str
@@ -63,7 +63,7 @@ class HeldOut:
     skipped: Counter[str] = dataclasses.field(default_factory=Counter, init=False)
 
     def examples(self, corpus: Path, seed: int) -> Iterator[Example]:
-        """Raises StageError if there is none: with the domains that there are, or what to raise."""
+        """Raises StageError if no example is found: lists the domains, or says which setting to raise."""
         if not 0 < self.fraction <= 1:
             raise StageError(f"target.fraction is {self.fraction}; it must be above 0 and at most 1")
         if self.max_sequences is not None and self.max_sequences < 1:
@@ -71,21 +71,21 @@ class HeldOut:
         rows = self._rows(corpus)
         names = rows["document_id"].unique().to_pylist()
         turns = {name: seed_for(seed, "prepare_target", "part", name) for name in names}
-        there = [turns[name] for name in rows["document_id"].to_pylist()]
+        turn_of_row = [turns[name] for name in rows["document_id"].to_pylist()]
         positions = rows["position"].to_pylist()
-        ranked = sorted(range(len(rows)), key=lambda row: (there[row], positions[row]))
-        chosen = [row for row in ranked if there[row] < self.fraction * 2**63][: self.max_sequences]
+        ranked = sorted(range(len(rows)), key=lambda row: (turn_of_row[row], positions[row]))
+        chosen = [row for row in ranked if turn_of_row[row] < self.fraction * 2**63][: self.max_sequences]
         if not chosen:
             raise StageError(
                 f"none of the {len(names)} held-out documents of {self.domain!r} falls into target.fraction="
-                f"{self.fraction}: raise it, or take another seed"
+                f"{self.fraction}: raise it, or use another seed"
             )
         for row in rows.take(pa.array(chosen)).to_pylist():
             tokens = np.array(row["input_ids"], dtype=np.int32)
             yield Example(row["document_id"], row["text"], tokens, tokens)
 
     def _rows(self, corpus: Path) -> pa.Table:
-        """The domain's held-out sequences; raises StageError if there is none."""
+        """The held-out sequences of the domain; raises StageError if it has none."""
         self.skipped.clear()
         files = sorted((corpus / "heldout").glob("*.parquet"))
         if not files:
@@ -107,24 +107,24 @@ class HeldOut:
 
 
 class Conversation(Document):
-    """A document of which some characters are responses: `responses` are their [start, end), in order."""
+    """A document with responses: `responses` are their [start, end) in characters, in order."""
 
     responses: list[tuple[int, int]]
 
 
 @dataclasses.dataclass(kw_only=True)
 class Jsonl(readers.Jsonl):
-    """JSON lines (see `readers.Jsonl`), tokenised with the corpus' tokenizer and closed with its end-of-text token.
+    """JSON lines (see `readers.Jsonl`) in tokens of the tokenizer of the corpus, closed with its end-of-text token.
 
-    A row is, whichever field is named first of these:
+    The first of these fields that is set says what a row holds:
 
     - `conversations_field`: a list of turns. Strings alternate: prompt, response, prompt, … Records have a `role` (or
       `from`) and a `content` (or `value`).
     - `prompt_field` and `response_field`: two texts.
     - `text_field`: one text, all of it a response.
 
-    Turns are joined by `separator`. With `loss_on="response"` the targets are the tokens that have a character of a
-    response, and the end-of-text token after a last one; with "all" every token is.
+    Turns are joined by `separator`. With `loss_on="response"` the targets are the tokens with a character of a
+    response, and the end-of-text token if the last turn is a response; with "all", every token is a target.
     """
 
     conversations_field: str | None = None
@@ -143,7 +143,7 @@ class Jsonl(readers.Jsonl):
             raise StageError("target.conversations_field and target.prompt_field exclude each other: set one to null")
 
     def examples(self, corpus: Path, seed: int) -> Iterator[Example]:
-        """Raises StageError with file and line of a row that is no example, unless `on_bad_row` is "skip"."""
+        """Raises StageError with file and line of a row that is not an example, unless `on_bad_row` is "skip"."""
         self.skipped.clear()
         tokenizer, eos_token_id = tokenizing.load(corpus / "tokenizer")
         for document in self:
@@ -172,10 +172,10 @@ class Jsonl(readers.Jsonl):
 
     def refuse(self, source: str, row: int, reason: str, unit: str) -> None:
         if self.on_bad_row == "stop":
-            way_out = "Mend it, or leave such rows out: target.on_bad_row=skip"
+            way_out = "Fix it, or skip such rows: target.on_bad_row=skip"
             if reason.startswith("no field"):
                 way_out = (
-                    "Name the fields as they are there: target.text_field, or target.prompt_field with "
+                    "Set the field names: target.text_field, or target.prompt_field with "
                     "target.response_field, or target.conversations_field. " + way_out
                 )
             raise StageError(f"{source}, {unit} {row}: {reason}\n  {way_out}")
@@ -201,18 +201,18 @@ class Jsonl(readers.Jsonl):
 
 
 def touched(ends: npt.NDArray[np.int64], spans: list[tuple[int, int]], num_characters: int) -> npt.NDArray[np.bool_]:
-    """Which tokens have a character of one of the spans, bool (n,).
+    """Which tokens have a character in one of the spans, bool (n,).
 
     Args:
-        ends: (n,), how many characters each token and those before it cover, see `tokenizing.encode`.
+        ends: (n,), the number of characters that each token and those before it cover, see `tokenizing.encode`.
         spans: [start, end) in characters, not overlapping.
     """
     inside = np.zeros(num_characters + 1, dtype=np.int64)
     for start, end in spans:
         inside[start + 1 : end + 1] = 1
-    inside = np.cumsum(inside)  # of the first k characters
+    inside = np.cumsum(inside)  # how many of the first k characters are inside
     starts = np.concatenate([np.zeros(1, np.int64), ends[:-1]])
-    # of a character of several tokens all but the first cover nothing new: they go with it
+    # if several tokens share a character, only the first covers it: the others count like the first
     starts = np.where(ends > starts, starts, np.maximum(starts - 1, 0))
     return inside[ends] > inside[starts]
 
@@ -231,7 +231,9 @@ def _conversation(value: Any, field: str) -> list[tuple[str, bool]]:
             continue
         role = turn.get("role", turn.get("from"))
         if role not in RESPONDENTS + OTHERS:
-            raise readers.BadRowError(f"{where} is of the role {role!r}; known are {', '.join(RESPONDENTS + OTHERS)}")
+            raise readers.BadRowError(
+                f"{where} has the unknown role {role!r}; known are {', '.join(RESPONDENTS + OTHERS)}"
+            )
         turns.append((_text(turn.get("content", turn.get("value")), f"the content of {where}"), role in RESPONDENTS))
     return turns
 

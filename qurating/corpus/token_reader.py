@@ -1,6 +1,6 @@
-"""Sequences of a corpus as tokens of the tokenizer that a network reads.
+"""Sequences of a corpus as tokens of the tokenizer of a network.
 
-A corpus whose tokenizer knows three words, and two of its sequences; 0 is the end of a text:
+A corpus with a tokenizer of three words, and two of its sequences; 0 ends a text:
 
 >>> from tokenizers import Tokenizer
 >>> from tokenizers.models import WordLevel
@@ -14,13 +14,13 @@ A corpus whose tokenizer knows three words, and two of its sequences; 0 is the e
 >>> _ = own.save_pretrained(corpus / "tokenizer")
 >>> rows = pa.table({"input_ids": [[2, 3, 0], [4]], "text": ["to be", "rain"]})
 
-A network with that tokenizer reads the corpus' own ids, without the end of the text:
+A network with the same tokenizer reads the ids of the corpus, without the end-of-text token:
 
 >>> reader = TokenReader(corpus, own)
 >>> reader.column, [ids.tolist() for ids in reader(rows)]
 ('input_ids', [[2, 3], [4]])
 
-One with another reads the text. It does not know "rain", and gets the unknown token:
+A network with another tokenizer reads the text. This one does not know "rain", and gets the unknown token:
 
 >>> reader = TokenReader(corpus, tokenizer(be=2, to=3))
 >>> reader.column, [ids.tolist() for ids in reader(rows)]
@@ -47,15 +47,15 @@ _TEXTS_AT_ONCE = 1000
 
 
 class TokenReader:
-    """Sequences of a corpus as tokens of the tokenizer that a network reads.
+    """Sequences of a corpus as tokens of the tokenizer of a network.
 
-    Where that is the corpus' own, they are its `input_ids`, without the end-of-text token that closes a document. Where
-    it is another, the `text` is tokenised anew, without special tokens. Each has a token at least: a text without any
-    gets the unknown token, or the one that pads.
+    With the tokenizer of the corpus, they are its `input_ids` without the end-of-text token that closes a document.
+    With another tokenizer, the `text` is tokenised again, without special tokens. Each sequence has at least one token:
+    an empty one gets the unknown token, or else the padding token.
 
     Args:
         corpus: a corpus artifact.
-        tokenizer: that the network was trained with.
+        tokenizer: the tokenizer of the network.
     """
 
     def __init__(self, corpus: Path, tokenizer: PreTrainedTokenizerBase) -> None:
@@ -66,24 +66,24 @@ class TokenReader:
 
     @property
     def column(self) -> str:
-        """The one that is read of the corpus."""
+        """The column of the corpus that is read."""
         return "input_ids" if self.is_own else "text"
 
     @property
     def pad_token_id(self) -> int:
-        """What fills up a batch, where no rating depends on it."""
+        """The token that pads batches; no rating depends on it."""
         known = (self.tokenizer.pad_token_id, self.tokenizer.eos_token_id, 0)
         return int(next(token for token in known if token is not None))
 
     def __call__(self, rows: pa.Table) -> list[npt.NDArray[np.int32]]:
-        """The tokens of each row, an array of int32."""
+        """The tokens of each row, int32 arrays."""
         (tokens,) = self.read([rows], num_workers=1)
         return np.split(tokens.input_ids, np.cumsum(tokens.lengths)[:-1]) if len(rows) else []
 
     def read(self, tables: Iterable[pa.Table], num_workers: int) -> Iterator[Tokens]:
-        """The tokens of each table's rows; texts are tokenised in `num_workers` processes, a table's side by side."""
+        """The tokens of the rows of each table; `num_workers` processes tokenise the texts of a table in parallel."""
         for tokens in self._own(tables) if self.is_own else self._tokenised(tables, num_workers):
-            yield self._filled(tokens)
+            yield self._without_empty(tokens)
 
     def _own(self, tables: Iterable[pa.Table]) -> Iterator[Tokens]:
         for table in tables:
@@ -95,7 +95,7 @@ class TokenReader:
             yield Tokens(np.delete(ids, lasts[closed]), lengths - closed)
 
     def _tokenised(self, tables: Iterable[pa.Table], num_workers: int) -> Iterator[Tokens]:
-        num_parts: deque[int] = deque()  # of each table that was begun
+        num_parts: deque[int] = deque()  # of each table begun so far
         with tempfile.TemporaryDirectory() as folder:
             work: Any = self._by_python
             if self.tokenizer.is_fast:
@@ -114,8 +114,8 @@ class TokenReader:
         read = self.tokenizer(texts, add_special_tokens=False, split_special_tokens=True, verbose=False)
         return joined([np.array(ids, np.int32) for ids in read["input_ids"]])
 
-    def _filled(self, tokens: Tokens) -> Tokens:
-        """With a token in the place of each sequence that has none."""
+    def _without_empty(self, tokens: Tokens) -> Tokens:
+        """The same sequences, each empty one replaced by one filler token."""
         empty = np.flatnonzero(tokens.lengths == 0)
         nothing = self.tokenizer.unk_token_id
         filler = self.pad_token_id if nothing is None else nothing
@@ -124,7 +124,7 @@ class TokenReader:
 
 
 def _parts(tables: Iterable[pa.Table], num_parts: deque[int]) -> Iterator[list[str]]:
-    """The texts of all tables in parts, none across two tables; says how many each table has."""
+    """The texts of all tables in parts, none across two tables; appends the number of parts of each to `num_parts`."""
     for table in tables:
         starts = range(0, max(1, len(table)), _TEXTS_AT_ONCE)
         num_parts.append(len(starts))
@@ -133,7 +133,7 @@ def _parts(tables: Iterable[pa.Table], num_parts: deque[int]) -> Iterator[list[s
 
 
 def _rules(tokenizer: PreTrainedTokenizerBase) -> Any:
-    """How a tokenizer comes from a text to its tokens, beside the vocabulary."""
+    """How a tokenizer turns a text into tokens, besides its vocabulary."""
     if not tokenizer.is_fast:
         return type(tokenizer).__name__
     backend = json.loads(tokenizer.backend_tokenizer.to_str())

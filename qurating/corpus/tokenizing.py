@@ -1,7 +1,7 @@
-"""Documents into sequences of tokens, and the tokenizers that do it.
+"""Documents as sequences of tokens, and tokenizers for them.
 
-A document of n tokens becomes ceil(n / L) pieces of L tokens (the last may be shorter): no token is cut off. The
-texts of the pieces, one after another, are the document's text to the character.
+A document of n tokens becomes ceil(n / L) pieces of L tokens (the last may be shorter): no token is dropped. The texts
+of the pieces, joined, are exactly the text of the document.
 """
 
 import contextlib
@@ -20,7 +20,7 @@ from qurating.artifacts.files import write_json
 from qurating.runtime.errors import StageError
 
 END_OF_TEXT = "<|endoftext|>"
-# An Encoding takes some hundred bytes a token, so that a long document is encoded in stretches of this many characters.
+# An Encoding takes some hundred bytes per token, so a long document is encoded in stretches of this many characters.
 MAX_CHARACTERS_PER_ENCODING = 200_000
 
 
@@ -41,7 +41,7 @@ class TextTokenizer(NamedTuple):
 def train_bpe(texts: Iterable[str], vocabulary_size: int, folder: Path) -> None:
     """Train a byte-level BPE on texts and save it as a Hugging Face tokenizer with the one special token END_OF_TEXT.
 
-    The result depends on the texts and their order alone. Raises StageError if the vocabulary cannot hold the bytes.
+    The result depends only on the texts and their order. Raises StageError if the vocabulary cannot hold the bytes.
     """
     smallest = 256 + 1
     if vocabulary_size < smallest:
@@ -56,13 +56,13 @@ def train_bpe(texts: Iterable[str], vocabulary_size: int, folder: Path) -> None:
         show_progress=False,
     )
     tokenizer.train_from_iterator((part for text in texts for part in stretches(text)), trainer)
-    # Written by hand: importing transformers to write these five settings takes longer than the training.
+    # Without transformers: importing it to write these five settings takes longer than the training.
     settings = {
         "tokenizer_class": "PreTrainedTokenizerFast",
         "eos_token": END_OF_TEXT,
         "pad_token": END_OF_TEXT,
         "clean_up_tokenization_spaces": False,
-        "model_max_length": int(1e30),  # transformers' way to say that there is no limit
+        "model_max_length": int(1e30),  # what transformers writes for no limit
     }
     with _replacing_folder(folder) as temporary:
         tokenizer.save(str(temporary / "tokenizer.json"))
@@ -70,7 +70,7 @@ def train_bpe(texts: Iterable[str], vocabulary_size: int, folder: Path) -> None:
 
 
 def fetch_tokenizer(name: str, folder: Path, token: str | None, token_variable: str) -> None:
-    """Save the tokenizer that a Hugging Face name or a path stands for; raises StageError with the way out."""
+    """Save the tokenizer with a Hugging Face name or a path in `folder`; raises StageError with the way out."""
     from transformers import AutoTokenizer
 
     try:
@@ -83,7 +83,7 @@ def fetch_tokenizer(name: str, folder: Path, token: str | None, token_variable: 
             "or name a folder that holds it; or train one on the corpus: tokenizer=null"
         ) from error
     if not found.is_fast:
-        raise StageError(f"the tokenizer {name!r} has no fast version, which alone tells where in a text a token lies")
+        raise StageError(f"the tokenizer {name!r} has no fast version, which is needed for the positions of tokens")
     if found.eos_token_id is None:
         raise StageError(f"the tokenizer {name!r} has no end-of-text token (eos_token), which ends each document")
     with _replacing_folder(folder) as temporary:
@@ -92,7 +92,7 @@ def fetch_tokenizer(name: str, folder: Path, token: str | None, token_variable: 
 
 @contextlib.contextmanager
 def _replacing_folder(folder: Path) -> Iterator[Path]:
-    """A temporary folder that takes the place of `folder` if the block succeeds."""
+    """A temporary folder that replaces `folder` if the block succeeds."""
     temporary = folder.with_name(f".{folder.name}.tmp")
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir(parents=True)
@@ -103,8 +103,8 @@ def _replacing_folder(folder: Path) -> Iterator[Path]:
 
 @functools.lru_cache(maxsize=2)
 def load(folder: Path) -> TextTokenizer:
-    """The tokenizer in a folder, without the seconds that importing transformers takes in every worker."""
-    # A text that spells "<|endoftext|>" is a text about tokenizers, not the end of a document.
+    """The tokenizer in a folder, without importing transformers, which takes seconds in every worker."""
+    # A text that contains "<|endoftext|>" is about tokenizers; this does not end the document.
     tokenizer = _from_file(folder / "tokenizer.json")
     eos = json.loads((folder / "tokenizer_config.json").read_text(encoding="utf-8"))["eos_token"]
     eos_token_id = tokenizer.token_to_id(eos["content"] if isinstance(eos, dict) else eos)
@@ -121,8 +121,8 @@ class Tokens(NamedTuple):
 
 
 def tokens_of(texts: Sequence[str], file: Path) -> Tokens:
-    """Texts in tokens of the tokenizer in a `tokenizer.json`, without special tokens; done in worker processes."""
-    # a text that spells a special token is a text about it
+    """The tokens of texts by the tokenizer in a `tokenizer.json`, without special tokens; runs in worker processes."""
+    # a special token that a text spells out is plain text
     encodings = _from_file(file).encode_batch_fast(list(texts), add_special_tokens=False)
     return joined([np.array(encoding.ids, dtype=np.int32) for encoding in encodings])
 
@@ -143,9 +143,9 @@ def _from_file(file: Path) -> Tokenizer:
 
 
 def stretches(text: str, max_characters: int = MAX_CHARACTERS_PER_ENCODING) -> Iterator[str]:
-    """A long text in parts of at most `max_characters`, cut before a single space between words where there is one.
+    """A long text in parts of at most `max_characters`, cut before a single space between words if possible.
 
-    Byte-level tokenizers split there in any case, so that the tokens are those of the whole text.
+    Byte-level tokenizers always split there, so that the tokens are those of the whole text.
     """
     start = 0
     while len(text) - start > max_characters:
@@ -163,8 +163,8 @@ def stretches(text: str, max_characters: int = MAX_CHARACTERS_PER_ENCODING) -> I
 def encode(tokenizer: Tokenizer, text: str) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int64]]:
     """Token ids, and for each token how many characters of the text it and those before it cover; both of shape (n,).
 
-    A character of several tokens counts as covered by the first. What lies between two tokens (spaces that offsets
-    leave out) is covered by the later one. The counts never fall.
+    If several tokens share a character, the first one covers it. Characters between two tokens (spaces that offsets
+    leave out) are covered by the later one. The counts never decrease.
     """
     ids: list[npt.NDArray[np.int32]] = []
     ends: list[npt.NDArray[np.int64]] = []
@@ -178,9 +178,9 @@ def encode(tokenizer: Tokenizer, text: str) -> tuple[npt.NDArray[np.int32], npt.
 
 
 def pieces(text: str, tokenizer: TextTokenizer, sequence_length: int) -> list[Piece]:
-    """The sequences of a document, at most `sequence_length` tokens each; none if the text has no token.
+    """The sequences of a document, at most `sequence_length` tokens each; none if the text has no tokens.
 
-    The last ends with the end-of-text token if it is shorter than `sequence_length` without it.
+    The last one ends with the end-of-text token if it is shorter than `sequence_length` without it.
     """
     ids, ends = encode(tokenizer.tokenizer, text)
     made = []

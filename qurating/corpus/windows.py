@@ -7,7 +7,7 @@ import numpy.typing as npt
 
 
 def windows(input_ids: Sequence[int], max_tokens: int) -> list[Sequence[int]]:
-    """A sequence cut into its windows, in order: full ones, then what remains. Nothing is cut off.
+    """A sequence cut into windows, in order: full ones, then the rest. No token is dropped.
 
     Raises ValueError if `max_tokens` is below 1.
     """
@@ -24,10 +24,10 @@ def weighted_mean(values: npt.ArrayLike, lengths: npt.ArrayLike) -> np.float64 |
         lengths: (W,) tokens of each window.
 
     Returns:
-        a number, or (C,) of them.
+        a number, or (C,) numbers.
 
     Raises:
-        ValueError: no window, or no token in any.
+        ValueError: no windows, or no tokens in them.
     """
     lengths_w = np.asarray(lengths, dtype=np.float64)
     values_w = np.asarray(values, dtype=np.float64)
@@ -41,13 +41,13 @@ def weighted_mean(values: npt.ArrayLike, lengths: npt.ArrayLike) -> np.float64 |
 def window_lengths(
     lengths: npt.NDArray[np.int64], max_tokens: int
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """What `windows` makes of many sequences, as numbers alone.
+    """The lengths of the windows that `windows` cuts from many sequences.
 
     Args:
-        lengths: (S,) tokens of each sequence, one at least.
+        lengths: (S,) tokens of each sequence, at least one.
 
     Returns:
-        tokens of each window (W,), in order; windows of each sequence (S,).
+        tokens of each window (W,), in order; number of windows of each sequence (S,).
 
     Raises:
         ValueError: `max_tokens` is below 1.
@@ -65,7 +65,7 @@ def weighted_means(
 ) -> npt.NDArray[np.float64]:
     """`weighted_mean` of many sequences: (S, C) from the ratings (W, C) and lengths (W,) of all windows, in float64.
 
-    `num_windows` (S,) is how many of them each sequence has, one at least.
+    `num_windows` (S,) is the number of windows of each sequence, at least one.
     """
     if not len(num_windows):
         return np.empty((0, values.shape[1]))

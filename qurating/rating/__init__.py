@@ -1,4 +1,4 @@
-"""A corpus through a network or a formula, shard by shard."""
+"""Ratings of a corpus by a network or by a function of the text, shard by shard."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -9,7 +9,7 @@ __all__ = ["Engine"]
 
 
 def __getattr__(name: str) -> Any:
-    """`Engine` on demand: selecting asks this room which shards are stale, and does without torch."""
+    """Import `Engine` on demand: selecting checks here for stale shards, and works without torch."""
     if name != "Engine":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from qurating.rating.engine import Engine

@@ -1,4 +1,4 @@
-"""Ratings of a whole corpus: a shard of them beside each of its shards, whatever the network."""
+"""Ratings of a corpus by a network: one shard of ratings for each shard of the corpus."""
 
 import contextlib
 import json
@@ -20,12 +20,12 @@ from qurating.corpus.windows import weighted_means, window_lengths
 from qurating.rating import shards
 from qurating.rating.engine import Engine
 from qurating.runtime.errors import StageError
-from qurating.runtime.malloc import kept_heap
+from qurating.runtime.malloc import keep_freed_memory
 from qurating.runtime.shares import Share
 from qurating.runtime.workers import ahead
 
 
-def rate_corpus(
+def rate_with_network(
     *,
     output: Path,
     corpus: Path,
@@ -37,38 +37,45 @@ def rate_corpus(
     max_tokens: int,
     num_workers: int,
     share: Share | None,
-    doing: str,
+    description: str,
 ) -> dict[str, Any] | None:
-    """Write a shard of ratings beside each training shard of the corpus, row for row; finished shards are skipped.
+    """Write one shard of ratings for each training shard of the corpus, row for row; finished shards are skipped.
 
     Columns: `id`, `length` (as in the corpus), `chunk_lengths`, and for each criterion `<c>_chunks` (the rating of each
-    window) and `<c>_average` (their mean weighted by the windows' lengths). `shards.by_shards` says the rest.
+    window) and `<c>_average` (their mean, weighted by the lengths of the windows). Returns as
+    `shards.rate_unfinished_shards`.
 
     Args:
-        network: gives the network, see `qurating.models.rating_networks`; called if there is something to rate.
+        network: returns the network, see `qurating.models.rating_networks`; called only if a shard has to be rated.
         fingerprint: of the network.
-        engine: `Engine`, with its device and how it computes; it is given the network and the windows' settings.
-        criteria: names of the network's outputs.
+        engine: `Engine` with its device, precision and compilation; called with the network and the window settings.
+        criteria: names of the outputs of the network.
         max_tokens: of a window.
-        num_workers: processes that tokenise, where that is needed.
-        share: which of the shards are rated here; None: all.
-        doing: what the progress bar says.
+        num_workers: processes that tokenise, if the network has another tokenizer than the corpus.
+        share: the shards to rate here; None: all.
+        description: text of the progress bar.
 
     Raises:
-        StageError: a rating is not a number; a shard that belongs to no shard of the corpus.
+        StageError: a rating is not a number; a shard of ratings belongs to no shard of the corpus.
     """
 
     def rate(files: Sequence[Path], progress: tqdm) -> None:
         made = engine(network(), max_tokens=max_tokens, pad_token_id=reader.pad_token_id)
-        with kept_heap(made.device):
-            _rate(files, output / "train", reader, made, fingerprint, criteria, num_workers, progress)
+        with keep_freed_memory(made.device):
+            _rate_shards(files, output / "train", reader, made, fingerprint, criteria, num_workers, progress)
 
-    return shards.by_shards(
-        output=output, corpus=corpus, rate=rate, network=fingerprint, share=share, doing=doing, criteria=criteria
+    return shards.rate_unfinished_shards(
+        output=output,
+        corpus=corpus,
+        rate=rate,
+        network=fingerprint,
+        share=share,
+        description=description,
+        criteria=criteria,
     )
 
 
-def _rate(
+def _rate_shards(
     files: Sequence[Path],
     folder: Path,
     reader: TokenReader,
@@ -78,13 +85,13 @@ def _rate(
     num_workers: int,
     progress: tqdm,
 ) -> None:
-    """Rate these shards of a corpus; while one is rated, the next is read and the one before is written."""
+    """Rate these shards of a corpus; while one is rated, the next is read and the previous one is written."""
     tables: dict[Path, pa.Table] = {}
-    origins: dict[Path, dict[str, Any]] = {}
+    provenance: dict[Path, dict[str, Any]] = {}
 
     def read() -> Iterator[pa.Table]:
         for file in files:
-            origins[file] = shards.made_of(file, fingerprint)
+            provenance[file] = shards.provenance_of(file, fingerprint)
             table = pq.read_table(file, columns=["id", reader.column, "length"])
             tables[file] = table.select(["id", "length"])
             yield table
@@ -93,7 +100,7 @@ def _rate(
     with ThreadPoolExecutor(1) as writer, contextlib.closing(ahead(reader.read(read(), num_workers), 1)) as tokens:
         written: Future[None] | None = None
         for file, (input_ids, lengths) in zip(files, tokens, strict=True):
-            table, origin = tables.pop(file), origins.pop(file)
+            table, origin = tables.pop(file), provenance.pop(file)
             rows_left -= len(table)
             per_row = max(1.0, len(input_ids) / max(1, len(table)))
             of_windows, num_windows = window_lengths(lengths, engine.max_tokens)
@@ -103,7 +110,7 @@ def _rate(
                 progress.update(num_tokens / per_row)
 
             ratings = engine.rate(input_ids, of_windows, done, tokens_to_come=rows_left * per_row)
-            rated = _beside(table, of_windows, num_windows, ratings, criteria, file)
+            rated = _ratings_table(table, of_windows, num_windows, ratings, criteria, file)
             if written is not None:
                 written.result()
             rated = rated.replace_schema_metadata({shards.KEY: json.dumps(origin)})
@@ -113,7 +120,7 @@ def _rate(
             written.result()
 
 
-def _beside(
+def _ratings_table(
     corpus: pa.Table,
     lengths: npt.NDArray[np.int64],
     num_windows: npt.NDArray[np.int64],
@@ -121,7 +128,7 @@ def _beside(
     criteria: list[str],
     file: Path,
 ) -> pa.Table:
-    """The ratings of one shard, from those of its sequences' windows, (W, C)."""
+    """The ratings of one shard from the ratings of its windows, (W, C)."""
     ratings = ratings.reshape(len(lengths), len(criteria))
     averages = weighted_means(ratings, lengths, num_windows)
     broken = np.flatnonzero(~np.isfinite(averages).all(axis=1))

@@ -1,4 +1,4 @@
-"""Ratings that come from a text as it reads, without a network: a shard of them beside each shard of the corpus."""
+"""Ratings of a corpus by a function of the text: one shard of ratings for each shard of the corpus."""
 
 import contextlib
 import json
@@ -21,64 +21,70 @@ from qurating.runtime.workers import in_workers
 _TEXTS_AT_ONCE = 1000
 
 
-def rate_texts(
+def rate_with_function(
     *,
     output: Path,
     corpus: Path,
-    of_texts: Callable[[Sequence[str]], npt.NDArray[np.float64]],
-    made_by: str,
+    function: Callable[[Sequence[str]], npt.NDArray[np.float64]],
+    fingerprint: str,
     name: str,
     num_workers: int,
     share: Share | None,
-    doing: str,
+    description: str,
 ) -> dict[str, Any] | None:
-    """Write `<name>_average` of each sequence, and the other columns of ratings: the sequence is its one window.
+    """Write `<name>_average` of each sequence, and the other columns of ratings; each sequence is one window.
 
     Args:
-        of_texts: the ratings (N,) of N texts; it is sent to other processes.
-        made_by: a fingerprint of what `of_texts` goes by.
+        function: returns the ratings (N,) of N texts; it is sent to other processes.
+        fingerprint: of `function` and its settings.
         name: of the rating.
         num_workers: processes that rate.
-        share, doing: as of `rating.rate_corpus`, and so is what is returned.
+        share, description: as for `by_network.rate_with_network`, and so is the return value.
 
     Raises:
-        StageError: a rating that is not a number; a shard that belongs to no shard of the corpus.
+        StageError: a rating is not a number; a shard of ratings belongs to no shard of the corpus.
     """
-
-    origins: dict[Path, dict[str, Any]] = {}
+    provenance: dict[Path, dict[str, Any]] = {}
 
     def texts(files: Sequence[Path]) -> Iterator[list[str]]:
         for file in files:
-            origins[file] = shards.made_of(file, made_by)
-            yield from texts_of(file)
+            provenance[file] = shards.provenance_of(file, fingerprint)
+            yield from batches_of_texts(file)
 
     def rate(files: Sequence[Path], progress: tqdm) -> None:
-        with contextlib.closing(in_workers(of_texts, texts(files), num_workers)) as parts:
+        with contextlib.closing(in_workers(function, texts(files), num_workers)) as parts:
             for file in files:
                 rows = pq.read_table(file, columns=["id", "length"])
                 ratings, count = np.empty(len(rows)), 0
-                while count < len(rows):  # no part is of two shards
+                while count < len(rows):  # no part spans two shards
                     part = next(parts)
                     ratings[count : count + len(part)] = part
                     count += len(part)
                     progress.update(len(part))
-                table = _table(rows, ratings, name, file)
-                origin = {shards.KEY: json.dumps(origins.get(file) or shards.made_of(file, made_by))}
-                write_table(output / "train" / file.name, table.replace_schema_metadata(origin))
+                table = _ratings_table(rows, ratings, name, file)
+                origin = provenance.get(file) or shards.provenance_of(file, fingerprint)
+                table = table.replace_schema_metadata({shards.KEY: json.dumps(origin)})
+                write_table(output / "train" / file.name, table)
 
-    return shards.by_shards(
-        output=output, corpus=corpus, rate=rate, network=made_by, share=share, doing=doing, criteria=[name]
+    return shards.rate_unfinished_shards(
+        output=output,
+        corpus=corpus,
+        rate=rate,
+        network=fingerprint,
+        share=share,
+        description=description,
+        criteria=[name],
     )
 
 
-def texts_of(file: Path) -> Iterator[list[str]]:
-    """The texts of a shard of a corpus, some at a time."""
+def batches_of_texts(file: Path) -> Iterator[list[str]]:
+    """The texts of a corpus shard, in batches."""
     with pq.ParquetFile(file, pre_buffer=False, buffer_size=2**18) as parquet:
         for batch in parquet.iter_batches(_TEXTS_AT_ONCE, columns=["text"], use_threads=False):
             yield batch.column("text").to_pylist()
 
 
-def _table(rows: pa.Table, ratings: npt.NDArray[np.float64], name: str, file: Path) -> pa.Table:
+def _ratings_table(rows: pa.Table, ratings: npt.NDArray[np.float64], name: str, file: Path) -> pa.Table:
     if len(broken := np.flatnonzero(~np.isfinite(ratings))):
         raise StageError(
             f"{file}: the ratings of {len(broken):,} of {len(rows):,} sequences are not numbers (the first: id "

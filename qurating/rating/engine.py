@@ -1,4 +1,4 @@
-"""Windows of tokens through a network: batches of a constant number of tokens, precision, compilation."""
+"""Rating windows of tokens with a network: batches of a constant number of tokens, precision, compilation."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -15,31 +15,33 @@ from qurating.runtime import internals
 from qurating.runtime.errors import StageError
 from qurating.runtime.workers import ahead
 
-# Widths of batches are multiples of this: a network is compiled, and memory laid out, for few shapes. 1 % is padding.
+# Batch widths are multiples of this, so that networks are compiled, and memory is laid out, for few shapes. 1 % is
+# padding.
 WIDTH_STEP = 32
 
 _TOKENS_PER_BATCH = {"cpu": 4096, "cuda": 32_768}
 
-_MEASURE_SECONDS = 5.0  # of rating, before it is decided whether to compile
+_MEASURE_SECONDS = 5.0  # of rating, before the decision whether to compile
 
-_COMPILE_REPAYS_SECONDS = {"cpu": 240.0, "cuda": 120.0}  # of rating that is left
+_COMPILE_REPAYS_SECONDS = {"cpu": 240.0, "cuda": 120.0}  # of rating that must be left
 
 _BATCHES_AHEAD = 4
 
 
 class Batch(NamedTuple):
-    """`windows`: which they are, (B,); `width`: tokens of each with its padding."""
+    """`windows`: their indices, (B,); `width`: tokens of each, padding included."""
 
     windows: npt.NDArray[np.int64]
     width: int
 
 
 def batches(lengths: npt.NDArray[np.int64], max_tokens: int, tokens_per_batch: int) -> list[Batch]:
-    """Every window once, the longest first, in batches of windows of like length.
+    """Every window once, the longest first, in batches of windows of similar length.
 
-    A batch holds ⌊tokens_per_batch / width⌋ windows, and one at least; its width is the longest window's length rounded
-    up to a multiple of WIDTH_STEP, and at most `max_tokens`. So each width has one shape, but for the last two batches:
-    the last is not left with one window, which would be compiled anew, where the one before has three to share.
+    A batch holds ⌊tokens_per_batch / width⌋ windows, at least one. Its width is the length of the longest window,
+    rounded up to a multiple of WIDTH_STEP, and at most `max_tokens`. So each width has one shape, except in the last
+    two batches: a last batch of one window would be compiled again, so a previous batch of at least three gives it one
+    more.
     """
     order = np.argsort(-lengths, kind="stable")
     found = []
@@ -54,14 +56,14 @@ def batches(lengths: npt.NDArray[np.int64], max_tokens: int, tokens_per_batch: i
     return found
 
 
-def filled(
+def padded(
     batch: Batch,
     input_ids: npt.NDArray[np.int32],
     starts: npt.NDArray[np.int64],
     lengths: npt.NDArray[np.int64],
     pad_token_id: int,
 ) -> tuple[Tensor, Tensor]:
-    """Token ids (B, width), right-padded, and lengths (B,) of a batch, int64; `starts` are places in `input_ids`."""
+    """Token ids (B, width), right-padded, and lengths (B,) of a batch, int64; `starts` are positions in `input_ids`."""
     own = lengths[batch.windows]
     columns = np.arange(batch.width)
     places = np.minimum(starts[batch.windows][:, None] + columns, len(input_ids) - 1)
@@ -70,16 +72,16 @@ def filled(
 
 
 class Engine:
-    """A network that rates windows, each with the same result whatever it shares a batch with, up to rounding.
+    """A network that rates windows; up to rounding, a rating does not depend on the other windows of the batch.
 
     Args:
-        network: see `qurating.models.rating_networks`; it is moved and cast in place.
+        network: see `qurating.models.rating_networks`; moved and cast in place.
         precision: `32-true`; `bf16-true` or `bf16-mixed`: weights and states in bfloat16, the head in float32.
-        compilation: `auto` compiles once enough is left to rate to repay it; `always`, `never`.
+        compilation: `auto` compiles if enough is left to rate to repay it; `always`; `never`.
         tokens_per_batch: padding included; None: 4,096 on a CPU, 32,768 on a GPU.
 
     Raises:
-        StageError: a precision or compilation that there is not.
+        StageError: an unknown precision or compilation.
     """
 
     def __init__(
@@ -94,9 +96,9 @@ class Engine:
         pad_token_id: int,
     ) -> None:
         if precision not in {"32-true", "bf16-true", "bf16-mixed"}:
-            raise StageError(f"ratings are made in precision 32-true or bf16-true (or bf16-mixed), not {precision!r}")
+            raise StageError(f"unknown precision {precision!r} for ratings: use 32-true, bf16-true or bf16-mixed")
         if compilation not in {"auto", "always", "never"}:
-            raise StageError(f"compilation is auto, always or never, not {compilation!r}")
+            raise StageError(f"unknown compilation {compilation!r}: use auto, always or never")
         self.network = network.eval().to(device)
         if precision != "32-true":
             self.network.to(torch.bfloat16)
@@ -123,13 +125,13 @@ class Engine:
         Args:
             input_ids: of all windows, one after another.
             lengths: (W,) tokens of each window, from 1 to `max_tokens`.
-            done: told the number of tokens of each batch once it is rated.
-            tokens_to_come: about how many there are to rate after these.
+            done: called with the number of tokens of each batch once it is rated.
+            tokens_to_come: about how many tokens follow after these.
         """
         starts = np.cumsum(lengths) - lengths
         left = float(lengths.sum()) + tokens_to_come
         ratings: Tensor | None = None
-        for batch, ids, own in self._filled(input_ids, starts, lengths):
+        for batch, ids, own in self._padded_batches(input_ids, starts, lengths):
             began = time.perf_counter()
             found = self._forward(ids.to(self.device, non_blocking=True), own.to(self.device, non_blocking=True))
             if ratings is None:
@@ -141,14 +143,14 @@ class Engine:
             done(num_tokens)
         return np.empty((0, 0), np.float32) if ratings is None else ratings.cpu().numpy()
 
-    def _filled(
+    def _padded_batches(
         self, input_ids: npt.NDArray[np.int32], starts: npt.NDArray[np.int64], lengths: npt.NDArray[np.int64]
     ) -> Iterator[tuple[Batch, Tensor, Tensor]]:
-        """The batches and their tensors; for a GPU pinned, and made while it is busy with those before."""
+        """The batches and their tensors; for a GPU pinned, and prepared while it rates the previous batches."""
 
         def made() -> Iterator[tuple[Batch, Tensor, Tensor]]:
             for batch in batches(lengths, self.max_tokens, self.tokens_per_batch):
-                ids, own = filled(batch, input_ids, starts, lengths, self.pad_token_id)
+                ids, own = padded(batch, input_ids, starts, lengths, self.pad_token_id)
                 yield (batch, ids.pin_memory(), own.pin_memory()) if self.device.type == "cuda" else (batch, ids, own)
 
         return ahead(made(), _BATCHES_AHEAD) if self.device.type == "cuda" else made()
@@ -158,35 +160,35 @@ class Engine:
             return self.network(ids, lengths)
         except torch.OutOfMemoryError as error:
             raise StageError(
-                f"out of memory with {self.tokens_per_batch:,} tokens a batch: lower stages.rate.tokens_per_batch "
+                f"out of memory with {self.tokens_per_batch:,} tokens per batch: lower stages.rate.tokens_per_batch "
                 "(or stages.score.tokens_per_batch)"
             ) from error
-        except Exception as error:  # what torch.compile raises where it finds no compiler has many types
+        except Exception as error:  # torch.compile raises many types if it finds no compiler
             if not self._compiled:
                 raise
             if self.compilation == "always":
-                raise StageError(f"torch.compile fails: {_first_line(error)}; set compilation=never") from error
-            tqdm.write(f"    not compiled, and slower for it: {_first_line(error)}")
+                raise StageError(f"torch.compile fails ({_first_line(error)}): set compilation=never") from error
+            tqdm.write(f"    torch.compile fails ({_first_line(error)}): rating continues without it, more slowly")
             for layer in self._compiled:
-                del layer.forward  # the class' own is left
+                del layer.forward  # uncovers the forward of the class
             self._compiled, self.compilation = [], "never"
             return self.network(ids, lengths)
 
     def _compile(self) -> None:
-        """Compile layer by layer: layers alike share one compilation, so that 24 take no longer than two."""
+        """Compile layer by layer: equal layers share one compilation, so that 24 take no longer than two."""
         internals.prepare_compilation()
         self._compiled = repeated_layers(self.network)
         for layer in self._compiled:
             layer.forward = torch.compile(layer.forward, dynamic=True)
 
     def _consider_compiling(self, num_tokens: int, began: float, tokens_left: float) -> None:
-        """Compile once it is known how long the rest would take without."""
+        """Compile if the rest would take long without; decided once the speed is measured."""
         if self.compilation != "auto":
             return
         if self.device.type == "cuda":
-            torch.cuda.synchronize(self.device)  # or only the launch is measured
+            torch.cuda.synchronize(self.device)  # else only the launch is measured
         if self._num_tokens == 0:
-            self._num_tokens = 1  # the first batch is slow: it counts for nothing
+            self._num_tokens = 1  # the first batch is slow and not measured
             return
         self._num_tokens += num_tokens
         self._seconds += time.perf_counter() - began

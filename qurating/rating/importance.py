@@ -2,7 +2,7 @@
 
 A text is the bag of its words and of its pairs of neighbouring words, each hashed into one of K buckets. With p and q
 the frequencies of the buckets in the target and in the corpus, the log importance weight of a text is
-Σ_b n_b ln(p_b / q_b), n_b being how often bucket b occurs in it.
+Σ_b n_b ln(p_b / q_b), where bucket b occurs n_b times in the text.
 """
 
 import functools
@@ -30,9 +30,9 @@ class Buckets:
         self._words = WordHashes()
 
     def of(self, texts: Sequence[str]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-        """The buckets of all texts' n-grams, one after another, and how many each text has, (N,)."""
+        """The buckets of the n-grams of all texts, text after text, and the number of n-grams per text, (N,)."""
         hashes, num_words = self._words.of(texts, with_signs=True)
-        # pairs of neighbours: every word with the one before it, but for the first of each text
+        # pairs of neighbours: every word with the one before it, except for the first word of each text
         is_first = np.zeros(len(hashes), bool)
         is_first[(np.cumsum(num_words) - num_words)[num_words > 0]] = True
         seconds = np.flatnonzero(~is_first)
@@ -43,15 +43,15 @@ class Buckets:
         return (ngrams % np.uint64(self.num_buckets)).astype(np.int64), np.maximum(2 * num_words - 1, 0)
 
 
-def counted(texts: Sequence[str], num_buckets: int) -> Counts:
-    """How often each bucket occurs in texts, (K,)."""
+def count_ngrams(texts: Sequence[str], num_buckets: int) -> Counts:
+    """The number of n-grams of texts in each bucket, (K,)."""
     return np.bincount(_buckets(num_buckets).of(texts)[0], minlength=num_buckets)
 
 
 def log_ratio(target: Counts, corpus: Counts, smoothing: float = 1.0) -> Floats:
     """ln(p_b / q_b) of each bucket, (K,), with p_b = (n_b + smoothing) / Σ (n + smoothing), and q likewise.
 
-    Raises ValueError where either has no n-gram.
+    Raises ValueError if either has no n-grams.
     """
     if not target.sum() or not corpus.sum():
         raise ValueError(f"there is no word in the {'corpus' if target.sum() else 'target'}")
@@ -63,7 +63,7 @@ def log_weights(texts: Sequence[str], ratio: Floats, per_ngram: bool = False) ->
     """Σ_b n_b ln(p_b / q_b) of each text, (N,), in nats; 0 for a text without a word.
 
     Args:
-        ratio: (K,) as of `log_ratio`.
+        ratio: (K,), from `log_ratio`.
         per_ngram: divide by the number of n-grams, Σ_b n_b.
     """
     found, sizes = _buckets(len(ratio)).of(texts)
@@ -77,4 +77,4 @@ def log_weights(texts: Sequence[str], ratio: Floats, per_ngram: bool = False) ->
 
 @functools.cache
 def _buckets(num_buckets: int) -> Buckets:
-    return Buckets(num_buckets)  # one a process: it remembers words
+    return Buckets(num_buckets)  # one per process: it caches the hashes of words

@@ -16,27 +16,27 @@ _WORD = re.compile(r"\w+|[^\w\s]")
 
 
 def load(file: Path) -> Any:
-    """A model of KenLM, `.arpa` or `.bin`.
+    """Load a model of KenLM, `.arpa` or `.bin`.
 
     Raises:
-        StageError: KenLM is not installed, or the file is absent or no model.
+        StageError: KenLM is not installed; the file does not exist or is not a model.
     """
     try:
         import kenlm
     except ImportError:
         raise StageError(
-            "an n-gram model is read by the package kenlm, which is not installed: pip install -e '.[kenlm]'"
+            "n-gram models need the package kenlm, which is not installed: pip install -e '.[kenlm]'"
         ) from None
     if not file.is_file():
-        raise StageError(f"there is no n-gram model {file}: name an .arpa or .bin file of KenLM in perplexity.kenlm")
+        raise StageError(f"the n-gram model {file} does not exist: set perplexity.kenlm to an .arpa or .bin file")
     try:
         return kenlm.Model(str(file))
     except OSError as error:
-        raise StageError(f"{file} is no model that KenLM reads: {str(error).strip().splitlines()[0]}") from error
+        raise StageError(f"KenLM cannot read {file}: {str(error).strip().splitlines()[0]}") from error
 
 
 def log_perplexities(texts: Sequence[str], file: Path, lower_case: bool) -> npt.NDArray[np.float64]:
-    """(1/(n+1)) (−ln p(w_1 … w_n, end of sentence)) of each text, (N,), in nats a word; a text is one sentence.
+    """(1/(n+1)) (−ln p(w_1 … w_n, end of sentence)) of each text, (N,), in nats per word; a text is one sentence.
 
     Words are runs of letters and digits, and single signs.
     """
@@ -50,4 +50,4 @@ def log_perplexities(texts: Sequence[str], file: Path, lower_case: bool) -> npt.
 
 @functools.cache
 def _loaded(file: Path) -> Any:
-    return load(file)  # once a process
+    return load(file)  # once per process

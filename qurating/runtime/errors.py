@@ -1,10 +1,5 @@
-"""The error that users can mend."""
-
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    pass
+"""The error for problems that the user can fix."""
 
 
 class StageError(Exception):
-    """Something the user can mend; its message says what and how, and is printed without a traceback."""
+    """A problem that the user can fix; the message says what and how, and is printed without a traceback."""

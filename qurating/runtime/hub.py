@@ -1,6 +1,6 @@
-"""Which models and data sets of the Hugging Face Hub can be had: asked before any work starts, not in the middle.
+"""Access to models and data sets of the Hugging Face Hub, checked before any work starts.
 
-The token is the hub client's own: the environment variable HF_TOKEN, or what `hf auth login` has left. It is never
+The token is the one of the hub client: the environment variable HF_TOKEN, or the login of `hf auth login`. It is never
 printed. HF_ENDPOINT, HF_HUB_OFFLINE and the cache are respected as the client does.
 """
 
@@ -10,19 +10,19 @@ from pathlib import Path
 
 from qurating.runtime.errors import StageError
 
-TIMEOUT_SECONDS = 10.0  # the client itself would wait for ever
+TIMEOUT_SECONDS = 10.0  # the client itself would wait forever
 _MODEL_FILES = ["*.json", "*.safetensors", "*.txt", "*.model"]
 NOUNS = {"model": "model", "dataset": "data set"}
 
 
 def check_access(models: Sequence[str | None], datasets: Sequence[str | None]) -> None:
-    """Look whether everything that a run fetches can be had; nothing is downloaded.
+    """Check that a run can access everything that it fetches; downloads nothing.
 
-    What is a folder or file here, or in the client's cache, is not asked for. Names of data sets without an owner, such
-    as `json`, are formats of the `datasets` library and passed over; so is None.
+    Local folders and files, and what the client has in its cache, are not checked. Names of data sets without an owner,
+    such as `json`, are formats of the `datasets` library and are skipped; so is None.
 
     Raises:
-        StageError: with all that cannot be had: why, the page to visit, and which variable to set.
+        StageError: lists everything that is not accessible, with the reason, the page to visit and the variable to set.
     """
     problems, advice = list[str](), list[str]()
     unreachable: Exception | None = None
@@ -31,25 +31,25 @@ def check_access(models: Sequence[str | None], datasets: Sequence[str | None]) -
             if os.path.exists(os.path.expanduser(reference)) or (kind == "dataset" and "/" not in reference):
                 continue
             if reference.startswith(("/", ".", "~")):
-                problems.append(f"{reference}: there is no such {NOUNS[kind]} here (looked in {os.getcwd()})")
+                problems.append(f"{reference}: no such {NOUNS[kind]} (looked in {os.getcwd()})")
                 continue
-            # one that does not answer is not waited for again
-            error = _asked(reference, kind, unreachable)
+            # a Hub that did not answer is not asked again
+            error = _hub_error(reference, kind, unreachable)
             explained = error and _explanation(reference, kind, error)
             if explained:
                 problems.append(f"{reference} ({NOUNS[kind]}): {explained}")
                 advice = [_advice()]
-            if error and _is_silence(error):
+            if error and _is_unreachable(error):
                 unreachable = error
     if problems:
-        raise StageError("\n  ".join(["not to be had, and the run needs it:", *problems, *advice]))
+        raise StageError("\n  ".join(["the run needs these, and cannot access them:", *problems, *advice]))
 
 
 def fetch(dataset: str, file: str, revision: str | None = None) -> str:
-    """One file of a data set, from the cache or the Hub, as a path; no code of the data set is run.
+    """Fetch one file of a data set from the cache or the Hub; returns its path. No code of the data set is run.
 
     Raises:
-        StageError: it cannot be had; with the reason, the page to visit, and which variable to set.
+        StageError: the file cannot be fetched; with the reason, the page to visit and the variable to set.
     """
     from huggingface_hub import hf_hub_download
     from huggingface_hub.errors import LocalEntryNotFoundError, RemoteEntryNotFoundError, RevisionNotFoundError
@@ -59,20 +59,20 @@ def fetch(dataset: str, file: str, revision: str | None = None) -> str:
     except (RemoteEntryNotFoundError, RevisionNotFoundError) as error:
         at = "" if revision is None else f" at revision {revision!r}"
         raise StageError(f"{dataset} has no file {file!r}{at}: see {_page(dataset, 'dataset')}/tree/main") from error
-    except Exception as error:  # whatever the Hub or the network answers with, in many types
+    except Exception as error:  # the Hub and the network raise many types
         if isinstance(error, OSError) and error.errno is not None:
-            raise  # the disk's
-        # what the client says of a file that is not in its cache hides why it could not ask the Hub
+            raise  # an error of the disk
+        # the client's error for a file that is not in its cache hides why it could not reach the Hub
         cause = error.__cause__ if isinstance(error, LocalEntryNotFoundError) and error.__cause__ else error
         reason = _explanation(dataset, "dataset", cause) or f"{type(cause).__name__}: {cause}"
         raise StageError(f"{dataset} (data set): {reason}\n  {_advice()}") from error
 
 
 def model_folder(name_or_path: str | Path) -> Path:
-    """The folder of a model here, or of one of the Hub that is fetched; no code is among what is fetched.
+    """The folder of a local model, or of a model that is fetched from the Hub; no code is fetched.
 
     Raises:
-        StageError: it cannot be had.
+        StageError: the model cannot be fetched.
     """
     folder = Path(name_or_path).expanduser()
     if folder.is_dir():
@@ -84,8 +84,8 @@ def model_folder(name_or_path: str | Path) -> Path:
     try:
         folder = Path(snapshot_download(name, allow_patterns=_MODEL_FILES))
         if not any(folder.glob("*.safetensors")):
-            snapshot_download(name, allow_patterns=["*.bin"])  # transformers reads weights alone from it
-    except Exception as error:  # whatever the Hub, the network or the disk answers with, in many types
+            snapshot_download(name, allow_patterns=["*.bin"])  # transformers reads only weights from it
+    except Exception as error:  # the Hub, the network and the disk raise many types
         raise StageError(f"{name} cannot be fetched from the Hub: {type(error).__name__}: {error}") from error
     return folder
 
@@ -93,33 +93,33 @@ def model_folder(name_or_path: str | Path) -> Path:
 def trained_or_pretrained(
     trained: Path | None, from_pretrained: str | None, *, kind: str, stage: str, setting: str, otherwise: str = ""
 ) -> Path:
-    """The folder of the one model that a stage is to use: one trained here, or one that a setting names.
+    """The folder of the one model that a stage uses: a model trained here, or one that a setting names.
 
     Args:
         trained: folder of a model that was trained here.
-        from_pretrained: a folder or a name of the Hub, instead.
-        kind: what such a model is called, for errors.
-        stage: that trains one.
-        setting: that names `from_pretrained`.
-        otherwise: what else would do; it ends the advice.
+        from_pretrained: a folder or a name on the Hub, instead.
+        kind: the name of such a model in errors.
+        stage: the stage that trains such a model.
+        setting: the setting of `from_pretrained`.
+        otherwise: another option; it ends the advice.
 
     Raises:
-        StageError: neither is named, or both; or the model cannot be fetched.
+        StageError: neither or both are given; or the model cannot be fetched.
     """
     if trained is not None and from_pretrained is not None:
-        raise StageError(f"two {kind}s are named, {trained} and {setting}={from_pretrained}: leave out one")
+        raise StageError(f"two {kind}s are given, {trained} and {setting}={from_pretrained}: remove one")
     if trained is not None:
         return trained
     if from_pretrained is None:
         raise StageError(
-            f"there is no {kind}: add the stage {stage}, or name one that is trained: "
-            f"{setting}=<folder or name of the Hub>{otherwise}"
+            f"no {kind} is given: add the stage {stage}, or name a trained {kind} with "
+            f"{setting}=<folder or name on the Hub>{otherwise}"
         )
     return model_folder(from_pretrained)
 
 
-def _asked(reference: str, kind: str, unreachable: Exception | None) -> Exception | None:
-    """What the Hub says against fetching something, None if nothing; `unreachable` is why it need not be asked."""
+def _hub_error(reference: str, kind: str, unreachable: Exception | None) -> Exception | None:
+    """Why the Hub does not give access, or None; `unreachable` is an earlier error that makes asking pointless."""
     from huggingface_hub import constants
     from huggingface_hub.file_download import repo_folder_name
     from huggingface_hub.utils import build_hf_headers, get_session, hf_raise_for_status, validate_repo_id
@@ -131,23 +131,23 @@ def _asked(reference: str, kind: str, unreachable: Exception | None) -> Exceptio
             return None
         if unreachable is not None:
             return unreachable
-        # `huggingface_hub.auth_check`, with a limit to the wait
+        # `huggingface_hub.auth_check`, with a timeout
         url = f"{constants.ENDPOINT}/api/{kind}s/{reference}/auth-check"
         hf_raise_for_status(get_session().get(url, headers=build_hf_headers(), timeout=TIMEOUT_SECONDS))
-    except Exception as error:  # whatever the Hub or the network answers with, in many types
+    except Exception as error:  # the Hub and the network raise many types
         return error
     return None
 
 
-def _is_silence(error: Exception) -> bool:
-    """Whether this is no answer of the Hub's."""
+def _is_unreachable(error: Exception) -> bool:
+    """Whether the error means that the Hub did not answer."""
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, OfflineModeIsEnabled
 
     return not isinstance(error, HfHubHTTPError | HFValidationError | OfflineModeIsEnabled)
 
 
 def _explanation(reference: str, kind: str, error: BaseException) -> str | None:
-    """What an answer of the Hub means; None where it says nothing about access."""
+    """What an error of the Hub means; None if it says nothing about access."""
     from huggingface_hub import constants
     from huggingface_hub.errors import (
         GatedRepoError,
@@ -159,16 +159,16 @@ def _explanation(reference: str, kind: str, error: BaseException) -> str | None:
 
     page = _page(reference, kind)
     if isinstance(error, HFValidationError):
-        return f"there is no such folder in {os.getcwd()}, and a name on the Hub has the form owner/name"
+        return f"neither a folder in {os.getcwd()} nor a name on the Hub, which has the form owner/name"
     if isinstance(error, GatedRepoError):
-        return f"it is gated, and not open to you: ask for access at {page}"
+        return f"it is gated and you have no access: ask for access at {page}"
     if isinstance(error, RepositoryNotFoundError):
-        return f"it is not there, or private: see {page}, and whether the name is right (no folder here has it)"
+        return f"it does not exist or is private: see {page}, and check the name (no local folder has it either)"
     if isinstance(error, OfflineModeIsEnabled):
         wanted = f"hf download {reference}" + (" --repo-type dataset" if kind == "dataset" else "")
         return (
             f"it is not in the cache ({constants.HF_HUB_CACHE}), and the client is offline: unset HF_HUB_OFFLINE and "
-            f"TRANSFORMERS_OFFLINE, or fetch it before (`{wanted}`); its page is {page}"
+            f"TRANSFORMERS_OFFLINE, or fetch it first (`{wanted}`); its page is {page}"
         )
     if isinstance(error, HfHubHTTPError):
         status, said = error.response.status_code, f" ({error.server_message})" if error.server_message else ""
@@ -177,7 +177,7 @@ def _explanation(reference: str, kind: str, error: BaseException) -> str | None:
         if status == 403:
             return f"the token may not read it{said}: see {page}"
         if status == 404:
-            return None  # from a mirror that does not know the question; the stage will see
+            return None  # a mirror without this check; the stage will find out
         return f"the Hub answers with status {status}{said}: try again later, or see {page}"
     return (
         f"the Hub cannot be reached ({constants.ENDPOINT}; {type(error).__name__}: {str(error).strip()}), and it is "
@@ -192,7 +192,7 @@ def _page(reference: str, kind: str) -> str:
 
 
 def _advice() -> str:
-    """How to get access, and which way is taken now."""
+    """How to get access, and which credentials are used now."""
     from huggingface_hub import constants, get_token
 
     if os.environ.get("HF_TOKEN"):
@@ -200,6 +200,6 @@ def _advice() -> str:
     else:
         state = f"is not set; {'a login of `hf auth login` is used' if get_token() else 'there is no login either'}"
     return (
-        f"Access goes by a token: make one at {constants.ENDPOINT}/settings/tokens and put it into the environment "
+        f"Access needs a token: create one at {constants.ENDPOINT}/settings/tokens and put it into the environment "
         f"variable HF_TOKEN (which {state}), or run `hf auth login`. Or name a local folder instead."
     )

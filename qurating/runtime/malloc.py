@@ -1,4 +1,4 @@
-"""The memory of a network on a CPU: each pass frees what the next one asks for."""
+"""Malloc tuning for networks on a CPU, where each pass frees the memory that the next pass allocates."""
 
 import contextlib
 import ctypes
@@ -10,16 +10,16 @@ import torch
 # glibc's malloc.h
 _TRIM_THRESHOLD, _MMAP_MAX = -1, -4
 _USUAL_MMAP_MAX = 65_536
-_TRIM_BYTES_AFTERWARDS = 64 * 2**20  # glibc's own rule goes up to that
+_TRIM_BYTES_AFTERWARDS = 64 * 2**20  # the upper limit of glibc's own rule
 
 
 @contextlib.contextmanager
-def kept_heap(device: torch.device) -> Iterator[None]:
-    """While a network runs on a CPU, keep freed memory for the next allocation instead of giving it to the system.
+def keep_freed_memory(device: torch.device) -> Iterator[None]:
+    """While a network runs on a CPU, keep freed memory for the next allocation instead of returning it to the system.
 
-    glibc gives it back as soon as some megabytes are free, so that a pass over a network asks the system for all its
-    pages again, and the system clears each (benchmarks/README.md has what that costs). It holds for the whole process,
-    and ends with the context; contexts do not nest. Nothing is done on another device, with another C library, or where
+    glibc returns it as soon as some megabytes are free. Each pass over a network then asks the system for all its pages
+    again, and the system clears each page (benchmarks/README.md has the cost). The setting holds for the whole process
+    and ends with the context; contexts do not nest. Nothing changes on another device, with another C library, or if
     the user has set glibc's own variables (MALLOC_..., GLIBC_TUNABLES).
     """
     libc = ctypes.CDLL(None)

@@ -16,9 +16,9 @@ Result = TypeVar("Result")
 def in_workers(
     work: Callable[[Batch], Result], batches: Iterable[Batch], num_workers: int
 ) -> Generator[Result, None, None]:
-    """`work` done on each batch, in order, with at most `num_workers` + 2 batches in memory.
+    """The results of `work` on each batch, in order, with at most `num_workers` + 2 batches in memory.
 
-    With 0 or 1 workers it is done in this process. Raises StageError if a worker is killed.
+    With 0 or 1 workers, this process does the work. Raises StageError if a worker is killed.
     """
     if num_workers <= 1:
         yield from map(work, batches)
@@ -34,16 +34,16 @@ def in_workers(
                 yield pending.popleft().result()
         except BrokenProcessPool:
             raise StageError(
-                "a worker process was killed, most likely for want of memory: run again (it goes on from here) with "
-                "fewer num_workers, or smaller shards"
+                "a worker process was killed, most likely for lack of memory: run again (it continues from here) with "
+                "fewer num_workers or smaller shards"
             ) from None
-        except BaseException:  # work that has begun is waited for: it would else write on beside the next attempt
+        except BaseException:  # wait for work that has begun: else it would still write during the next attempt
             pool.shutdown(cancel_futures=True)
             raise
 
 
 def ahead(items: Iterable[Result], num_items: int) -> Generator[Result, None, None]:
-    """The same items in order, made by a thread up to `num_items` before they are asked for."""
+    """The same items in order; a thread makes up to `num_items` of them before they are requested."""
     iterator = iter(items)
     end = object()
     with ThreadPoolExecutor(1) as thread:

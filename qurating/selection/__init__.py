@@ -1,4 +1,4 @@
-"""Which sequences to keep, and in which order."""
+"""Selecting sequences of a corpus, and ordering them."""
 
 from qurating.selection.ordering import fold
 from qurating.selection.rows import Arrays

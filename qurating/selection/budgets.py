@@ -1,4 +1,4 @@
-"""A budget of tokens shared out among domains, without a token of rounding loss."""
+"""A budget of tokens shared among domains, exact to the token."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -9,9 +9,9 @@ STOP, REDISTRIBUTE = "stop", "redistribute"
 
 
 def shares(total: int, weights: Sequence[int | float]) -> list[int]:
-    """`total` shared out in proportion to `weights`, adding up to it exactly (largest remainders; ties by place).
+    """Shares of `total` in proportion to `weights`, which add up to it exactly (largest remainders; ties by position).
 
-    Exact for any weights: products of two token counts pass 2^63, and sums of floats would depend on their order.
+    Exact for any weights: products of two token counts exceed 2^63, and sums of floats would depend on their order.
     """
     exact = [Fraction(weight) for weight in weights]
     whole = sum(exact)
@@ -24,7 +24,7 @@ def shares(total: int, weights: Sequence[int | float]) -> list[int]:
 
 
 def check_weights(weights: Any, of: str, below_zero: bool = False) -> None:
-    """Raises ValueError unless `weights` are finite numbers by name, 0 or more (or `below_zero`), and not all 0."""
+    """Raises ValueError unless `weights` maps names to finite numbers, 0 or more (any if `below_zero`), not all 0."""
     if not isinstance(weights, Mapping):
         raise ValueError(f"weights of {of} are given by name, as in {{NAME: 1, OTHER: 2}}, not as {weights}")
     for name, weight in weights.items():
@@ -37,7 +37,7 @@ def check_weights(weights: Any, of: str, below_zero: bool = False) -> None:
 
 def by_domain(
     num_tokens: int,
-    there: Mapping[str, int],
+    tokens: Mapping[str, int],
     weights: Mapping[str, float] | None = None,
     on_short_domain: str = STOP,
 ) -> dict[str, int]:
@@ -45,17 +45,18 @@ def by_domain(
 
     Args:
         num_tokens: the whole budget.
-        there: the tokens that each domain holds.
-        weights: of the domains, which need not add up to 1; a domain without a weight gets nothing. None: in proportion
-            to the tokens that there are.
-        on_short_domain: what happens if a domain holds fewer tokens than its share: `stop`, or `redistribute`: it gives
-            all that it has, and the others share the rest by their weights.
+        tokens: the number of tokens in each domain.
+        weights: of the domains; they need not add up to 1, and a domain without a weight gets nothing. None: in
+            proportion to `tokens`.
+        on_short_domain: if a domain holds fewer tokens than its share: `stop` raises; `redistribute` takes all its
+            tokens, and the other domains share the rest by their weights.
 
     Raises:
-        ValueError: a budget that is not positive, or beyond what there is (says how much); a weight of a domain that
-            there is not (lists those that there are), below zero, or no weight above; a short domain with `stop`.
+        ValueError: a budget that is not a whole number, not positive, or larger than the corpus (says both numbers); a
+            weight of an unknown domain (lists the known ones), a negative one, or no positive one; a short domain with
+            `stop`.
     """
-    available = sum(there.values())
+    available = sum(tokens.values())
     if num_tokens != int(num_tokens):
         raise ValueError(f"the budget must be a whole number of tokens, not {num_tokens}")
     num_tokens = int(num_tokens)
@@ -63,21 +64,21 @@ def by_domain(
         raise ValueError(f"the budget is {num_tokens:,} tokens, the corpus holds {available:,}")
     if on_short_domain not in (STOP, REDISTRIBUTE):
         raise ValueError(f"on_short_domain is {STOP} or {REDISTRIBUTE}, not {on_short_domain!r}")
-    names = sorted(there)
+    names = sorted(tokens)
     if weights is None:
-        return dict(zip(names, shares(num_tokens, [there[name] for name in names]), strict=True))
+        return dict(zip(names, shares(num_tokens, [tokens[name] for name in names]), strict=True))
     check_weights(weights, "domains")
-    if strange := sorted(set(weights) - set(names)):
-        raise ValueError(f"there is no domain {', '.join(strange)}; there are {', '.join(names)}")
-    return dict.fromkeys(names, 0) | _weighted(num_tokens, there, weights, on_short_domain)
+    if unknown := sorted(set(weights) - set(names)):
+        raise ValueError(f"unknown domain {', '.join(unknown)}; the domains are {', '.join(names)}")
+    return dict.fromkeys(names, 0) | _weighted(num_tokens, tokens, weights, on_short_domain)
 
 
 def _weighted(
-    num_tokens: int, there: Mapping[str, int], weights: Mapping[str, float], on_short_domain: str
+    num_tokens: int, tokens: Mapping[str, int], weights: Mapping[str, float], on_short_domain: str
 ) -> dict[str, int]:
-    """Full domains are set aside with all that they have until the others hold their shares."""
+    """Set short domains aside, with all their tokens, until every other domain holds its share."""
     left, full = {name: weight for name, weight in sorted(weights.items()) if weight > 0}, dict[str, int]()
-    holds = sum(there[name] for name in left)
+    holds = sum(tokens[name] for name in left)
     if holds < num_tokens:
         raise ValueError(
             f"the budget is {num_tokens:,} tokens, the domains with a weight hold {holds:,} ({', '.join(left)})"
@@ -85,13 +86,13 @@ def _weighted(
     while True:
         rest = num_tokens - sum(full.values())
         found = dict(zip(left, shares(rest, list(left.values())), strict=True)) if left else {}
-        short = {name: there[name] for name, budget in found.items() if budget > there[name]}
+        short = {name: tokens[name] for name, budget in found.items() if budget > tokens[name]}
         if not short:
             return found | full
         if on_short_domain == STOP:
             name = next(iter(short))
             raise ValueError(
-                f"domain {name} is to give {found[name]:,} tokens and holds {there[name]:,} "
+                f"the share of domain {name} is {found[name]:,} tokens, and it holds {tokens[name]:,} "
                 f"({len(short):,} such): lower the budget or its weight, or set on_short_domain={REDISTRIBUTE}"
             )
         full |= short

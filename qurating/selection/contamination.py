@@ -1,4 +1,4 @@
-"""Texts that repeat what a model is evaluated on: runs of words that both have."""
+"""Texts that share runs of words with evaluation texts."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TypeVar
@@ -14,36 +14,36 @@ Item = TypeVar("Item")
 
 
 class Runs:
-    """The runs of words of some evaluation texts, to look for in others.
+    """The runs of words of evaluation texts, to find in other texts.
 
     Args:
-        texts: of the evaluation sets, some at a time.
-        num_words: of a run; a text with fewer has none.
+        texts: of the evaluation sets, in batches.
+        num_words: of a run; a text with fewer words has no runs.
     """
 
     def __init__(self, texts: Iterable[Sequence[str]], num_words: int) -> None:
         self._words, self._num_words = WordHashes(), num_words
         hashes, owners = [np.empty(0, np.uint64)], [np.empty(0, np.int64)]
         count = self.num_too_short = 0
-        for some in texts:
-            found, sizes = self._runs(some)
+        for batch in texts:
+            found, sizes = self._runs(batch)
             self.num_too_short += int(np.count_nonzero(sizes == 0))
             hashes.append(found)
-            owners.append(count + np.repeat(np.arange(len(some)), sizes))
-            count += len(some)
+            owners.append(count + np.repeat(np.arange(len(batch)), sizes))
+            count += len(batch)
         self.num_texts = count
         self._hashes, first = np.unique(np.concatenate(hashes), return_index=True)
         self._owners = np.concatenate(owners)[first]
 
     def __len__(self) -> int:
-        """How many different runs there are."""
+        """The number of different runs."""
         return len(self._hashes)
 
     def found_in(self, texts: Sequence[str]) -> tuple[Counts, Counts, Counts]:
-        """Of each text how many runs it has, how many of them are of the evaluation, and whose the first of those is.
+        """For each text: its number of runs, how many of them the evaluation has, and the text with the first of those.
 
         Returns:
-            (N,) each; the last is the place of the evaluation text, −1 for none.
+            (N,) each; the last is the index of the evaluation text, −1 for none.
         """
         hashes, sizes = self._runs(texts)
         places = np.minimum(np.searchsorted(self._hashes, hashes), max(0, len(self._hashes) - 1))
@@ -55,7 +55,7 @@ class Runs:
         return sizes, np.bincount(text[known], minlength=len(texts)), whose
 
     def _runs(self, texts: Sequence[str]) -> tuple[Hashes, Counts]:
-        """Hashes of all runs, one text's after another's, and how many each text has."""
+        """Hashes of all runs, text after text, and the number of runs per text."""
         hashes, num_words = self._words.of(texts, with_signs=False)
         sizes = np.maximum(num_words - self._num_words + 1, 0)
         firsts = np.repeat(np.cumsum(num_words) - num_words, sizes) + _within(sizes)
@@ -71,7 +71,7 @@ def _within(sizes: Counts) -> Counts:
 
 
 def in_parts(items: Iterable[Item], size: int = 1000) -> Iterator[list[Item]]:
-    """Items, some at a time."""
+    """Items in lists of `size`; the last may be shorter."""
     part: list[Item] = []
     for item in items:
         part.append(item)

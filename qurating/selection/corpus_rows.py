@@ -1,4 +1,4 @@
-"""The rows of a corpus that selections go by: ids, lengths, domains and ratings, read column by column."""
+"""The rows of a corpus to select from: ids, lengths, domains and ratings, read column by column."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -22,18 +22,18 @@ NO_DOMAIN = "all"
 
 
 class CorpusRows:
-    """The training sequences of a corpus, in its order; their text and tokens are not read. See `survey.Rows`.
+    """The training sequences of a corpus, in its order, without their texts and tokens. See `rows.Rows`.
 
     Args:
         corpus: a corpus artifact.
-        ratings: of it, row for row; None where nothing is rated.
+        ratings: of the corpus, row for row; None: no ratings.
         criteria: whose ratings are read.
-        domain_column: of the corpus, dotted if it lies within another; null there is a domain of its own, called
-            `none`. None: all rows are of one domain.
-        doing: what the progress bar says.
+        domain_column: of the corpus, dotted if nested; null in this column is a domain called `none`. None: all rows
+            are of one domain.
+        description: text of the progress bar.
 
     Raises:
-        StageError: a column or criterion that there is not (lists those that there are); ratings of other rows.
+        StageError: an unknown column or criterion (lists the known ones); ratings of other rows.
     """
 
     def __init__(
@@ -42,12 +42,12 @@ class CorpusRows:
         ratings: Path | None,
         criteria: Sequence[str],
         domain_column: str | None = "domain",
-        doing: str = "selecting",
+        description: str = "selecting",
     ) -> None:
         self.criteria = list(criteria)
         self.domain_names: list[str] = []
         self.num_passes = 0
-        self._doing = doing
+        self._description = description
         self._codes: dict[str, int] = {}
         self._domain_column = domain_column
         self._files = row_files(corpus / "train")
@@ -66,11 +66,10 @@ class CorpusRows:
         return sum(self.file_sizes)
 
     def chunks(self) -> Iterator[Chunk]:
-        """Of at most 65,536 rows; no chunk reaches over the end of a shard. The next are read meanwhile."""
+        """Chunks of at most 65,536 rows; no chunk spans two shards. A thread reads ahead."""
         self.num_passes += 1
-        progress = tqdm(
-            total=len(self), desc=f"{self._doing}, pass {self.num_passes}", unit="row", unit_scale=True, mininterval=0.5
-        )
+        desc = f"{self._description}, pass {self.num_passes}"
+        progress = tqdm(total=len(self), desc=desc, unit="row", unit_scale=True, mininterval=0.5)
         with progress:
             for chunk in ahead(self._read(), _CHUNKS_AHEAD):
                 yield chunk
@@ -79,31 +78,31 @@ class CorpusRows:
     def _read(self) -> Iterator[Chunk]:
         columns = ["id", "length", *([self._domain_column] if self._domain_column else [])]
         names = [f"{name}_average" for name in self.criteria]
-        rated = [*names, *(["id"] if self.num_passes == 1 else [])]  # compared once
+        rated = [*names, *(["id"] if self.num_passes == 1 else [])]  # ids are compared once
         for place, file in enumerate(self._files):
-            there = (
+            own_columns = (
                 (_ids(batch), batch.column("length").to_numpy(), self._domains(batch))
                 for batch in _batches(file, columns, self._domain_column)
             )
             if self._rated is None:
-                for ids, lengths, domains in _rechunked(there):
+                for ids, lengths, domains in _rechunked(own_columns):
                     yield Chunk(ids, lengths, domains, {})
                 continue
-            beside = (
+            rated_columns = (
                 (
                     *(_numbers(batch.column(name)) for name in names),
                     *(_ids(batch) for name in rated[len(names) :]),
                 )
                 for batch in _batches(self._rated[place], rated)
             )
-            for (ids, lengths, domains), found in zip(_rechunked(there), _rechunked(beside), strict=True):
+            for (ids, lengths, domains), found in zip(_rechunked(own_columns), _rechunked(rated_columns), strict=True):
                 scores, rated_ids = found[: len(names)], found[len(names) :]
                 if rated_ids and not np.array_equal(ids, rated_ids[0]):
-                    raise self._other(f"other ids in {file.name}")
+                    raise self._mismatch(f"other ids in {file.name}")
                 yield Chunk(ids, lengths, domains, dict(zip(self.criteria, scores, strict=True)))
 
     def _domains(self, batch: pa.RecordBatch) -> np.ndarray:
-        """(n,) int32: the codes of the rows' domains; a name that is new is given the next one."""
+        """(n,) int32: the codes of the domains of the rows; a new name gets the next code."""
         if self._domain_column is None:
             return np.zeros(len(batch), np.int32)
         column: pa.Array = batch.column(self._domain_column.split(".")[0])
@@ -126,29 +125,29 @@ class CorpusRows:
         return self._codes[name]
 
     def _check_sizes(self) -> None:
-        """The shards of the ratings stand beside those of the corpus, and have as many rows."""
+        """Check that the shards of the ratings match those of the corpus in names and numbers of rows."""
         assert self._rated is not None
         if [file.name for file in self._rated] != [file.name for file in self._files]:
-            raise self._other(f"{len(self._rated)} shards against {len(self._files)}, or of other names")
+            raise self._mismatch(f"{len(self._rated)} shards instead of {len(self._files)}, or other names")
         for file, size in zip(self._rated, self.file_sizes, strict=True):
             if (found := pq.read_metadata(file).num_rows) != size:
-                raise self._other(f"{file.name} has {found:,} rows, not {size:,}")
+                raise self._mismatch(f"{file.name} has {found:,} rows, not {size:,}")
 
-    def _other(self, found: str) -> StageError:
+    def _mismatch(self, found: str) -> StageError:
         return another_corpus(f"{self._ratings} holds ratings of", self._corpus, found)
 
 
 def _batches(file: Path, columns: Sequence[str], dictionary: str | None = None) -> Iterator[pa.RecordBatch]:
-    # pre-buffered, a row group's columns would be held whole
+    # pre-buffering would hold whole columns of a row group in memory
     with pq.ParquetFile(
         file, read_dictionary=[dictionary] if dictionary else None, pre_buffer=False, buffer_size=_BYTES_AT_ONCE
     ) as parquet:
-        # a thread: several would only fight with the one that reads ahead
+        # one thread: more would only compete with the one that reads ahead
         yield from parquet.iter_batches(_ROWS_AT_ONCE, columns=list(columns), use_threads=False)
 
 
 def _rechunked(batches: Iterable[tuple[np.ndarray, ...]]) -> Iterator[tuple[np.ndarray, ...]]:
-    """The same rows, `_ROWS_AT_ONCE` at a time: where Parquet ends a batch depends on the columns that are read."""
+    """The same rows, `_ROWS_AT_ONCE` at a time: the ends of Parquet batches depend on the columns that are read."""
     waiting: tuple[np.ndarray, ...] | None = None
     for batch in batches:
         if waiting is not None:
@@ -171,15 +170,15 @@ def _numbers(column: pa.Array) -> np.ndarray:
 
 
 def check_criteria(file: Path, criteria: Sequence[str]) -> None:
-    """Refuse criteria that a shard of ratings has not."""
+    """Refuse criteria that a shard of ratings does not have."""
     there = [name.removesuffix("_average") for name in pq.read_schema(file).names if name.endswith("_average")]
     if absent := [name for name in criteria if name not in there]:
-        raise StageError(f"{file.parents[1]} has no ratings by {', '.join(absent)}; there are {', '.join(there)}")
+        raise StageError(f"{file.parents[1]} has no ratings by {', '.join(absent)}; it has {', '.join(there)}")
 
 
 def check_column(file: Path, column: str) -> None:
-    """Refuse a column that a shard of a corpus has not."""
+    """Refuse a column that a shard of a corpus does not have."""
     there = pq.read_metadata(file).schema
     names = [there.column(place).path for place in range(len(there))]
     if column not in names:
-        raise StageError(f"{file} has no column {column}; there are {', '.join(names)}")
+        raise StageError(f"{file} has no column {column}; it has {', '.join(names)}")

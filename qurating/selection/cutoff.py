@@ -1,10 +1,10 @@
-"""The highest keys of each domain up to a budget, of more rows than fit in memory.
+"""The highest keys of each domain up to a budget, for more rows than fit in memory.
 
-From a sample of the rows it is guessed between which two keys each domain's budget is crossed. One pass takes all rows
-above, keeps those between, and sorts them. Whether the guess held is checked by exact sums; if not, it is widened.
+A sample of the rows gives, for each domain, a guess of two keys between which the budget is crossed. One pass takes all
+rows above, and keeps and sorts the rows between. Exact sums check the guess; a wrong one is widened for another pass.
 
 Four sequences of one domain in two chunks, and a budget of 50 tokens. From the highest key down, 0.9 brings 30 tokens
-and 0.7 another 30, with which the budget is crossed: these two are taken, the first and the third.
+and 0.7 another 30, which crosses the budget: these two, the first and the third sequence, are taken.
 
 >>> first = Keyed(np.array([0.9, 0.1]), np.array([4, 7], np.uint64), np.array([30, 20]), np.array([0, 0], np.int32))
 >>> second = Keyed(np.array([0.7, 0.5]), np.array([9, 2], np.uint64), np.array([30, 25]), np.array([0, 0], np.int32))
@@ -12,7 +12,7 @@ and 0.7 another 30, with which the budget is crossed: these two are taken, the f
 >>> [taken[place].tolist() for place in range(len(taken))], taken.indices().tolist()
 ([[True, False], [True, False]], [0, 2])
 
-With every second row as a sample, and 105 tokens in all, the result is the same:
+With every second row as a sample, and 105 tokens in total, the result is the same:
 
 >>> sample = Keyed(*(np.stack([one[0], two[0]]) for one, two in zip(first, second)))
 >>> take_top(lambda: iter([first, second]), np.array([50]), sample, totals=np.array([105])).indices().tolist()
@@ -31,16 +31,16 @@ from qurating.selection.noise import Floats
 Codes = npt.NDArray[np.int32]
 Counts = npt.NDArray[np.integer]
 Mask = npt.NDArray[np.bool_]
-_DEVIATIONS = 5.0  # of the sample, on both sides: one guess in a hundred thousand costs another pass
+_DEVIATIONS = 5.0  # of the sample, on both sides: one guess in a hundred thousand needs another pass
 
 
 class Keyed(NamedTuple):
-    """Some rows, one after another, all (n,): what they are ranked by, and what they add to the budget."""
+    """Some rows, one after another, all (n,): their ranking keys, and their weights, which count for the budget."""
 
     keys: Floats
     ids: Ids
     weights: Counts
-    domains: Codes  # below 0: not to be taken
+    domains: Codes  # below 0: never taken
 
     def part(self, which: Counts | Mask) -> "Keyed":
         return Keyed(self.keys[which], self.ids[which], self.weights[which], self.domains[which])
@@ -50,19 +50,19 @@ Passes = Callable[[], Iterator[Keyed]]
 
 
 class Selected:
-    """Which rows were taken, a bit each, in the chunks that they came in."""
+    """The selected rows, one bit per row, in the chunks of the rows."""
 
     def __init__(self) -> None:
         self._packed: list[npt.NDArray[np.uint8]] = []
         self._sizes: list[int] = []
 
     def add(self, mask: Mask) -> None:
-        """Of the next chunk."""
+        """Add the mask of the next chunk."""
         self._packed.append(np.packbits(mask))
         self._sizes.append(len(mask))
 
     def set(self, positions: Counts) -> None:
-        """Take more rows: positions counted over all chunks, ascending."""
+        """Select more rows, by ascending positions over all chunks."""
         ends = np.cumsum(self._sizes)
         bounds = np.searchsorted(positions, ends).tolist()
         for place, (first, last) in enumerate(zip([0, *bounds[:-1]], bounds, strict=True)):
@@ -75,11 +75,11 @@ class Selected:
         return len(self._sizes)
 
     def __getitem__(self, place: int) -> Mask:
-        """The rows of a chunk, (n,)."""
+        """The mask of a chunk, (n,)."""
         return np.unpackbits(self._packed[place], count=self._sizes[place]).view(np.bool_)
 
     def at(self, positions: Counts) -> Mask:
-        """Whether the rows at these positions are taken; ascending, counted over all chunks."""
+        """Whether the rows at these positions, ascending over all chunks, are selected."""
         ends = np.cumsum(self._sizes)
         bounds = np.searchsorted(positions, ends).tolist()
         starts = (ends - self._sizes).tolist()
@@ -93,27 +93,27 @@ class Selected:
         return union
 
     def count(self) -> int:
-        """How many rows are taken."""
+        """The number of selected rows."""
         return sum(int(np.bitwise_count(packed).sum()) for packed in self._packed)
 
     def indices(self) -> npt.NDArray[np.int64]:
-        """Positions of the rows taken, ascending."""
+        """Positions of the selected rows, ascending."""
         return np.flatnonzero(np.concatenate([self[place] for place in range(len(self))])).astype(np.int64)
 
 
 def take_top(passes: Passes, budgets: Counts, sample: Keyed | None = None, totals: Counts | None = None) -> Selected:
-    """The rows with the highest keys in each domain, until its budget is crossed; the one that crosses it is taken.
+    """The rows with the highest keys in each domain, up to and including the row that crosses its budget.
 
-    Equal keys go by id, the lowest first. The result does not depend on the order of the rows, on the chunks or on the
-    sample.
+    Ties go by id, the lowest first. The result does not depend on the order of the rows, the chunks or the sample.
 
     Args:
-        passes: gives all rows, chunk by chunk, the same at every call; called once, or again where a guess was wrong.
-        budgets: (D,) of each domain; at most what its rows weigh.
-        sample: some of the rows, and what all rows of each domain weigh, `totals` (D,). Without, all rows are sorted.
+        passes: returns all rows, chunk by chunk, the same at every call; called again after a wrong guess.
+        budgets: (D,) of each domain; at most the weight of its rows.
+        sample: some of the rows; needs `totals`. Without a sample, all rows are sorted.
+        totals: (D,) weight of all rows of each domain.
 
-    Memory: a bit a row, and 36 bytes for each row whose key is among those between which a budget is crossed: with a
-    sample of a million about one row in 150, and besides all that have the very key of the crossing.
+    Memory: one bit per row, and 36 bytes for each row with a key between the two guessed keys. With a sample of a
+    million rows these are about one row in 150, and all rows with exactly the key that crosses a budget.
     """
     low, high = np.full(len(budgets), -np.inf), np.full(len(budgets), np.inf)
     low[budgets <= 0] = np.inf
@@ -136,13 +136,13 @@ def take_top(passes: Passes, budgets: Counts, sample: Keyed | None = None, total
 
 
 def _between(keys: Floats, weights: Counts, share: float) -> tuple[float, float]:
-    """Two keys between which, by a sample, the highest keys reach a share of all weight."""
+    """Two keys between which, in a sample, the highest keys reach a share of the total weight."""
     order = np.argsort(-keys, kind="stable")
     reached = np.cumsum(weights[order], dtype=np.float64)
     if not len(keys) or not reached[-1]:
         return -np.inf, np.inf
     rank = int(np.searchsorted(reached, share * reached[-1]))
-    # of a sum of weights that differ: of a count, it would be √(n q (1 − q))
+    # for a sum of different weights; for a count, it would be √(n q (1 − q))
     spread = float(np.sqrt((weights.astype(np.float64) ** 2).sum() * max(share * (1 - share), 1 / len(keys))))
     width = int(np.ceil(_DEVIATIONS * spread / (reached[-1] / len(keys)))) + 1
     lowest = keys[order[rank + width]] if rank + width < len(keys) else -np.inf
@@ -152,14 +152,14 @@ def _between(keys: Floats, weights: Counts, share: float) -> tuple[float, float]
 def _divided(
     passes: Passes, low: Floats, high: Floats
 ) -> tuple[Selected, npt.NDArray[np.int64], Keyed, npt.NDArray[np.int64]]:
-    """What lies above `high` in its domain; (D,) what it weighs; the rows from `low` to `high`, and their places."""
-    low, high = np.append(low, np.inf), np.append(high, np.inf)  # the last is for what is not to be taken
+    """The rows above `high` in their domain; (D,) their weight; the rows from `low` to `high`, and their positions."""
+    low, high = np.append(low, np.inf), np.append(high, np.inf)  # the last is for rows that are never taken
     selected, above = Selected(), np.zeros(len(low) - 1, np.int64)
     close: list[Keyed] = []
     places: list[npt.NDArray[np.int64]] = []
     start = 0
     for rows in passes():
-        # most rows lie below, and are not looked at again
+        # most rows lie below `low`, and are dropped here
         there = np.flatnonzero(rows.keys >= low[rows.domains])
         is_above = rows.keys[there] > high[rows.domains[there]]
         top, here = there[is_above], there[~is_above]
@@ -171,7 +171,7 @@ def _divided(
         places.append(here + start)
         start += len(taken)
     columns = [*zip(*close, strict=True)]
-    close.clear()  # so that each column's parts go once they are joined
+    close.clear()  # so that the parts of each column are freed once joined
     keys, ids, weights, domains = (np.concatenate(columns.pop(0)) for _ in Keyed._fields)
     return selected, above, Keyed(keys, ids, weights, domains), np.concatenate(places)
 
@@ -180,12 +180,12 @@ def _until_crossed(rows: Keyed, budgets: Counts) -> npt.NDArray[np.int64]:
     """Which of `rows` are taken, domain by domain, from the highest key down."""
     order = np.lexsort((rows.ids, -rows.keys, rows.domains))
     weights, domains = rows.weights[order], rows.domains[order]
-    # int64: a running sum of tokens passes 2^31 at 2 billion
+    # int64: a running sum of tokens exceeds 2^31 at 2 billion
     upto = np.concatenate([[0], np.cumsum(weights, dtype=np.int64)])
     before_domain = upto[np.searchsorted(domains, np.arange(len(budgets)))]
     return order[upto[:-1] - before_domain[domains] < budgets[domains]]
 
 
 def _sums(domains: Codes, weights: Counts, num_domains: int) -> npt.NDArray[np.int64]:
-    """(D,): what rows weigh, by domain. float64 is exact for sums of whole numbers up to 2^53."""
+    """(D,): the weight of rows by domain. float64 is exact for sums of whole numbers up to 2^53."""
     return np.bincount(domains, weights, num_domains).astype(np.int64)

@@ -1,4 +1,4 @@
-"""Choosing sequences of a corpus by a rule, and the index of those chosen."""
+"""Selecting sequences of a corpus by a rule, and the index of the selected ones."""
 
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -14,7 +14,7 @@ from qurating.selection import statistics
 from qurating.selection.corpus_rows import CorpusRows
 from qurating.selection.cutoff import Selected
 
-# of a sequence of a corpus, and where it lies in it
+# a sequence and its position in the corpus
 PLACE_SCHEMA = pa.schema(
     [
         ("id", pa.int64()),
@@ -25,8 +25,8 @@ PLACE_SCHEMA = pa.schema(
     ]
 )
 SUBSET_SCHEMA = PLACE_SCHEMA.append(pa.field("score", pa.float64()))
-_ROWS_A_GROUP = 2**18
-_FAR_OVER = 1.05  # of the budget: more than the ends of a few sequences
+_ROWS_PER_GROUP = 2**18
+_FAR_OVER = 1.05  # times the budget: more than the last sequences of a few domains add
 
 
 def select_rows(
@@ -40,27 +40,27 @@ def select_rows(
     domain_column: str,
     seed: int,
 ) -> dict[str, dict[str, int]]:
-    """Write the index of what a rule chooses (columns: SUBSET_SCHEMA), in corpus order.
+    """Write the index of the sequences that a rule selects (columns: SUBSET_SCHEMA), in corpus order.
 
     Args:
         path: of the index.
         ratings: of the corpus; None selects without them.
-        rule: (rows, seed) -> what is chosen, one of `qurating.selection.rules`.
+        rule: (rows, seed) -> selected rows, one of `qurating.selection.rules`.
         criteria: whose ratings the rule sees.
-        by_domain: show the rule the corpus' domains; else the corpus is one.
-        domain_column: of the corpus, what tells domains apart; the index tells them in either case.
-        seed: of the rule's noise.
+        by_domain: give the rule the domains of the corpus; else the corpus is one domain.
+        domain_column: the column of the corpus with the domains; the index has them in either case.
+        seed: of the noise of the rule.
 
     Returns:
         by domain, sorted: `corpus_sequences`, `corpus_tokens`, `sequences` and `tokens`.
 
     Raises:
-        StageError: what `CorpusRows` and the rule refuse, or an id that occurs twice.
+        StageError: errors of `CorpusRows` and of the rule; an id that occurs twice.
     """
     rows = CorpusRows(corpus, ratings, criteria, domain_column if by_domain else None)
     try:
         chosen = rule(rows, seed=seed)
-        # the domains that the index tells are the corpus' own, also where it is chosen from as a whole
+        # the index has the domains of the corpus, also if the rule sees one domain
         shown = rows if by_domain else CorpusRows(corpus, ratings, criteria, domain_column)
         domains = _write(path, shown, chosen)
     except ValueError as error:
@@ -69,14 +69,14 @@ def select_rows(
     budget = getattr(rule, "keywords", {}).get("num_tokens")
     if budget is not None and num_tokens > _FAR_OVER * budget:
         tqdm.write(
-            f"    warning: {num_tokens:,} tokens for a budget of {budget:,}. Each of {len(domains):,} domains goes on "
-            "to the end of the sequence that crosses its share: take fewer domains, or selection.by_domain=false"
+            f"    warning: {num_tokens:,} tokens for a budget of {budget:,}. Each of {len(domains):,} domains includes "
+            "the sequence that crosses its share: use fewer domains, or set selection.by_domain=false"
         )
     return domains
 
 
 def _write(path: Path, rows: CorpusRows, chosen: Selected) -> dict[str, dict[str, int]]:
-    """Stream the rows chosen to a Parquet file; returns what the domains have and gave."""
+    """Stream the selected rows to a Parquet file; returns the counts by domain."""
     totals: dict[str, dict[str, int]] = {}
     with (
         replacing(path) as temporary,
@@ -89,17 +89,18 @@ def _write(path: Path, rows: CorpusRows, chosen: Selected) -> dict[str, dict[str
 
 
 def _check_ids(path: Path) -> None:
-    """Refuse an id that occurs twice in an index: those that end in the same bits are compared, some bits at a time."""
+    """Refuse an id that occurs twice in an index; in each pass, ids with the same last bits are compared."""
     with pq.ParquetFile(path, pre_buffer=False) as index:
         num_parts = 1 << max(0, (index.metadata.num_rows - 1) // statistics.MAX_CHECKED_IDS).bit_length()
         for part in range(num_parts):
-            batches = index.iter_batches(_ROWS_A_GROUP, columns=["id"], use_threads=False)
+            batches = index.iter_batches(_ROWS_PER_GROUP, columns=["id"], use_threads=False)
             ids = (batch.column("id").to_numpy().view(np.uint64) for batch in batches)
-            statistics.refuse_repeated(np.concatenate([some[some & np.uint64(num_parts - 1) == part] for some in ids]))
+            own = [part_ids[part_ids & np.uint64(num_parts - 1) == part] for part_ids in ids]
+            statistics.refuse_repeated(np.concatenate(own))
 
 
 def _groups(rows: CorpusRows, chosen: Selected, totals: dict[str, dict[str, int]]) -> Iterator[pa.Table]:
-    """Tables of about `_ROWS_A_GROUP` rows chosen; `totals` are filled by the way."""
+    """Tables of about `_ROWS_PER_GROUP` selected rows; also fills `totals`."""
     waiting: list[pa.Table] = []
     num_waiting = first_of_shard = position = shard = 0
     for place, chunk in enumerate(rows.chunks()):
@@ -122,7 +123,7 @@ def _groups(rows: CorpusRows, chosen: Selected, totals: dict[str, dict[str, int]
         waiting.append(pa.table(columns, schema=SUBSET_SCHEMA))
         num_waiting += len(there)
         position += len(chunk.ids)
-        if num_waiting >= _ROWS_A_GROUP:
+        if num_waiting >= _ROWS_PER_GROUP:
             yield pa.concat_tables(waiting).combine_chunks()
             waiting, num_waiting = [], 0
     yield pa.concat_tables(waiting or [SUBSET_SCHEMA.empty_table()]).combine_chunks()
@@ -131,7 +132,7 @@ def _groups(rows: CorpusRows, chosen: Selected, totals: dict[str, dict[str, int]
 def _count(
     totals: dict[str, dict[str, int]], names: list[str], domains: np.ndarray, lengths: np.ndarray, there: np.ndarray
 ) -> None:
-    """Add what a chunk of the corpus has of each domain, and what was taken of it."""
+    """Add the counts of a chunk by domain: of all its rows, and of the selected ones."""
     size = len(names)
     taken = domains[there]
     columns = {

@@ -1,4 +1,4 @@
-"""Texts that are nearly the same: MinHash signatures and their bands, by rensa."""
+"""Near-duplicate texts: MinHash signatures and their bands, with rensa."""
 
 import re
 from collections.abc import Iterable, Sequence
@@ -10,7 +10,7 @@ _WORD = re.compile(r"\w+")
 
 
 class Near(NamedTuple):
-    """Text `place` is nearly the same as the earlier text `earlier`, by an estimated `similarity` (Jaccard)."""
+    """Text `place` is nearly the same as the earlier text `earlier`, with an estimated `similarity` (Jaccard)."""
 
     place: int
     earlier: int
@@ -20,16 +20,15 @@ class Near(NamedTuple):
 def find_near_duplicates(
     texts: Iterable[str], *, threshold: float, num_words: int, num_hashes: int, num_bands: int
 ) -> list[Near]:
-    """The texts of which an earlier one has nearly the same runs of words, each with the likest of those.
+    """The texts with an earlier near-duplicate, each with the most similar earlier text.
 
-    A text is compared with the earlier ones that are kept, so that of a cluster the first is left. Similarity is the
+    A text is compared with the earlier texts that are kept, so the first text of a cluster remains. Similarity is the
     Jaccard index of the sets of runs of `num_words` words, in lower case, without signs; it is estimated, with a
-    standard error of at most 1 / (2 √num_hashes). What shares no band of hashes is not compared: two texts of
-    similarity s share one with probability 1 − (1 − s^r)^b, for b bands of r hashes. Texts without a word are passed
-    over.
+    standard error of at most 1 / (2 √num_hashes). Texts that share no band of hashes are not compared: two texts of
+    similarity s share one with probability 1 − (1 − s^r)^b, for b bands of r hashes. Texts without words are skipped.
 
     Args:
-        texts: in the order that counts; about 5 bytes a hash and text are held.
+        texts: in order; about 5 bytes per hash and text are held in memory.
         threshold: of the similarity, in (0, 1].
 
     Raises:
@@ -48,9 +47,9 @@ def find_near_duplicates(
             continue
         own = rensa.RMinHash(num_perm=num_hashes, seed=0)
         own.update(runs)
-        likest = max(((own.jaccard(kept[other]), -other) for other in bands.query(own)), default=(0.0, 0))
-        if likest[0] >= threshold:
-            found.append(Near(place, -likest[1], likest[0]))
+        most_similar = max(((own.jaccard(kept[other]), -other) for other in bands.query(own)), default=(0.0, 0))
+        if most_similar[0] >= threshold:
+            found.append(Near(place, -most_similar[1], most_similar[0]))
         else:
             bands.insert(place, own)
             kept[place] = own
@@ -58,6 +57,6 @@ def find_near_duplicates(
 
 
 def runs_of_words(text: str, num_words: int) -> list[str]:
-    """All runs of so many words, in lower case, without signs; a shorter text is one run."""
+    """All runs of `num_words` words, in lower case, without signs; a shorter text is one run."""
     words: Sequence[str] = _WORD.findall(text.lower())
     return [" ".join(words[i : i + num_words]) for i in range(max(1, len(words) - num_words + 1))] if words else []

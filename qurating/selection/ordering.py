@@ -1,5 +1,7 @@
-"""In which order a language model sees what was selected. Every function returns a permutation: the indices of the
-sequences, first to be trained on first."""
+"""The order in which a language model sees the selected sequences.
+
+Every function returns a permutation: the indices of the sequences in training order.
+"""
 
 import hashlib
 
@@ -14,7 +16,7 @@ Indices = npt.NDArray[np.int64]
 
 
 def shuffle(ids: npt.ArrayLike, seed: int) -> Indices:
-    """A random order that depends on (seed, id) alone: the same however the rows came."""
+    """A random order that depends on (seed, id) alone, not on the order of the rows."""
     ids_n = as_ids(ids)
     return np.lexsort((ids_n, gumbel(ids_n, seed))).astype(np.int64)
 
@@ -31,14 +33,14 @@ def fold(scores: npt.ArrayLike, num_folds: int, ids: npt.ArrayLike | None = None
     Args:
         scores: (N,) floats.
         num_folds: L, at least 1. L = 1 is sorting.
-        ids: (N,) that equal scores go by; None: by their places.
-        descending: sort from the highest score down instead (not DELT's).
+        ids: (N,) that break ties; None: ties go by position.
+        descending: sort from the highest score down instead (DELT does not).
 
     Raises:
-        ValueError: NaN among the scores; folds that are no whole number of at least one.
+        ValueError: NaN or infinite scores; a number of folds that is not a whole number of at least one.
     """
     if not isinstance(num_folds, int) or num_folds < 1:
-        raise ValueError(f"the folds must be a whole number, at least one, not {num_folds}")
+        raise ValueError(f"the number of folds must be a whole number, at least one, not {num_folds}")
     ranked = sort(scores, np.arange(len(np.asarray(scores))) if ids is None else ids, descending)
     return np.concatenate([ranked[layer::num_folds] for layer in range(num_folds)])
 
@@ -48,7 +50,8 @@ def curriculum(
 ) -> Indices:
     """The order in which sampling with p(d) ∝ exp(s_d / τ) would draw the sequences; reversed if not `descending`.
 
-    Scores are normalised over the given sequences. τ = 0 is sorting. Raises ValueError for NaN or a negative τ.
+    Scores are normalised over the given sequences. τ = 0 is sorting. Raises ValueError for NaN or infinite scores,
+    or for a negative τ.
     """
     check_temperature(temperature)
     keys = normalise(_scores(scores))
@@ -59,7 +62,7 @@ def curriculum(
 
 
 def digest(ordered_ids: npt.NDArray[np.int64]) -> str:
-    """The SHA-256 of an order: of its ids as little-endian int64, first to be trained on first."""
+    """The SHA-256 of an order: of its ids as little-endian int64, in training order."""
     return hashlib.sha256(np.ascontiguousarray(ordered_ids, dtype="<i8").tobytes()).hexdigest()
 
 

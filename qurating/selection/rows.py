@@ -15,7 +15,7 @@ Counts = npt.NDArray[np.integer]
 
 
 class Chunk(NamedTuple):
-    """Some rows, one after another: each array (n,); `domains` are places in `Rows.domain_names`."""
+    """Some rows, one after another: each array (n,); `domains` are indices into `Rows.domain_names`."""
 
     ids: Ids
     lengths: Counts
@@ -23,13 +23,13 @@ class Chunk(NamedTuple):
     scores: Mapping[str, Floats]
 
     def part(self, which: Any) -> "Chunk":
-        """The rows that a slice or a mask names."""
+        """The rows of a slice, a mask or indices."""
         scores = {name: values[which] for name, values in self.scores.items()}
         return Chunk(self.ids[which], self.lengths[which], self.domains[which], scores)
 
 
 class Rows(Protocol):
-    """Sequences to select from. All that is read of a domain's name must be in `domain_names` after a whole pass."""
+    """Sequences to select from. After a whole pass, `domain_names` must contain the names of all domains."""
 
     criteria: list[str]
     domain_names: list[str]
@@ -41,14 +41,14 @@ class Rows(Protocol):
 
 
 class Arrays:
-    """Rows that are in memory.
+    """Rows in memory.
 
     Args:
-        scores: (N,) of one criterion, called `score`; or several by name; or None.
+        scores: (N,) of one criterion, called `score`; or of several, by name; or None.
         lengths: (N,) tokens of each.
-        domains: (N,) labels; None: all of one.
-        ids: (N,) integers or strings that ties and noise go by; None: the position.
-        chunk_size: rows that are worked on at once.
+        domains: (N,) labels; None: one domain.
+        ids: (N,) integers or strings that decide ties and noise; None: the position.
+        chunk_size: rows per chunk.
 
     Raises:
         ValueError: arrays of different lengths, or without a row.

@@ -1,8 +1,8 @@
-"""Which sequences to keep: selection to an exact budget in tokens (QuRating §4).
+"""Rules that select sequences up to an exact budget of tokens (QuRating §4).
 
 Sampling without replacement with p(d) ∝ exp(s_d / τ) is top-k on s_d + τ g_d with g_d ~ Gumbel(0, 1). The noise of a
-sequence is a function of (seed, id) alone. Rows come in chunks, are passed over several times and never held at once:
-first they are surveyed (`qurating.selection.statistics`), then ranked and taken (`qurating.selection.cutoff`).
+sequence is a function of (seed, id) alone. Rows come in chunks, in several passes, and are never all in memory: first a
+statistics pass (`qurating.selection.statistics`), then ranking and cutting (`qurating.selection.cutoff`).
 """
 
 import hashlib
@@ -15,7 +15,7 @@ from qurating.selection import budgets, statistics
 from qurating.selection.cutoff import Keyed, Selected, take_top
 from qurating.selection.noise import Floats, check_temperature, gumbel
 from qurating.selection.rows import Chunk, Rows
-from qurating.selection.statistics import Survey
+from qurating.selection.statistics import RowStatistics
 
 Keys = Callable[[Chunk], Floats]
 
@@ -33,10 +33,10 @@ def select(
     domain_weights: Mapping[str, float] | None = None,
     on_short_domain: str = budgets.STOP,
 ) -> Selected:
-    """Select sequences up to a budget of tokens; in each domain the one that crosses its budget is the last taken.
+    """Select sequences up to a budget of tokens; in each domain, the one that crosses its budget is the last.
 
     Args:
-        rows: with the scores of one criterion, or of several to combine; with none for τ = ∞.
+        rows: with the scores of one criterion, or of several to combine; τ = ∞ needs none.
         seed: of the noise.
         num_tokens: the budget, in tokens.
         temperature: τ. 0 takes the highest scores, infinity draws uniformly, in between p(d) ∝ exp(s_d / τ).
@@ -45,19 +45,19 @@ def select(
             over each domain's, or `none`.
         combination: of several criteria: `sum`, weighted by `weights`, or `minimum`. With `normalisation: global` or
             `per_domain` the combined score is normalised once more.
-        weights: of the criteria in a sum; None: alike.
+        weights: of the criteria in a sum; None: equal.
         domain_weights: shares of the domains in the budget; None: in proportion to their tokens.
-        on_short_domain: of given weights: `stop`, or `redistribute` (see `budgets.by_domain`).
+        on_short_domain: with `domain_weights`: `stop`, or `redistribute` (see `budgets.by_domain`).
 
     Raises:
-        ValueError: a budget that is not to be had, scores that are NaN or infinite, lengths below zero, ids that occur
-            twice, a negative temperature, or a setting that there is not.
+        ValueError: a budget that the rows cannot fill, scores that are NaN or infinite, lengths below zero, ids that
+            occur twice, a negative temperature, or an unknown setting.
     """
     check_temperature(temperature)
-    found = statistics.survey(rows, normalisation)
-    score = _score(rows, found, combination, weights, temperature)
-    each = budgets.by_domain(num_tokens, found.tokens_by_domain(), domain_weights, on_short_domain)
-    return _take(rows, found, _keys(score, temperature, inverse, seed), found.in_order(each))
+    row_statistics = statistics.statistics_pass(rows, normalisation)
+    score = _score(rows, row_statistics, combination, weights, temperature)
+    each = budgets.by_domain(num_tokens, row_statistics.tokens_by_domain(), domain_weights, on_short_domain)
+    return _take(rows, row_statistics, _keys(score, temperature, inverse, seed), row_statistics.in_order(each))
 
 
 def mix(
@@ -72,15 +72,15 @@ def mix(
     domain_weights: Mapping[str, float] | None = None,
     on_short_domain: str = budgets.STOP,
 ) -> Selected:
-    """A share of the budget from each criterion's own selection, no sequence twice.
+    """Each criterion selects its share of the budget; no sequence is selected twice.
 
-    The criteria select one after another, in the order of `rows.criteria`, each its share of every domain's budget from
-    what those before have left; one whose choice is gone thus goes on down its own list. Where a sequence crosses a
-    share, what it brings beyond is taken from the next criterion's, so that the domain's budget is met exactly. The
-    criteria draw with noise of their own.
+    The criteria select one after another, in the order of `rows.criteria`. Each takes its share of every domain's
+    budget from the sequences that are left, and so continues down its own list past those already taken. If a sequence
+    crosses a share, the excess is subtracted from the share of the next criterion, so that the budget of the domain is
+    met exactly. Each criterion draws with its own noise.
 
     Args:
-        weights: shares of the criteria in the budget; None: alike. Others as for `select`.
+        weights: shares of the criteria in the budget; None: equal. Others as for `select`.
 
     Raises:
         ValueError: as `select`; no criterion, or weights of others.
@@ -89,28 +89,28 @@ def mix(
     if not rows.criteria:
         raise ValueError("a mix needs at least one criterion")
     given = _weights_of(rows.criteria, weights)
-    found = statistics.survey(rows, normalisation)
-    each = budgets.by_domain(num_tokens, found.tokens_by_domain(), domain_weights, on_short_domain)
-    budget = found.in_order(each)
+    row_statistics = statistics.statistics_pass(rows, normalisation)
+    each = budgets.by_domain(num_tokens, row_statistics.tokens_by_domain(), domain_weights, on_short_domain)
+    budget = row_statistics.in_order(each)
     taken: Selected | None = None
     upto = np.zeros_like(budget)  # tokens of each domain that the criteria up to here may take
     parts = np.array([budgets.shares(tokens, given) for tokens in budget.tolist()]).reshape(len(budget), len(given))
     for place, criterion in enumerate(rows.criteria):
         upto += parts[:, place]
-        keys = _keys(_normalised(found, criterion), temperature, inverse, _seed_of(seed, criterion))
+        keys = _keys(_normalised(row_statistics, criterion), temperature, inverse, _seed_of(seed, criterion))
         used = _tokens(rows, taken, len(budget)) if taken is not None else np.zeros_like(budget)
-        chosen = _take(rows, found, keys, np.maximum(upto - used, 0), taken, used)
+        chosen = _take(rows, row_statistics, keys, np.maximum(upto - used, 0), taken, used)
         taken = chosen if taken is None else taken | chosen
     assert taken is not None
     return taken
 
 
 def threshold(rows: Rows, *, seed: int, minimum: float, inverse: bool = False) -> Selected:
-    """All sequences with a score of at least `minimum` (at most, if `inverse`); no budget, and nothing drawn.
+    """All sequences with a score of at least `minimum` (at most, if `inverse`), without a budget and without noise.
 
-    The score is the rating as it stands, not normalised. Raises ValueError as `select`, or where nothing passes.
+    The score is the rating itself, not normalised. Raises ValueError as `select`, or if no sequence passes.
     """
-    statistics.survey(rows)
+    statistics.statistics_pass(rows)
     criterion = _the_criterion(rows)
     selected, lowest, highest, count = Selected(), math.inf, -math.inf, 0
     for chunk in rows.chunks():
@@ -121,21 +121,21 @@ def threshold(rows: Rows, *, seed: int, minimum: float, inverse: bool = False) -
         lowest, highest = min(lowest, scores.min(initial=math.inf)), max(highest, scores.max(initial=-math.inf))
     if not count:
         raise ValueError(
-            f"no score is {'at most' if inverse else 'at least'} {minimum}; they lie between {lowest:.4g} and "
+            f"no score is {'at most' if inverse else 'at least'} {minimum}; the scores lie between {lowest:.4g} and "
             f"{highest:.4g}"
         )
     return selected
 
 
 def top_r(rows: Rows, *, seed: int, fraction: float, inverse: bool = False) -> Selected:
-    """The ⌊r·N⌋ sequences with the highest scores (DELT), whatever their lengths and domains; ties by id.
+    """The ⌊r·N⌋ sequences with the highest scores (DELT), regardless of lengths and domains; ties by id.
 
-    Raises ValueError as `select`, or for a fraction outside (0, 1] or that leaves no sequence.
+    Raises ValueError as `select`, or for a fraction outside (0, 1] or one that selects nothing.
     """
     if not 0 < fraction <= 1:
         raise ValueError(f"the fraction must lie in (0, 1], not {fraction}")
     criterion = _the_criterion(rows)
-    found = statistics.survey(rows)
+    row_statistics = statistics.statistics_pass(rows)
     count = int(fraction * len(rows))
     if not count:
         raise ValueError(f"a fraction of {fraction} of {len(rows):,} sequences is none")
@@ -145,12 +145,12 @@ def top_r(rows: Rows, *, seed: int, fraction: float, inverse: bool = False) -> S
         keys = -chunk.scores[criterion] if inverse else chunk.scores[criterion]
         return Keyed(keys, chunk.ids, np.ones(size, np.int64), np.zeros(size, np.int32))
 
-    sample = ranked(found.sample[0]) if found.sample is not None else None
+    sample = ranked(row_statistics.sample[0]) if row_statistics.sample is not None else None
     return take_top(lambda: map(ranked, rows.chunks()), np.array([count]), sample, np.array([len(rows)]))
 
 
 def _keys(score: Keys | None, temperature: float, inverse: bool, seed: int) -> Keys:
-    """What rows are ranked by: s + τ g, which has the order of s / τ + g."""
+    """The ranking key s + τ g, which has the order of s / τ + g."""
 
     def keys(chunk: Chunk) -> Floats:
         if score is None or math.isinf(temperature):
@@ -170,13 +170,13 @@ def _keys(score: Keys | None, temperature: float, inverse: bool, seed: int) -> K
 
 def _take(
     rows: Rows,
-    found: Survey,
+    row_statistics: RowStatistics,
     keys: Keys,
     budget: np.ndarray,
     taken: Selected | None = None,
     used: np.ndarray | int = 0,
 ) -> Selected:
-    """The highest keys up to a budget (D,), of the rows that are not `taken`, which have `used` (D,) tokens."""
+    """The highest keys up to a budget (D,), of the rows not in `taken`; the rows in it have `used` (D,) tokens."""
 
     def keyed(chunk: Chunk, is_taken: np.ndarray | None) -> Keyed:
         domains = chunk.domains if is_taken is None else np.where(is_taken, np.int32(-1), chunk.domains)
@@ -187,32 +187,36 @@ def _take(
             yield keyed(chunk, None if taken is None else taken[place])
 
     sample = None
-    if found.sample is not None:
-        chunk, places = found.sample
+    if row_statistics.sample is not None:
+        chunk, places = row_statistics.sample
         sample = keyed(chunk, None if taken is None else taken.at(places))
-    return take_top(passes, budget, sample, found.tokens - used)
+    return take_top(passes, budget, sample, row_statistics.tokens - used)
 
 
 def _tokens(rows: Rows, taken: Selected, num_domains: int) -> np.ndarray:
-    """Tokens of each domain that are taken."""
-    totals = np.zeros(num_domains, np.int64)
+    """Selected tokens of each domain."""
+    tokens = np.zeros(num_domains, np.int64)
     for place, chunk in enumerate(rows.chunks()):
         mask = taken[place]
-        totals += np.bincount(chunk.domains[mask], chunk.lengths[mask], num_domains).astype(np.int64)
-    return totals
+        tokens += np.bincount(chunk.domains[mask], chunk.lengths[mask], num_domains).astype(np.int64)
+    return tokens
 
 
 def _score(
-    rows: Rows, found: Survey, combination: str | None, weights: Mapping[str, float] | None, temperature: float
+    rows: Rows,
+    row_statistics: RowStatistics,
+    combination: str | None,
+    weights: Mapping[str, float] | None,
+    temperature: float,
 ) -> Keys | None:
-    """The normalised score of a chunk's rows; None where nothing is scored."""
+    """The normalised score of the rows of a chunk; None without scores."""
     if not rows.criteria:
         if not math.isinf(temperature):
-            raise ValueError("there are no scores to select by: only an infinite temperature does without")
+            raise ValueError("no scores to select by: without scores, the temperature must be infinite")
         return None
     if combination is None:
-        return _normalised(found, _the_criterion(rows))
-    each = [_normalised(found, name) for name in rows.criteria]
+        return _normalised(row_statistics, _the_criterion(rows))
+    each = [_normalised(row_statistics, name) for name in rows.criteria]
     if combination == "sum":
         parts = _weights_of(rows.criteria, weights, below_zero=True)
 
@@ -226,27 +230,27 @@ def _score(
 
     else:
         raise ValueError(f"criteria are combined by sum or minimum, not by {combination!r}")
-    sums = statistics.Sums(found.sums[rows.criteria[0]].normalisation)
+    sums = statistics.Sums(row_statistics.sums[rows.criteria[0]].normalisation)
     if sums.normalisation != statistics.NONE:
         for chunk in rows.chunks():
             sums.add(combined(chunk), chunk.domains)
     return lambda chunk: sums.standardised(combined(chunk), chunk.domains)
 
 
-def _normalised(found: Survey, criterion: str) -> Keys:
-    return lambda chunk: found.sums[criterion].standardised(chunk.scores[criterion], chunk.domains)
+def _normalised(row_statistics: RowStatistics, criterion: str) -> Keys:
+    return lambda chunk: row_statistics.sums[criterion].standardised(chunk.scores[criterion], chunk.domains)
 
 
 def _the_criterion(rows: Rows) -> str:
     if len(rows.criteria) != 1:
         raise ValueError(
-            f"this selects by one criterion, not by {len(rows.criteria)} ({', '.join(rows.criteria) or 'none'})"
+            f"this rule selects by one criterion, not by {len(rows.criteria)} ({', '.join(rows.criteria) or 'none'})"
         )
     return rows.criteria[0]
 
 
 def _weights_of(criteria: list[str], weights: Mapping[str, float] | None, below_zero: bool = False) -> list[float]:
-    """One weight a criterion, in order."""
+    """One weight per criterion, in order."""
     if weights is None:
         return [1.0] * len(criteria)
     budgets.check_weights(weights, "criteria", below_zero)

@@ -1,4 +1,4 @@
-"""A first pass over the rows that are selected from: what there is, whether it is sound, and how scores are spread."""
+"""The statistics pass over the rows to select from: tokens by domain, checks of the rows, and moments of the scores."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -12,17 +12,17 @@ from qurating.selection.rows import Chunk, Codes, Counts, Rows
 
 GLOBAL, PER_DOMAIN, NONE = "global", "per_domain", "none"
 
-MAX_CHECKED_IDS = 2**22  # ids of a corpus that are held at once, to see that none occurs twice: 32 MB
+MAX_CHECKED_IDS = 2**22  # ids of a corpus held in memory, to check that none occurs twice: 32 MB
 
-SAMPLE_SIZE = 2**20  # rows of the sample that cuts are guessed from
+SAMPLE_SIZE = 2**20  # rows of the sample from which cuts are guessed
 
 
 @dataclass
-class Survey:
-    """What the rows are.
+class RowStatistics:
+    """Statistics of the rows to select from.
 
-    `names` of the domains by code; `tokens` of each, (D,); a `sample` of every k-th row, with the place of each row;
-    None of few rows.
+    `names` of the domains by code; `tokens` of each domain, (D,); a `sample` of every k-th row with its position, None
+    for few rows; `sums` of the scores by criterion.
     """
 
     names: list[str]
@@ -34,18 +34,18 @@ class Survey:
         return dict(zip(self.names, self.tokens.tolist(), strict=True))
 
     def in_order(self, by_domain: Mapping[str, int]) -> Counts:
-        """Numbers by a domain's name as (D,) by its code."""
+        """Numbers by name of the domain, as (D,) by code."""
         return np.array([by_domain[name] for name in self.names], dtype=np.int64)
 
 
-def survey(rows: Rows, normalisation: str = NONE) -> Survey:
-    """Count rows and tokens by domain, add up scores where they are to be normalised, and refuse what is not sound.
+def statistics_pass(rows: Rows, normalisation: str = NONE) -> RowStatistics:
+    """Count tokens by domain, sum up the scores to be normalised, and refuse invalid rows.
 
-    Ids are compared with one another up to `MAX_CHECKED_IDS` rows; of more, only those that are selected can be.
+    Up to `MAX_CHECKED_IDS` rows, all ids are compared; with more rows, only the selected ones can be.
 
     Raises:
-        ValueError: scores that are NaN or infinite (how many, and the first one's place and id), a length below zero,
-            two rows of one id, no row at all.
+        ValueError: scores that are NaN or infinite (how many, and the position and id of the first), a length below
+            zero, two rows with one id, no rows.
     """
     tokens = np.zeros(0, np.int64)
     bad: dict[str, tuple[int, str]] = {}
@@ -82,7 +82,7 @@ def survey(rows: Rows, normalisation: str = NONE) -> Survey:
     if ids:
         refuse_repeated(np.concatenate(ids))
     tokens = _plus(tokens, np.zeros(len(rows.domain_names), np.int64))  # of domains without a row
-    return Survey(rows.domain_names, tokens, _joined(sample) if sample else None, sums)
+    return RowStatistics(rows.domain_names, tokens, _joined(sample) if sample else None, sums)
 
 
 def _joined(parts: list[tuple[Chunk, Counts]]) -> tuple[Chunk, Counts]:
@@ -108,19 +108,19 @@ def normalise(scores: Floats) -> Floats:
 
 
 class Sums:
-    """Scores added up, to normalise them by; see `select` for the three normalisations."""
+    """Sums of scores, for normalising them; see `rules.select` for the three normalisations."""
 
     def __init__(self, normalisation: str) -> None:
-        """Raises ValueError for a normalisation that there is not."""
+        """Raises ValueError for an unknown normalisation."""
         if normalisation not in (GLOBAL, PER_DOMAIN, NONE):
             raise ValueError(f"normalisation is {GLOBAL}, {PER_DOMAIN} or {NONE}, not {normalisation!r}")
         self.normalisation = normalisation
-        self._origin: float | None = None  # sums are of what lies above it
+        self._origin: float | None = None  # subtracted from the scores before summing
         self._counts = self._sums = self._squares = np.zeros(0)  # (1,), or (D,)
         self._moments: tuple[Floats, Floats] | None = None
 
     def add(self, scores: Floats, domains: Codes) -> None:
-        """Take up the scores (n,) of rows of these domains (n,)."""
+        """Add the scores (n,) of rows of these domains (n,)."""
         if self.normalisation == NONE or not len(scores):
             return
         if self._origin is None:
@@ -136,7 +136,7 @@ class Sums:
         self._moments = None
 
     def standardised(self, scores: Floats, domains: Codes) -> Floats:
-        """Scores (n,) of rows of these domains, normalised over all that was added up."""
+        """Scores (n,) of rows of these domains, normalised over all scores that were added."""
         if self.normalisation == NONE:
             return scores
         if self._moments is None:
@@ -149,14 +149,14 @@ class Sums:
     def moments(self) -> tuple[Floats, Floats]:
         """Mean and (population) deviation, (1,) or (D,).
 
-        Rounded, so that the order in which scores were added up, which is that of the shards, changes nothing: the
-        deviation to a float32, the mean to a multiple of 2⁻²⁴ deviations. A constant score has a deviation of 1 here.
+        Rounded, so that they do not depend on the order of additions, which is that of the shards: the deviation to a
+        float32, the mean to a multiple of 2⁻²⁴ deviations. The deviation of constant scores is 1 here.
         """
         origin = self._origin or 0.0
         counts = np.maximum(self._counts, 1)
         above = self._sums / counts
         variance = np.maximum(self._squares / counts - above**2, 0)
-        # against rounding: the deviation of equal numbers need not be exactly zero
+        # because of rounding, the deviation of equal numbers need not be exactly zero
         is_constant = variance <= 1e-24 * np.maximum(1.0, (np.abs(above) + abs(origin)) ** 2)
         deviation = np.where(is_constant, 1.0, np.sqrt(variance)).astype(np.float32).astype(np.float64)
         grid = deviation * 2.0**-24
@@ -165,7 +165,7 @@ class Sums:
 
 
 def _plus(total: npt.NDArray, more: npt.NDArray) -> npt.NDArray:
-    """A sum by domain, of which later chunks may know more than earlier ones."""
+    """The sum of two arrays by domain; later chunks may know more domains than earlier ones."""
     longer, shorter = (total, more) if len(total) >= len(more) else (more, total)
     result = longer.astype(np.result_type(total, more), copy=True)
     result[: len(shorter)] += shorter
@@ -173,5 +173,5 @@ def _plus(total: npt.NDArray, more: npt.NDArray) -> npt.NDArray:
 
 
 def _signed(identifier: np.uint64) -> int:
-    """An id as it stands in the corpus."""
+    """An id as the corpus has it, signed."""
     return int(np.array([identifier], dtype=np.uint64).view(np.int64)[0])

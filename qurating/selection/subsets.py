@@ -1,4 +1,4 @@
-"""What a subset of a corpus is, beside the corpus and beside other subsets: overlaps, deciles, what came and went."""
+"""A subset compared with its corpus and with other subsets: overlaps, deciles, and sequences that only one has."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,7 +16,7 @@ Mask = npt.NDArray[np.bool_]
 
 
 class Members(NamedTuple):
-    """The sequences of a subset: their places in the corpus, ascending, and their lengths in tokens, (n,) each."""
+    """The sequences of a subset: their positions in the corpus, ascending, and their lengths in tokens, (n,) each."""
 
     positions: Counts
     lengths: Counts
@@ -25,7 +25,7 @@ class Members(NamedTuple):
         return int(self.lengths.sum())
 
     def among(self, start: int, size: int) -> Mask:
-        """Which of `size` sequences from `start` on are members, (size,)."""
+        """Which of the `size` sequences from `start` on are members, (size,)."""
         first, last = np.searchsorted(self.positions, (start, start + size))
         mask = np.zeros(size, bool)
         mask[self.positions[first:last] - start] = True
@@ -40,29 +40,29 @@ class Members(NamedTuple):
 def read_members(subset: Path, corpus: Path, file_sizes: Sequence[int]) -> Members:
     """The members of a subset of a corpus whose shards have these numbers of rows.
 
-    Raises StageError if it names a sequence that the corpus has not.
+    Raises StageError if it names a sequence that the corpus does not have.
     """
     table = pq.read_table(subset / "subset.parquet", columns=["shard", "row", "length"])
     shard, row = (table[name].to_numpy().astype(np.int64) for name in ("shard", "row"))
     sizes = np.array(file_sizes, np.int64)
     if len(shard) and (shard.max() >= len(sizes) or (row >= sizes[np.minimum(shard, len(sizes) - 1)]).any()):
-        raise another_corpus(f"{subset} was selected from", corpus, "it names sequences that this one has not")
+        raise another_corpus(f"{subset} was selected from", corpus, "it names sequences that this one does not have")
     positions = (np.cumsum(sizes) - sizes)[shard] + row
     return Members(positions, table["length"].to_numpy().astype(np.int64))
 
 
 def jaccard(a: Members, b: Members) -> float:
-    """Tokens of the sequences that both have, over tokens of those that either has."""
+    """Tokens of the sequences that both subsets have, over tokens of those that either has."""
     shared = a.num_tokens() - a.without(b).num_tokens()
     either = a.num_tokens() + b.num_tokens() - shared
     return shared / either if either else 0.0
 
 
 class Deciles:
-    """The corpus in tenths by a score, and how much of each tenth a subset took.
+    """The corpus in deciles of a score, and how much of each decile a subset took.
 
     Args:
-        edges: (9,) scores between the tenths, ascending.
+        edges: (9,) scores between the deciles, ascending.
     """
 
     def __init__(self, edges: Floats) -> None:
@@ -72,17 +72,17 @@ class Deciles:
         self._sums: dict[str, list[float]] = {"corpus": [0, 0.0], "subset": [0, 0.0]}  # number, sum
 
     def add(self, scores: Floats, lengths: npt.NDArray[np.integer], mask: Mask) -> None:
-        """Some rows of the corpus, (n,) each; `mask`: which of them the subset has."""
-        tenth = np.searchsorted(self.edges, scores, side="right")
+        """Add some rows of the corpus, (n,) each; `mask`: which of them the subset has."""
+        decile = np.searchsorted(self.edges, scores, side="right")
         size = len(self.tokens)
-        self.tokens += np.bincount(tenth, lengths, size).astype(np.int64)
-        self.taken_tokens += np.bincount(tenth[mask], lengths[mask], size).astype(np.int64)
+        self.tokens += np.bincount(decile, lengths, size).astype(np.int64)
+        self.taken_tokens += np.bincount(decile[mask], lengths[mask], size).astype(np.int64)
         for name, values in (("corpus", scores), ("subset", scores[mask])):
             self._sums[name][0] += len(values)
             self._sums[name][1] += float(values.sum())
 
-    def found(self) -> dict[str, Any]:
-        """Numbers for a report; shares by tokens, the lowest tenth first."""
+    def report(self) -> dict[str, Any]:
+        """Numbers for a report; shares by tokens, the lowest decile first."""
         taken = self.taken_tokens / np.maximum(self.tokens, 1)
         return {
             "mean_of_corpus": _mean(self._sums["corpus"]),
@@ -94,11 +94,11 @@ class Deciles:
 
 
 class Group:
-    """Totals of some sequences, for saying what came in and what went out.
+    """Totals of a group of sequences, such as those that only one of two subsets has.
 
     Args:
-        members: which they are.
-        criteria: whose mean scores are wanted.
+        members: the sequences of the group.
+        criteria: whose mean scores are reported.
     """
 
     def __init__(self, members: Members, criteria: Sequence[str]) -> None:
@@ -107,7 +107,7 @@ class Group:
         self._scores = dict.fromkeys(criteria, 0.0)
 
     def add(self, start: int, domains: Sequence[str], codes: npt.NDArray[np.int32], chunk: Any) -> None:
-        """Some rows of the corpus from `start` on, as `survey.Chunk`, and the names of their domains by code."""
+        """Add rows of the corpus from `start` on, a `rows.Chunk`, with the names of the domains by code."""
         mask = self.members.among(start, len(codes))
         tokens = np.bincount(codes[mask], chunk.lengths[mask], len(domains)).astype(np.int64)
         for place in np.flatnonzero(tokens).tolist():
@@ -115,7 +115,7 @@ class Group:
         for name in self._scores:
             self._scores[name] += float(chunk.scores[name][mask].sum())
 
-    def found(self) -> dict[str, Any]:
+    def report(self) -> dict[str, Any]:
         """Numbers for a report."""
         count = len(self.members.positions)
         return {

@@ -1,4 +1,4 @@
-"""The tokens of a subset in an order, as one stream that a training maps into memory."""
+"""The tokens of a subset in training order, as one stream that is mapped into memory for training."""
 
 from pathlib import Path
 
@@ -13,19 +13,19 @@ from qurating.runtime.errors import StageError
 from qurating.selection.ordering import Indices
 
 _ROWS_AT_ONCE = 2**14
-_SHORT = 256  # tokens a sequence
+_SHORT = 256  # tokens per sequence, on average
 
 
 def write_in_order(folder: Path, corpus: Path, index: pa.Table, permutation: Indices) -> int:
-    """Write `order.parquet` (`id`, `offset`, `length`; a row's place is its turn) and `tokens.npy`, the token stream.
+    """Write `order.parquet` (`id`, `offset`, `length`; in training order) and `tokens.npy`, the token stream.
 
     Args:
-        corpus: whose tokens are copied.
+        corpus: the corpus with the tokens.
         index: `id`, `shard`, `row` and `length` of the sequences, in corpus order.
-        permutation: places in the index, first to be trained on first.
+        permutation: positions in the index, in training order.
 
     Returns:
-        how many tokens there are.
+        the number of tokens.
 
     Raises:
         StageError: the index is of another corpus, or the corpus was changed since.
@@ -60,7 +60,7 @@ def _write_tokens(path: Path, corpus: Path, index: pa.Table, offsets: Indices, n
 
 
 def _copy(stream: np.ndarray, targets: np.ndarray, tokens: np.ndarray, starts: np.ndarray, ends: np.ndarray) -> None:
-    """Copy tokens[start:end] to each target: one by one, or short ones by their indices, all at once."""
+    """Copy tokens[start:end] to each target: one by one, or, if they are short, all at once by their indices."""
     lengths = (ends - starts).astype(np.int64)
     total = int(lengths.sum())
     if total > _SHORT * len(lengths):

@@ -1,4 +1,4 @@
-"""A corpus of documents becomes shards of token sequences, with some documents held out."""
+"""Prepare a corpus: turn documents into shards of token sequences, and hold some documents out."""
 
 import functools
 import hashlib
@@ -37,7 +37,7 @@ SPLITS = ("train", "heldout")
 
 
 class Batch(NamedTuple):
-    """The documents of one shard, and a digest of them that tells whether a shard on disk was made of them."""
+    """The documents of one shard, and their digest, which shows whether a shard on disk was made from them."""
 
     number: int
     documents: list[Document]
@@ -62,21 +62,22 @@ def prepare_corpus(
 ) -> dict[str, Any]:
     """Write `train/*.parquet`, `heldout/*.parquet` and `tokenizer/` (columns: SCHEMA); returns their counts.
 
-    `tokenizer` names a Hugging Face tokenizer, with None a byte-level BPE of `vocabulary_size` is trained on at most
-    `max_characters_for_tokenizer` characters of the training documents. A document is held out if a hash of its id
-    and `seed` says so, whole and whatever else is in the corpus. A shard holds `documents_per_shard` documents, fewer
-    once they have `max_characters_per_shard` characters; that bounds the memory, which is about that of
-    `num_workers` + 2 shards. With 0 or 1 workers all is done in this process. The result is the same.
+    `tokenizer` names a Hugging Face tokenizer; with None, a byte-level BPE of `vocabulary_size` is trained on at most
+    `max_characters_for_tokenizer` characters of the training documents. A hash of its id and `seed` decides whether a
+    whole document is held out, whatever else is in the corpus. A shard holds `documents_per_shard` documents, or fewer
+    once they have `max_characters_per_shard` characters. This bounds the memory to about that of `num_workers` + 2
+    shards. With 0 or 1 workers, this process does all the work. The result is the same.
 
-    `files` says which files the reader's paths named: it is not used here, but other files make another artifact.
+    `files` lists the files that the paths of the reader name: it is not used here, but other files make another
+    artifact.
 
-    Raises StageError if the corpus is empty, an id comes twice, or either split would be empty.
+    Raises StageError if the corpus is empty, an id occurs twice, or a split would be empty.
     """
     if sequence_length < 2:
         raise StageError(f"sequence_length is {sequence_length}; it must be at least 2")
     if not 0 <= heldout_fraction < 1:
         raise StageError(f"heldout_fraction is {heldout_fraction}; it must be at least 0 and below 1")
-    for leftover in output.rglob(".*.tmp"):  # of a killed attempt
+    for leftover in output.rglob(".*.tmp"):  # of a killed run
         shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
     is_heldout = functools.partial(heldout, fraction=heldout_fraction, seed=seed)
     folder = output / "tokenizer"
@@ -97,27 +98,29 @@ def prepare_corpus(
         total.update(counts)
     left_out = empty + reader.skipped
     if not total["documents"] + total["heldout_documents"]:
-        reasons = ", ".join(f"{number} {reason}" for reason, number in sorted(left_out.items())) or "it has none at all"
+        reasons = (
+            ", ".join(f"{number} {reason}" for reason, number in sorted(left_out.items())) or "it has no documents"
+        )
         raise StageError(
             f"the corpus is empty: no document with text ({reasons}) in {getattr(reader, 'paths', None) or reader}"
         )
     for split, wanted in zip(SPLITS, ("lower", "raise"), strict=True):
         if not total[_key(split, "documents")] and (split == "train" or heldout_fraction > 0):
             raise StageError(
-                f"no document of {total['documents'] + total['heldout_documents']} came into the {split} split at "
-                f"heldout_fraction={heldout_fraction}: {wanted} it, take another seed, or a corpus of more documents"
+                f"no document of {total['documents'] + total['heldout_documents']} falls into the {split} split at "
+                f"heldout_fraction={heldout_fraction}: {wanted} it, use another seed, or a corpus of more documents"
             )
     shutil.rmtree(output / ".progress")
     return _report(total, dict(left_out), num_bad_rows=bad_rows.read_bytes().count(b"\n") if bad_rows.exists() else 0)
 
 
 def heldout(document_id: str, fraction: float, seed: int) -> bool:
-    """Whether a document is held out: by its id and the seed alone, so that other documents do not matter."""
+    """Whether a document is held out; it depends on its id and the seed alone, not on other documents."""
     return seed_for(seed, "prepare_corpus", "heldout", document_id) < fraction * 2**63
 
 
 def _sample(reader: Reader, max_characters: int, is_heldout: Callable[[str], bool]) -> Iterator[str]:
-    """Training texts of `max_characters` in all, as evenly over the reader's parts as their sizes allow."""
+    """Training texts of `max_characters` in total, spread over the parts of the reader as evenly as sizes allow."""
     parts = reader.parts()
     with tqdm(desc="train the tokenizer", total=max_characters, unit="char", unit_scale=True, mininterval=0.5) as bar:
         left = max_characters
@@ -137,7 +140,7 @@ def _sample(reader: Reader, max_characters: int, is_heldout: Callable[[str], boo
 def _batches(
     reader: Reader, max_documents: int, max_characters: int, bad_rows: Path, empty: Counter[str]
 ) -> Iterator[Batch]:
-    """The documents that have text, in batches; appends to `bad_rows`, and counts in `empty`, what they leave out."""
+    """The documents with text, in batches; appends bad rows to `bad_rows`, and counts empty documents in `empty`."""
     seen = SeenIds()
     documents: list[Document] = []
     num_characters = index = 0
@@ -176,7 +179,7 @@ def _write_shards(batch: Batch, output: Path, sequence_length: int, is_heldout: 
     if mark.exists():
         done = read_json(mark)
         if done["digest"] != batch.digest:
-            raise StageError(f"the corpus has changed since this was begun: delete {output} and run again")
+            raise StageError(f"the corpus has changed since {output} was begun: delete {output} and run again")
         return Counter(done["counts"])
     tokenizer = tokenizing.load(output / "tokenizer")
     counts: Counter[str] = Counter()
@@ -222,7 +225,7 @@ def _key(split: str, what: str) -> str:
 
 
 def _report(total: Counter[str], skipped: dict[str, int], num_bad_rows: int) -> dict[str, Any]:
-    """Counts for the manifest; domains that lie in one split alone are named."""
+    """Counts for the manifest, and the domains that only one split has."""
     keys = [_key(split, what) for split in SPLITS for what in ("documents", "sequences", "tokens")]
     report: dict[str, Any] = {key: total[key] for key in keys}
     for key in ("tokens_by_domain", "heldout_tokens_by_domain"):

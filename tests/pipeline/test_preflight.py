@@ -118,7 +118,7 @@ def test_a_gate_stops_the_run_before_any_work(tmp_path: Path) -> None:
     clean |= {"HF_ENDPOINT": hub.url, "HF_TOKEN": TOKEN, "HF_HOME": str(tmp_path / "hub"), "NO_PROXY": "127.0.0.1"}
     command = [sys.executable, str(ROOT / "run.py"), LQS, "scale=paper", "trainer=cpu", "hydra.mode=RUN"]
     command += [f"paths.artifacts={tmp_path}/artifacts", f"hydra.run.dir={tmp_path}/outputs"]
-    found = subprocess.run(command, env=clean, cwd=ROOT, capture_output=True, text=True, timeout=120)
+    found = subprocess.run(command, env=clean, cwd=ROOT, capture_output=True, text=True, timeout=1200)
     hub.shutdown()
     hub.server_close()
     assert found.returncode == 1, found.stdout + found.stderr

@@ -30,7 +30,7 @@ def command(artifacts: Path, *arguments: str) -> list[str]:
 
 
 def run(artifacts: Path, *arguments: str) -> str:
-    found = subprocess.run(command(artifacts, *arguments), capture_output=True, text=True, timeout=400, cwd=ROOT)
+    found = subprocess.run(command(artifacts, *arguments), capture_output=True, text=True, timeout=1200, cwd=ROOT)
     assert found.returncode == 0, found.stdout[-3000:] + found.stderr[-3000:]
     return found.stdout
 
@@ -91,7 +91,7 @@ def test_inputs_of_another_version_of_the_corpus_are_refused(finished: tuple[Pat
     manifest = json.loads((corpus / "manifest.json").read_text(encoding="utf-8"))
     (corpus / "manifest.json").write_text(json.dumps(manifest | {"fingerprint": "0" * 64}), encoding="utf-8")
     arguments = ["hydra.mode=RUN", "stage=[order]", "artifacts.order=orders/mine"]
-    found = subprocess.run(command(copy, *arguments), capture_output=True, text=True, timeout=100, cwd=ROOT)
+    found = subprocess.run(command(copy, *arguments), capture_output=True, text=True, timeout=1200, cwd=ROOT)
     assert found.returncode == 1
     assert "was made from corpora/embedded" in found.stderr
     assert "overwrite=true" in found.stderr
@@ -149,7 +149,7 @@ def test_two_processes_train_the_same_models(finished: tuple[Path, str]) -> None
     arguments += ["artifacts.train_rater=models/two-rater", "artifacts.train_lm=models/two-lm"]
     _, *rest = command(artifacts, *arguments)
     launcher = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "--standalone"]
-    found = subprocess.run([*launcher, *rest], capture_output=True, text=True, timeout=300, cwd=ROOT)
+    found = subprocess.run([*launcher, *rest], capture_output=True, text=True, timeout=1200, cwd=ROOT)
     assert found.returncode == 0, found.stdout[-3000:] + found.stderr[-3000:]
     for two, one in (("two-rater", "rater-smoke*"), ("two-lm", "lm-smoke*uniform*")):
         weights = load_file(artifacts / "models" / two / "model.safetensors")
@@ -170,7 +170,7 @@ def test_wandb_keeps_one_run_a_cell_offline_and_no_secret(finished: tuple[Path, 
         env={key: value for key, value in os.environ.items() if not key.startswith("WANDB")} | secrets,
         capture_output=True,
         text=True,
-        timeout=200,
+        timeout=1200,
         cwd=ROOT,
     )
     assert found.returncode == 0, found.stdout[-3000:] + found.stderr[-3000:]
@@ -195,7 +195,7 @@ def test_another_setting_under_the_same_name_is_refused(finished: tuple[Path, st
         command(artifacts, "hydra.mode=RUN", "seed=1", "stage=[select]", *named),
         capture_output=True,
         text=True,
-        timeout=100,
+        timeout=1200,
         cwd=ROOT,
     )
     assert found.returncode == 1

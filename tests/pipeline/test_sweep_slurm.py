@@ -24,7 +24,7 @@ pytestmark = [
         not (shutil.which("sbatch") and os.environ.get("SLURM_CONF")),
         reason="needs SLURM: no sbatch, or no cluster named in SLURM_CONF (CI starts one)",
     ),
-    pytest.mark.timeout(900),
+    pytest.mark.timeout(1800),
 ]
 
 SWEEP = [
@@ -83,7 +83,7 @@ def test_a_two_by_two_sweep_runs_as_one_array_and_shares_what_it_can(copy: Path)
     smoke = copy / "conf/scale/smoke.yaml"
     smoke_original = smoke.read_text(encoding="utf-8")
     smoke.write_text(smoke_original.replace("30_000", "77_000"), encoding="utf-8")
-    printed, _ = task.communicate(timeout=600)
+    printed, _ = task.communicate(timeout=1200)
     assert task.returncode == 0, printed + json.dumps(logs(copy, 1), indent=1)
 
     tasks = logs(copy, 1)
@@ -113,7 +113,7 @@ def test_a_two_by_two_sweep_runs_as_one_array_and_shares_what_it_can(copy: Path)
     (copy / "conf/config.yaml").write_text(original, encoding="utf-8")
     smoke.write_text(smoke_original, encoding="utf-8")
     task = submit(copy, 2)
-    printed, _ = task.communicate(timeout=300)
+    printed, _ = task.communicate(timeout=1200)
     assert task.returncode == 0, printed
     assert len(logs(copy, 2)) == 4
     for log in logs(copy, 2).values():
@@ -130,7 +130,7 @@ def part(log: str, stage: str) -> str:
 
 def test_an_error_in_a_cell_comes_home(copy: Path) -> None:
     task = submit(copy, 1, "stage=[select]")
-    printed, _ = task.communicate(timeout=600)
+    printed, _ = task.communicate(timeout=1200)
     assert task.returncode == 1
     assert "does not exist yet: add the stage that makes it" in printed
 
@@ -139,7 +139,7 @@ def test_tasks_of_an_array_share_a_corpus_to_rate(copy: Path) -> None:
     small = SWEEP[SWEEP.index("hydra/launcher=slurm") + 2 :]
     prepare = [sys.executable, "run.py", *small, "hydra.mode=RUN", "stage=[prepare_corpus]"]
     prepare.append("corpus.documents_per_shard=40")
-    subprocess.run(prepare, cwd=copy, check=True, capture_output=True, timeout=300)
+    subprocess.run(prepare, cwd=copy, check=True, capture_output=True, timeout=1200)
     (corpus,) = copy.glob("artifacts/corpora/[!.]*")
     num_shards = len(list((corpus / "train").glob("*.parquet")))
     assert num_shards > 3
@@ -151,7 +151,7 @@ def test_tasks_of_an_array_share_a_corpus_to_rate(copy: Path) -> None:
     named = ["rater.from_pretrained=rater", "corpus.documents_per_shard=40", "stage=[rate]"]
     sweep = ["-m", *named, "stages.rate.shard=range(3)", *SWEEP[SWEEP.index("hydra/launcher=slurm") :]]
     task = submit(copy, 1, sweep=sweep)
-    printed, _ = task.communicate(timeout=600)
+    printed, _ = task.communicate(timeout=1200)
     assert task.returncode == 0, printed + json.dumps(logs(copy, 1), indent=1)
     tasks = logs(copy, 1)
     assert len(tasks) == 3

@@ -38,8 +38,8 @@ def test_every_window_goes_into_one_batch_of_at_most_the_budget(lengths: list[in
         assert longest <= batch.width <= min(100, longest + 31)
         assert len(batch.windows) == 1 or len(batch.windows) * batch.width <= tokens_per_batch
     full = {(len(batch.windows), batch.width) for batch in made[:-2]}
-    assert len(full) == len({width for _, width in full}), "one shape a width"
-    if len(made) > 1 and len(made[-1].windows) == 1:  # one window alone is compiled anew
+    assert len(full) == len({width for _, width in full}), "one shape per width"
+    if len(made) > 1 and len(made[-1].windows) == 1:  # one window alone is compiled again
         assert tokens_per_batch // made[-2].width <= 2
 
 
@@ -94,7 +94,7 @@ def test_every_layer_and_width_shares_one_compilation(monkeypatch: pytest.Monkey
     np.testing.assert_allclose(found[0], found[1], atol=1e-6)
 
 
-def test_without_a_compiler_it_goes_on(
+def test_without_a_compiler_rating_continues(
     corpus: Path, rater: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     rated(tmp_path / "a", corpus, rater)
@@ -109,7 +109,10 @@ def test_without_a_compiler_it_goes_on(
     monkeypatch.setattr(rating_engine, "_MEASURE_SECONDS", 0.0)
     monkeypatch.setattr(rating_engine, "_COMPILE_REPAYS_SECONDS", {"cpu": 0.0})
     rated(tmp_path / "b", corpus, rater)
-    assert "not compiled, and slower for it: RuntimeError: no C++ compiler here" in capsys.readouterr().out
+    assert (
+        "torch.compile fails (RuntimeError: no C++ compiler here): rating continues without it"
+        in capsys.readouterr().out
+    )
     np.testing.assert_array_equal(averages(tmp_path / "a"), averages(tmp_path / "b"))
     with pytest.raises(StageError, match="set compilation=never"):
         rated(tmp_path / "c", corpus, rater, compilation="always")

@@ -11,7 +11,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qurating.rating.importance import Buckets, counted, log_ratio, log_weights
+from qurating.rating.importance import Buckets, count_ngrams, log_ratio, log_weights
 
 MASK = 2**64 - 1
 
@@ -52,7 +52,7 @@ def test_weights_are_the_ratio_of_two_bags() -> None:
                 bag[bucket] += 1
     p, q = ([(n + 0.5) / (sum(bag) + 97 * 0.5) for n in bag] for bag in counts)
     slow = [sum(math.log(p[b] / q[b]) for b in slow_buckets(text, 97)) for text in texts]
-    ratio = log_ratio(counted(target, 97), counted(texts, 97), 0.5)
+    ratio = log_ratio(count_ngrams(target, 97), count_ngrams(texts, 97), 0.5)
     np.testing.assert_allclose(log_weights(texts, ratio), slow, atol=1e-10)
     means = [s / max(1, len(slow_buckets(text, 97))) for s, text in zip(slow, texts, strict=True)]
     np.testing.assert_allclose(log_weights(texts, ratio, per_ngram=True), means, atol=1e-10)

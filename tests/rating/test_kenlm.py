@@ -53,9 +53,9 @@ def test_an_ngram_model_gives_the_numbers_of_its_table(tmp_path: Path, corpus: P
     rated = pq.read_table(tmp_path / "out/train" / first.name)["log_perplexity_average"].to_numpy()
     np.testing.assert_array_equal(rated, kenlm.log_perplexities(texts, file, lower_case=True))
     (tmp_path / "y.arpa").write_text("no model")
-    with pytest.raises(StageError, match=r"y\.arpa is no model that KenLM reads"):
+    with pytest.raises(StageError, match=r"KenLM cannot read .*y\.arpa: "):
         measured(tmp_path / "bad", corpus, None, kenlm=str(tmp_path / "y.arpa"))
-    with pytest.raises(StageError, match="there is no n-gram model"):
+    with pytest.raises(StageError, match=r"the n-gram model .*absent\.arpa does not exist"):
         measured(tmp_path / "bad", corpus, None, kenlm=str(tmp_path / "absent.arpa"))
 
 

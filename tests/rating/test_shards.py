@@ -26,7 +26,7 @@ def rater(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return save(classifier(), corpus, tmp_path_factory.mktemp("rater"))
 
 
-def test_what_is_stale_is_rated_anew(
+def test_stale_ratings_are_made_again(
     corpus: Path, rater: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     copy = shutil.copytree(corpus, tmp_path / "corpus")
@@ -34,7 +34,7 @@ def test_what_is_stale_is_rated_anew(
     before = averages(tmp_path / "r")
     rating_shards.check_fresh(copy, tmp_path / "r")
     rated(tmp_path / "r", copy, rater)
-    assert "rated anew" not in capsys.readouterr().out
+    assert "rated again" not in capsys.readouterr().out
     # the same rows in another order
     time.sleep(0.02)
     table = pq.read_table(shards(copy)[1])
@@ -42,7 +42,7 @@ def test_what_is_stale_is_rated_anew(
     with pytest.raises(StageError, match=r"00001.parquet is stale: .*was changed after it was rated"):
         rating_shards.check_fresh(copy, tmp_path / "r")
     rated(tmp_path / "r", copy, rater)
-    assert capsys.readouterr().out.count("rated anew") == 1
+    assert capsys.readouterr().out.count("rated again") == 1
     rating_shards.check_fresh(copy, tmp_path / "r")
     first = len(pq.read_table(shards(copy)[0]))
     now = averages(tmp_path / "r")

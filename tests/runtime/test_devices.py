@@ -36,5 +36,5 @@ def test_each_process_and_each_share_has_a_gpu_of_its_own(monkeypatch: pytest.Mo
 
 @pytest.mark.usefixtures("four_gpus")
 def test_an_unknown_accelerator_is_refused() -> None:
-    with pytest.raises(StageError, match=r"'tpu' is not known: set stages\.x\.accelerator to auto, cpu or gpu"):
+    with pytest.raises(StageError, match=r"unknown accelerator 'tpu': set stages\.x\.accelerator to auto, cpu or gpu"):
         device_of("tpu", None, "stages.x.accelerator")

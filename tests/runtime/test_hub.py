@@ -64,7 +64,7 @@ def test_every_problem_is_told_at_once(hub: Hub, monkeypatch: pytest.MonkeyPatch
     lines = said.splitlines()
     expected = [
         r"lab/locked \(model\): it is gated.* ask for access at URL/lab/locked$",
-        r"lab/absent \(model\): it is not there, or private: see URL/lab/absent,",
+        r"lab/absent \(model\): it does not exist or is private: see URL/lab/absent,",
         r"lab/stale \(model\): the Hub asks for a valid token .*URL/lab/stale$",
         r"lab/narrow \(model\): the token may not read it \(The token has no scope for this\).*URL/lab/narrow$",
         r"lab/broken \(model\): the Hub answers with status 503: try again later",
@@ -98,9 +98,9 @@ def test_what_is_here_or_in_the_cache_is_not_asked_for(
     check_access(["models/mine", str(tmp_path), "lab/locked"], [])
     assert not hub.asked
     said = refused(["./models/yours", "~/none", "a/b/c", "models/yours"], ["lab/other"])
-    assert f"./models/yours: there is no such model here (looked in {tmp_path})" in said
-    assert "~/none: there is no such model here" in said
-    assert "a/b/c (model): there is no such folder" in said
+    assert f"./models/yours: no such model (looked in {tmp_path})" in said
+    assert "~/none: no such model (looked in" in said
+    assert "a/b/c (model): neither a folder in" in said
     assert [path for path, _ in hub.asked] == [
         "/api/models/models/yours/auth-check",
         "/api/datasets/lab/other/auth-check",

@@ -11,7 +11,7 @@ import pytest
 PASSES = """
 import ctypes, json, resource, sys, threading
 import torch
-from qurating.runtime.malloc import kept_heap
+from qurating.runtime.malloc import keep_freed_memory
 
 def faults():
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
@@ -25,7 +25,7 @@ def resident_mb():
 
 torch.set_num_threads(1)
 found = {"before": faults()}
-with kept_heap(torch.device(sys.argv[1])):
+with keep_freed_memory(torch.device(sys.argv[1])):
     faults()
     found["within"] = faults()
     large = []

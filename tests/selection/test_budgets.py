@@ -1,4 +1,4 @@
-"""Budgets of domains: exact, and refused where they are not to be had."""
+"""Budgets of domains: exact, and refused if they cannot be met."""
 
 from fractions import Fraction
 from typing import Any
@@ -58,7 +58,7 @@ def test_what_a_short_domain_lacks_is_shared_by_weight(
         ((0, {"a": 5}), "the budget is 0 tokens, the corpus holds 5"),
         ((6, {"a": 5}), "the budget is 6 tokens, the corpus holds 5"),
         ((2.5, {"a": 5}), "whole number"),
-        ((2, {"a": 5}, {"b": 1}), "there is no domain b; there are a"),
+        ((2, {"a": 5}, {"b": 1}), "unknown domain b; the domains are a"),
         ((2, {"a": 5}, {"a": 0}), "0 or more, and one of them above"),
         ((2, {"a": 5, "b": 5}, {"a": -1, "b": 1}), "0 or more"),
         ((2, {"a": 5}, {}), "0 or more"),
@@ -66,10 +66,10 @@ def test_what_a_short_domain_lacks_is_shared_by_weight(
         ((2, {"a": 5, "b": 5}, {"a": 1, "b": "x"}), "the weight of b must be a number, not 'x'"),
         ((2, {"a": 5, "b": 5}, {"a": 1, "b": float("nan")}), "the weight of b must be a number, not nan"),
         ((6, {"a": 5, "b": 5}, {"a": 1}), r"domains with a weight hold 5 \(a\)"),
-        ((6, {"a": 1, "b": 5}, {"a": 1, "b": 1}), "domain a is to give 3 tokens and holds 1 .*redistribute"),
+        ((6, {"a": 1, "b": 5}, {"a": 1, "b": 1}), "the share of domain a is 3 tokens, and it holds 1 .*redistribute"),
         ((6, {"a": 1, "b": 5}, {"a": 1, "b": 1}, "ignore"), "stop or redistribute, not 'ignore'"),
     ],
 )
-def test_refuses_what_is_not_to_be_had(arguments: tuple[Any, ...], message: str) -> None:
+def test_refuses_a_budget_that_cannot_be_met(arguments: tuple[Any, ...], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         by_domain(*arguments)

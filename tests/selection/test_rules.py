@@ -148,7 +148,7 @@ def test_infinite_temperature_is_uniform_and_large_ones_approach_it() -> None:
     assert chosen(None, np.ones(10), 3, temperature=math.inf, seed=1) == chosen(
         scores[::-1], np.ones(10), 3, temperature=math.inf, seed=1
     )
-    with pytest.raises(ValueError, match="only an infinite temperature does without"):
+    with pytest.raises(ValueError, match="without scores, the temperature must be infinite"):
         chosen(None, np.ones(10), 3)
 
 

@@ -18,7 +18,7 @@ from qurating.models.likelihood import check_output_layer
 from qurating.models.networks import num_positions
 from qurating.runtime.devices import device_of
 from qurating.runtime.errors import StageError
-from qurating.runtime.malloc import kept_heap
+from qurating.runtime.malloc import keep_freed_memory
 
 
 def evaluate(
@@ -62,7 +62,7 @@ def evaluate(
     rows, input_ids, starts, num_excluded = _read(corpus / "heldout", left_out)
     network = AutoModelForCausalLM.from_pretrained(language_model, dtype=torch.float32).to(device).eval()
     _fits(network, rows, np.diff(starts), corpus)
-    with kept_heap(device):
+    with keep_freed_memory(device):
         nll = sequence_nll(network, input_ids, starts, tokenizer.eos_token_id, batch_size_sequences, precision)
     bad = np.flatnonzero(~np.isfinite(nll))
     if len(bad):

@@ -7,7 +7,7 @@ from typing import Any
 from qurating.corpus.token_reader import TokenReader
 from qurating.models.rating_networks import load_rater, rating_network
 from qurating.rating import shards
-from qurating.rating.by_network import rate_corpus
+from qurating.rating.by_network import rate_with_network
 from qurating.rating.engine import Engine
 from qurating.runtime import hub
 from qurating.runtime.devices import device_of
@@ -63,7 +63,7 @@ def rate(
         rater, from_pretrained, kind="rater", stage="train_rater", setting="rater.from_pretrained"
     )
     trained = load_rater(folder, criteria, max_tokens)
-    return rate_corpus(
+    return rate_with_network(
         output=output,
         corpus=corpus,
         reader=TokenReader(corpus, trained.tokenizer),
@@ -77,5 +77,5 @@ def rate(
         max_tokens=max_tokens,
         num_workers=num_workers,
         share=share,
-        doing="rating",
+        description="rating",
     )

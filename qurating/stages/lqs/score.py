@@ -12,7 +12,7 @@ from qurating.artifacts.files import replacing, row_files
 from qurating.corpus.token_reader import TokenReader
 from qurating.models.scorer_networks import WindowScorer, load_scorer
 from qurating.rating import shards
-from qurating.rating.by_network import rate_corpus
+from qurating.rating.by_network import rate_with_network
 from qurating.rating.engine import Engine
 from qurating.runtime import hub
 from qurating.runtime.devices import device_of
@@ -64,7 +64,7 @@ def score(
     limit = network.max_tokens()
     if max_tokens < 1 or (limit is not None and max_tokens > limit):
         raise StageError(f"windows of {max_tokens} tokens: the scorer reads from 1 to {limit or 'any number of'}")
-    counts = rate_corpus(
+    counts = rate_with_network(
         output=output,
         corpus=corpus,
         reader=TokenReader(corpus, tokenizer),
@@ -77,7 +77,7 @@ def score(
         max_tokens=max_tokens,
         num_workers=num_workers,
         share=share,
-        doing="scoring",
+        description="scoring",
     )
     if jsonl:
         files = row_files(corpus / "train")

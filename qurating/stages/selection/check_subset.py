@@ -1,4 +1,4 @@
-"""Check a subset for near-duplicates and for what the evaluation holds; leave out what is found, if asked to."""
+"""Check a subset for near-duplicates and evaluation texts, and remove the flagged sequences if asked to."""
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -24,12 +24,12 @@ _ROWS_AT_ONCE = 1024
 
 
 class Flag(NamedTuple):
-    """Sequence `place` of the subset: why it is flagged, what it is like, how much (similarity, or share of runs)."""
+    """Sequence `place` of the subset: why it is flagged, what it resembles, how much (similarity, or share of runs)."""
 
     place: int
     reason: str
     like: str
-    like_place: int  # of the subset's sequence, or the evaluation's text
+    like_place: int  # in the subset, or among the evaluation texts
     share: float
 
 
@@ -52,44 +52,44 @@ def check_subset(
     excerpt_characters: int,
     label: str,
 ) -> dict[str, Any]:
-    """Write `flagged.parquet`, `report.json`, `report.html`, and a subset without what is to be removed.
+    """Write `flagged.parquet`, `report.json`, `report.html`, and a subset without the sequences to remove.
 
     Args:
         corpus: that the subset was selected from.
         similarity, words_of_duplicates, num_hashes, num_bands: see `near_duplicates.find_near_duplicates`.
         words_of_contamination: a sequence is contaminated if it shares a run of so many words with an evaluation text.
-        heldout: look for the corpus' held-out texts.
-        evaluation_paths: JSON lines with more evaluation texts, a path, a pattern or several; None: no more.
-        evaluation_files: what those files are, to tell others from them.
-        evaluation_field: where a line has its text.
-        remove: `near_duplicates`, `contamination`, both, or neither. What is left is less than the budget.
-        num_examples: shown of each.
+        heldout: the held-out texts of the corpus are evaluation texts.
+        evaluation_paths: JSON lines with more evaluation texts: a path, a pattern or several; None: no more.
+        evaluation_files: the files of these paths; other files make another artifact.
+        evaluation_field: the field of a line with its text.
+        remove: `near_duplicates`, `contamination`, both, or neither. The rest is smaller than the budget.
+        num_examples: shown for each reason.
         excerpt_characters: of each example.
-        label: what the page calls the selection.
+        label: the name of the selection on the page.
 
     Raises:
-        StageError: a setting that means nothing; an evaluation file that is not there, or a line of it without a text;
-            a subset of another corpus.
+        StageError: an invalid setting; an evaluation file that does not exist, or a line without a text; a subset of
+            another corpus.
     """
     if unknown := set(remove) - {NEAR, CONTAMINATED}:
-        raise StageError(f"remove: there is no {', '.join(map(str, unknown))}; there are {NEAR}, {CONTAMINATED}")
+        raise StageError(f"remove: unknown {', '.join(map(str, unknown))}; use {NEAR}, {CONTAMINATED}")
     if words_of_contamination < 1:
         raise StageError(f"words_of_contamination must be at least 1, not {words_of_contamination}")
     index = pq.read_table(subset / "subset.parquet")
     evaluation = _Evaluation(corpus if heldout else None, evaluation_paths, evaluation_field)
     runs = Runs(([d.text for d in part] for part in in_parts(evaluation)), words_of_contamination)
-    found: list[tuple[int, int, int, int]] = []  # place, runs, those of the evaluation, whose
+    found: list[tuple[int, int, int, int]] = []  # place, runs, runs of the evaluation, its text
 
     def texts() -> Iterator[str]:
         before = 0
         with tqdm(total=len(index), desc="checking", unit="sequence", unit_scale=True, mininterval=0.5) as progress:
-            for some in texts_of_subset(corpus, index):
-                sizes, shared, whose = runs.found_in(some)
+            for batch in texts_of_subset(corpus, index):
+                sizes, shared, whose = runs.found_in(batch)
                 for place in np.flatnonzero(shared).tolist():
                     found.append((before + place, int(sizes[place]), int(shared[place]), int(whose[place])))
-                yield from some
-                before += len(some)
-                progress.update(len(some))
+                yield from batch
+                before += len(batch)
+                progress.update(len(batch))
 
     try:
         near = find_near_duplicates(
@@ -116,7 +116,7 @@ def check_subset(
     gone = np.zeros(len(index), bool)
     gone[[flag.place for flag in flags if flag.reason in remove]] = True
     if gone.all():
-        raise StageError("nothing would be left of the subset")
+        raise StageError("nothing would be left of the subset: take a reason out of stages.check_subset.remove")
     write_table(output / "subset.parquet", index.filter(pa.array(~gone)))
     write_json(output / "summary.json", {"domains": summary.pop("left")})
     write_json(output / "report.json", summary)
@@ -148,7 +148,7 @@ def check_subset(
 
 
 class _Evaluation:
-    """The texts that a model is evaluated on: the corpus' held-out ones, and those of files."""
+    """The evaluation texts: the held-out ones of the corpus, and those of files."""
 
     def __init__(self, corpus: Path | None, paths: str | Sequence[str] | None, field: str) -> None:
         self._files = [] if corpus is None else row_files(corpus / "heldout")
@@ -163,18 +163,18 @@ class _Evaluation:
             yield from self._jsonl or ()
         except StageError as error:
             first = str(error).split("\n")[0]
-            way_out = "\n  The field of the text is stages.check_subset.evaluation_field" if "field" in first else ""
+            way_out = "\n  Set the field of the text: stages.check_subset.evaluation_field" if "field" in first else ""
             raise StageError(f"{first}{way_out}") from error
 
     def documents(self, places: set[int]) -> dict[int, Document]:
-        """The documents at these places."""
+        """The documents at these positions."""
         return {place: document for place, document in enumerate(self) if place in places} if places else {}
 
 
 def _summary(
     index: pa.Table, flags: Sequence[Flag], remove: Sequence[str], before: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """Counts of what is flagged, by reason and domain, and what is left of each domain."""
+    """Counts of flagged sequences, by reason and domain, and what is left of each domain."""
     domains, lengths = index["domain"].to_pylist(), index["length"].to_numpy()
     flagged: dict[str, dict[str, Any]] = {}
     for reason in (NEAR, CONTAMINATED):
@@ -200,7 +200,7 @@ def _write_flags(path: Path, index: pa.Table, flags: Sequence[Flag]) -> None:
 
 
 def _spread(flags: Sequence[Flag], count: int) -> list[Flag]:
-    """The first, the last and evenly spaced ones between, by how much they are alike: the most alike first."""
+    """The most alike, the least alike and evenly spaced flags between, the most alike first."""
     ranked = sorted(flags, key=lambda flag: (-flag.share, flag.place))
     if len(ranked) <= count:
         return ranked

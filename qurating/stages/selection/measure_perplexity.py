@@ -1,4 +1,4 @@
-"""Measure the perplexity of every sequence of a corpus under a language model: the baseline that filters by it."""
+"""Measure the perplexity of every sequence of a corpus under a language model, for the perplexity baselines."""
 
 import functools
 from pathlib import Path
@@ -12,8 +12,8 @@ from qurating.corpus.token_reader import TokenReader
 from qurating.models.likelihood import WindowPerplexity, check_causal, check_output_layer
 from qurating.models.networks import num_positions
 from qurating.rating import shards
-from qurating.rating.by_network import rate_corpus
-from qurating.rating.by_text import rate_texts
+from qurating.rating.by_network import rate_with_network
+from qurating.rating.by_text import rate_with_function
 from qurating.rating.engine import Engine
 from qurating.rating.kenlm import load, log_perplexities
 from qurating.runtime import hub
@@ -44,38 +44,38 @@ def measure_perplexity(
 ) -> dict[str, Any] | None:
     """Write `log_perplexity_average` of each sequence, the mean of −ln p over its tokens in nats, as ratings.
 
-    A sequence is read in windows, each on its own after one token that begins texts (or, without one, that ends them);
-    windows are weighed by their tokens, so that all tokens count alike. Finished shards are skipped.
+    A sequence is read in windows, each after one begin-of-text token (or, without one, an end-of-text token). Windows
+    are weighted by their tokens, so that all tokens count equally. Finished shards are skipped.
 
     Args:
         language_model: folder of a causal language model that was trained here.
         from_pretrained: a folder or a name of the Hugging Face Hub, instead.
-        kenlm: an n-gram model of KenLM instead, `.arpa` or `.bin`: nats a word.
-        files: what that model is, to tell others from it.
-        lower_case: of KenLM: read texts in lower case.
+        kenlm: an n-gram model of KenLM instead, `.arpa` or `.bin`: nats per word.
+        files: the file of that model; another file makes another artifact.
+        lower_case: KenLM reads texts in lower case.
         max_tokens: of a window; None: as many as the model reads, and at most 1,024.
-        tokens_per_batch, precision, compilation, num_workers, shard, num_shards, accelerator: as of `rate`.
+        tokens_per_batch, precision, compilation, num_workers, shard, num_shards, accelerator: as for `rate`.
 
     Returns:
         counts; None while shards of other tasks are missing.
 
     Raises:
-        StageError: no model, or several; one that cannot be loaded or whose likelihoods are not to be had; windows
-            that it does not read; a GPU that is not there.
+        StageError: no model, or several; a model that cannot be loaded or gives no likelihoods; windows longer than it
+            reads; a GPU is requested, and torch finds none.
     """
     share = share_or_all(shard, num_shards)
     if kenlm is not None:
         file = Path(kenlm).expanduser().resolve()
-        load(file)  # so that one that cannot be read is refused at once
-        return rate_texts(
+        load(file)  # so that an unreadable model fails at once
+        return rate_with_function(
             output=output,
             corpus=corpus,
-            of_texts=functools.partial(log_perplexities, file=file, lower_case=lower_case),
-            made_by=f"{sha256(file)}, lower case: {lower_case}",
+            function=functools.partial(log_perplexities, file=file, lower_case=lower_case),
+            fingerprint=f"{sha256(file)}, lower case: {lower_case}",
             name=NAME,
             num_workers=num_workers,
             share=share,
-            doing="perplexity",
+            description="perplexity",
         )
     device = device_of(accelerator, share)
     folder = hub.trained_or_pretrained(
@@ -89,7 +89,7 @@ def measure_perplexity(
     config, tokenizer = _loaded(folder)
     begin = tokenizer.eos_token_id if tokenizer.bos_token_id is None else tokenizer.bos_token_id
     if begin is None:
-        raise StageError(f"{folder}: its tokenizer has no token that begins or ends texts, to read windows after")
+        raise StageError(f"{folder}: its tokenizer has no begin-of-text or end-of-text token to put before a window")
     limit = num_positions(config)
     window = min(1024, limit or 1024) if max_tokens is None else max_tokens
     if window < 1 or (limit is not None and window > limit):
@@ -101,11 +101,11 @@ def measure_perplexity(
             model = model.to(device).eval()
             check_output_layer(model)
             check_causal(model)
-        except Exception as error:  # whatever three libraries raise for files that are not what they should be
+        except Exception as error:  # three libraries raise many types for invalid files
             raise StageError(f"{folder} gives no perplexity: {type(error).__name__}: {error}") from error
         return WindowPerplexity(model, int(begin))
 
-    return rate_corpus(
+    return rate_with_network(
         output=output,
         corpus=corpus,
         reader=TokenReader(corpus, tokenizer),
@@ -118,7 +118,7 @@ def measure_perplexity(
         max_tokens=window,
         num_workers=num_workers,
         share=share,
-        doing="perplexity",
+        description="perplexity",
     )
 
 

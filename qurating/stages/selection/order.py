@@ -1,4 +1,4 @@
-"""Lay down the order in which a language model sees a subset, and write its tokens in that order."""
+"""Put a subset into the order in which a language model sees it, and write its tokens in that order."""
 
 from pathlib import Path
 from typing import Any
@@ -33,23 +33,23 @@ def order(
     descending: bool,
     seed: int,
 ) -> dict[str, Any]:
-    """Write `order.parquet` (`id`, `offset`, `length`; a row's place is its turn) and `tokens.npy`, the token stream.
+    """Write `order.parquet` (`id`, `offset`, `length`; in training order) and `tokens.npy`, the token stream.
 
     Args:
-        ratings: that the order goes by; None for `shuffle`, or with a column.
+        ratings: that give the order; None for `shuffle`, or with a column.
         method: shuffle, sorting, folding or curriculum.
-        criterion: column of the ratings; None for `shuffle`, or with a column.
-        column: of the corpus, numbers, to go by in the place of ratings.
+        criterion: of the ratings; None for `shuffle`, or with a column.
+        column: of the corpus, numbers; gives the order instead of ratings.
         num_folds: L of folding.
         temperature: τ of a curriculum.
-        descending: from the highest score down; of a curriculum: most likely drawn first.
+        descending: from the highest score down; for a curriculum: most likely drawn first.
 
     Raises:
-        StageError: an unknown method, or one that needs ratings without them; ratings or a column that are not there,
-            are of another corpus, or are no numbers; a subset of another corpus.
+        StageError: an unknown method, or one that needs ratings without them; ratings or a column that do not exist,
+            are of another corpus, or are not numbers; a subset of another corpus.
     """
     if method not in METHODS:
-        raise StageError(f"there is no ordering {method!r}; there are {', '.join(METHODS)}")
+        raise StageError(f"unknown ordering {method!r}: use {', '.join(METHODS)}")
     index = pq.read_table(subset / "subset.parquet", columns=["id", "shard", "row", "length"])
     ids = index["id"].to_numpy()
     own_seed = seed_for(seed, "order", method)
@@ -73,7 +73,7 @@ def order(
 def _scores(
     corpus: Path, ratings: Path | None, criterion: str | None, column: str | None, method: str, index: pa.Table
 ) -> np.ndarray:
-    """What the chosen sequences are ordered by, float64."""
+    """The scores of the selected sequences, float64."""
     if column is not None:
         check_column(row_files(corpus / "train")[0], column)
         found = read_sequences(corpus, index, [column])[column]

@@ -1,4 +1,4 @@
-"""Select and order scored JSON lines, for trainers that read those: as DELT does, without a corpus of ours."""
+"""Select and order scored JSON lines, as DELT does: for trainers that read JSON lines, without preparing a corpus."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,7 +8,7 @@ import numpy as np
 
 from qurating.artifacts.seeds import seed_for
 from qurating.corpus.files import named_files
-from qurating.corpus.scored_lines import read_lines, write_lines
+from qurating.corpus.scored_lines import copy_lines, index_lines
 from qurating.runtime.errors import StageError
 from qurating.selection import ordering, rules
 from qurating.selection.rows import Arrays
@@ -27,28 +27,30 @@ def order_lines(
     descending: bool,
     seed: int,
 ) -> dict[str, Any]:
-    """Write `lines.jsonl`: the best lines of some files, in an order, each byte for byte as it was.
+    """Write `lines.jsonl`: the best lines of some files, in an order, each copied byte for byte.
 
     Args:
         paths: JSON lines, plain text: paths or patterns; the lines follow one another in the order of the names.
-        files: what the files are, to tell others from them.
-        score_field: of a line, a number; dotted within another.
-        fraction: r of top-r: the ⌊r·N⌋ lines with the highest scores, ties to the earlier line. 1: all.
-        inverse: the lowest scores.
-        method: sorting, folding or shuffle; None: as they were.
+        files: the files of the paths; other files make another artifact.
+        score_field: of a line, a number; dotted if nested.
+        fraction: r of top-r: the ⌊r·N⌋ lines with the highest scores, the earlier line first among ties. 1: all.
+        inverse: select the lowest scores.
+        method: sorting, folding or shuffle; None: the order of the files.
         num_folds: L of folding.
         descending: from the highest score down.
 
     Raises:
-        StageError: no file, or one that is compressed; a line that is no JSON or has no score, named; a fraction
-            outside (0, 1] or of no line; a method that there is not.
+        StageError: no file, or a compressed one; a line that is not JSON or has no score (names the line); a fraction
+            outside (0, 1] or one that selects nothing; an unknown method.
     """
     if method not in (None, "sorting", "folding", "shuffle"):
-        raise StageError(f"there is no method {method!r}; there are sorting, folding, shuffle, and null: as they were")
+        raise StageError(
+            f"unknown method {method!r}: use sorting, folding, shuffle, or null for the order of the files"
+        )
     found = [file for file, _ in named_files(paths)]
     if packed := [path for path in found if path.suffix in (".gz", ".zst", ".xz", ".bz2")]:
-        raise StageError(f"{packed[0]} is compressed, and lines are copied from where they lie: unpack it first")
-    lines = read_lines(found, score_field)
+        raise StageError(f"{packed[0]} is compressed, and lines are copied byte for byte: decompress it first")
+    lines = index_lines(found, score_field)
     count = len(lines.scores)
     try:
         rows = Arrays(lines.scores, np.ones(count, np.int64))
@@ -62,5 +64,5 @@ def order_lines(
             chosen = chosen[ordering.shuffle(chosen, seed_for(seed, "order_lines", "shuffle"))]
     except ValueError as error:
         raise StageError(f"{found[0]}: {error}") from error
-    num_bytes = write_lines(lines, chosen, output / "lines.jsonl")
+    num_bytes = copy_lines(lines, chosen, output / "lines.jsonl")
     return {"lines": len(chosen), "bytes": num_bytes, "lines_read": count, "order_sha256": ordering.digest(chosen)}

@@ -1,4 +1,4 @@
-"""Say what a subset is: beside its corpus and beside others, with examples of what came in and what went out."""
+"""Report on a subset: compared with its corpus and with other subsets, with examples of the sequences that differ."""
 
 import hashlib
 from collections.abc import Sequence
@@ -38,20 +38,21 @@ def report_subset(
 
     Args:
         corpus: that the subset was selected from.
-        ratings: that it was selected by; None: no scores are told of.
-        compared_with: another subset of the corpus, or several: the overlap with each, and what is here and not there.
-        criterion: whose ratings are told of, one or several.
-        duplicates: count sequences with the very text of another of the subset, which reads all its texts.
-        max_rated_rows: of the corpus, evenly spaced, that the edges of the tenths and the distributions are made from.
-        num_examples: shown of what came in and of what went out, drawn by seed.
+        ratings: that it was selected by; None: no scores are reported.
+        compared_with: one or several other subsets of the corpus; the report has the overlap with each, the sequences
+            that only this subset has (came in), and those that only the other has (went out).
+        criterion: whose ratings are reported, one or several.
+        duplicates: count the sequences with the same text as an earlier one, which reads all texts of the subset.
+        max_rated_rows: of the corpus, evenly spaced, that give the edges of the deciles and the distributions.
+        num_examples: number of examples that came in, and that went out, drawn by seed.
         excerpt_characters: of each example.
 
     Raises:
-        StageError: a subset of another corpus; ratings of another, or without the criterion.
+        StageError: a subset of another corpus; ratings of another corpus, or without the criterion.
     """
     named = [criterion] if isinstance(criterion, str) else list(criterion or [])
     criteria = named if ratings is not None else []
-    rows = CorpusRows(corpus, ratings, criteria, doing="reading scores")
+    rows = CorpusRows(corpus, ratings, criteria, description="reading scores")
     members = read_members(subset, corpus, rows.file_sizes)
     compared_with = [compared_with] if isinstance(compared_with, Path) else compared_with
     others = [read_members(other, corpus, rows.file_sizes) for other in compared_with]
@@ -67,8 +68,8 @@ def report_subset(
     start = 0
     for chunk in rows.chunks():
         mask = members.among(start, len(chunk.ids))
-        for name, tenths in deciles.items():
-            tenths.add(chunk.scores[name], chunk.lengths, mask)
+        for name, of_score in deciles.items():
+            of_score.add(chunk.scores[name], chunk.lengths, mask)
         for pair in groups:
             for group in pair.values():
                 group.add(start, rows.domain_names, chunk.domains, chunk)
@@ -81,14 +82,14 @@ def report_subset(
         "whole": {side: _totals(summary, prefix) for side, prefix in (("corpus", "corpus_"), ("subset", ""))},
         "domains": summary,
         "duplicates": _duplicates(corpus, subset) if duplicates else None,
-        "scores": {name: tenths.found() for name, tenths in deciles.items()},
+        "scores": {name: of_score.report() for name, of_score in deciles.items()},
         "num_sampled": 0 if sample is None else len(sample.ids),
         "compared": [
             {
                 "subset": _name(folder),
                 "label": _label(folder),
                 "jaccard": jaccard(members, other),
-                **{side: group.found() for side, group in pair.items()},
+                **{side: group.report() for side, group in pair.items()},
             }
             for folder, other, pair in zip(compared_with, others, groups, strict=True)
         ],
@@ -124,8 +125,8 @@ def _check_corpus(subset: Path, others: Sequence[Path]) -> None:
     """Refuse subsets of different corpora."""
     own = read_json(subset / "manifest.json")["inputs"]["corpus"]
     for other in others:
-        if (there := read_json(other / "manifest.json")["inputs"]["corpus"]) != own:
-            raise StageError(f"{_name(other)} was selected from {there}, and {_name(subset)} from {own}")
+        if (its := read_json(other / "manifest.json")["inputs"]["corpus"]) != own:
+            raise StageError(f"{_name(other)} was selected from {its}, but {_name(subset)} from {own}")
 
 
 def _name(folder: Path) -> str:
@@ -143,7 +144,7 @@ def _totals(domains: dict[str, dict[str, int]], prefix: str) -> dict[str, Any]:
 
 
 def _duplicates(corpus: Path, subset: Path) -> dict[str, int]:
-    """Sequences whose very text an earlier one has, and their tokens."""
+    """The number of sequences with the same text as an earlier one, and of their tokens."""
     index = pq.read_table(subset / "subset.parquet", columns=["id", "shard", "row", "length"])
     hashes, done = np.empty(len(index), np.uint64), 0
     with tqdm(total=len(index), desc="duplicates", unit="sequence", unit_scale=True, mininterval=0.5) as progress:
@@ -160,16 +161,16 @@ def _duplicates(corpus: Path, subset: Path) -> dict[str, int]:
 def _examples(
     corpus: Path, members: Members, file_sizes: Sequence[int], count: int, max_characters: int, seed: int
 ) -> list[dict[str, Any]]:
-    """Some members, drawn by seed, with the beginning of their texts."""
+    """Some members, drawn by seed, with the start of their texts."""
     files, ends = row_files(corpus / "train"), np.cumsum(file_sizes)
     drawn = np.random.default_rng(seed).permutation(len(members.positions))[:count]
     found = []
     for position in np.sort(members.positions[drawn]).tolist():
         shard = int(np.searchsorted(ends, position, side="right"))
         row = position - int(ends[shard] - file_sizes[shard])
-        there = one_row(files[shard], row, ["text", "document_id", "domain", "length"])
-        text = str(there["text"])
-        found.append(there | {"text": text[:max_characters], "is_cut": len(text) > max_characters})
+        example = one_row(files[shard], row, ["text", "document_id", "domain", "length"])
+        text = str(example["text"])
+        found.append(example | {"text": text[:max_characters], "is_cut": len(text) > max_characters})
     return found
 
 
@@ -181,7 +182,7 @@ def _figures(
     file_sizes: Sequence[int],
     others: Sequence[tuple[Path, Members]],
 ) -> dict[str, str]:
-    """The page's figures by name."""
+    """The figures of the page, by name."""
     from qurating.reports import style, subset_figures
     from qurating.reports.figures import inside_outside
 
@@ -189,8 +190,8 @@ def _figures(
     domains = sorted(summary, key=lambda name: -summary[name]["corpus_tokens"])
     drawn = {"domains": subset_figures.domains({name: summary[name] for name in domains[: subset_figures.MAX_DOMAINS]})}
     if found["scores"]:
-        tenths = {name: score["taken_of_each_tenth"] for name, score in found["scores"].items()}
-        drawn["tenths"] = subset_figures.deciles(tenths)
+        taken = {name: score["taken_of_each_tenth"] for name, score in found["scores"].items()}
+        drawn["tenths"] = subset_figures.deciles(taken)
     if sample is not None:
         starts = np.cumsum(file_sizes) - np.array(file_sizes)
         inside = np.isin(starts[sample.shard] + sample.row, members.positions)

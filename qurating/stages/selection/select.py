@@ -1,4 +1,4 @@
-"""Select sequences of a corpus by their ratings: the index of the subset, not yet its text."""
+"""Select sequences of a corpus by their ratings, and write the index of the subset, without texts or tokens."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -25,31 +25,33 @@ def select(
     label: str,
     seed: int,
 ) -> dict[str, Any]:
-    """Write `subset.parquet` (columns: `index.SUBSET_SCHEMA`): what is chosen, in corpus order; and `summary.json`.
+    """Write the selected sequences in corpus order, `subset.parquet` (`index.SUBSET_SCHEMA`), and `summary.json`.
 
-    Memory does not grow with the corpus, but for a bit a sequence and what `cutoff.take_top` sorts.
+    Memory grows with the corpus only by one bit per sequence, and by the rows that `cutoff.take_top` sorts.
 
     Args:
-        corpus: whose training shards are chosen from; only `id`, `length` and the domain's column are read.
+        corpus: the corpus to select from; of its training shards only `id`, `length` and the domain column are read.
         ratings: of that corpus; None selects without them (uniform).
-        rule: (rows, seed) -> what is chosen, one of `qurating.selection.rules`.
-        criterion: whose ratings count; several for a mix or a combination.
-        by_domain: share the budget out among domains; else the corpus is one.
-        domain_column: of the corpus, what tells domains apart; dotted within another.
-        label: what tables call this selection.
+        rule: (rows, seed) -> selected rows, one of `qurating.selection.rules`.
+        criterion: whose ratings are used; several for a mix or a combination.
+        by_domain: share the budget among domains; else the corpus is one domain.
+        domain_column: the column of the corpus with the domains; dotted if nested.
+        label: the name of this selection in tables.
 
     Raises:
-        StageError: ratings of another corpus, or of shards that were changed since, or that lack the criterion; a
-            column that there is not; ids that occur twice; scores that are no numbers; a budget that is not to be had.
+        StageError: ratings of another corpus, of shards that were changed since, or without the criterion; an unknown
+            column; ids that occur twice; scores that are not numbers; a budget that the corpus cannot fill.
     """
     criteria = [] if criterion is None else [criterion] if isinstance(criterion, str) else list(criterion)
     if len(set(criteria)) < len(criteria):
         raise StageError(f"selection.criterion names one twice: {', '.join(criteria)}")
     given = getattr(rule, "keywords", {})
     if not by_domain and given.get("domain_weights"):
-        raise StageError("selection.domain_weights are of domains, which selection.by_domain=false does not look at")
+        raise StageError("selection.domain_weights need selection.by_domain=true: without it, domains are ignored")
     if not by_domain and given.get("normalisation") == statistics.PER_DOMAIN:
-        raise StageError("selection.normalisation=per_domain needs selection.by_domain=true: else there is one domain")
+        raise StageError(
+            "selection.normalisation=per_domain needs selection.by_domain=true: without it, domains are ignored"
+        )
     if criteria and ratings is None:
         raise StageError(f"selecting by {', '.join(criteria)} needs ratings: set selection.ratings")
     if criteria and ratings is not None:

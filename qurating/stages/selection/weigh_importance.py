@@ -1,4 +1,4 @@
-"""Weigh every sequence of a corpus by how much more likely it is in a target set: the baseline DSIR."""
+"""Compute the importance weight of every sequence of a corpus towards a target set: the baseline DSIR."""
 
 import functools
 import hashlib
@@ -12,8 +12,8 @@ import pyarrow.parquet as pq
 from tqdm import tqdm
 
 from qurating.artifacts.files import replacing, row_files
-from qurating.rating.by_text import rate_texts, texts_of
-from qurating.rating.importance import counted, log_ratio, log_weights
+from qurating.rating.by_text import batches_of_texts, rate_with_function
+from qurating.rating.importance import count_ngrams, log_ratio, log_weights
 from qurating.runtime.errors import StageError
 from qurating.runtime.shares import share_or_all
 from qurating.runtime.workers import in_workers
@@ -33,28 +33,29 @@ def weigh_importance(
 ) -> dict[str, Any] | None:
     """Write `dsir_average`, the log importance weight of each sequence in nats, as ratings; and `log_ratio.npy`.
 
-    A weight is a sum over n-grams: the longer the sequence, the further from 0. Where lengths differ, short sequences
-    thus stand above all longer ones that are less likely in the target set than in the corpus. One without a word
-    weighs 0.
+    A weight is a sum over n-grams: the longer the sequence, the further from 0. If lengths differ, short sequences
+    therefore rank above all longer ones that are less likely in the target set than in the corpus. A sequence without
+    words has the weight 0.
 
     Args:
-        corpus: whose training shards are weighed; the frequencies of n-grams are of all of them.
-        target: a target set, whose texts are what the chosen sequences are to be like.
-        num_buckets: that n-grams are hashed into (paper: 10,000).
-        smoothing: is added to each count.
-        per_ngram: weigh by the mean over n-grams in place of the sum (which is the paper's).
-        num_workers: processes that count and weigh.
+        corpus: the training shards of this corpus are weighted; the n-gram frequencies are of all of them.
+        target: a target set; its texts are examples of the text to select.
+        num_buckets: number of buckets into which n-grams are hashed (paper: 10,000).
+        smoothing: added to each count.
+        per_ngram: use the mean over n-grams instead of the sum (the paper uses the sum).
+        num_workers: processes that count and weight.
         shard, num_shards: only every `num_shards`-th shard of the corpus, from this one on; None: all.
 
     Returns:
         counts; None while shards of other tasks are missing.
 
     Raises:
-        StageError: a target set or a corpus without a word; fewer than two buckets, or smoothing of 0 or less.
+        StageError: no target set; a target set or a corpus without words; fewer than two buckets; smoothing of 0 or
+            less.
     """
     if target is None:
         raise StageError(
-            "there is no target set to weigh towards: scorer.from_pretrained leaves it out, so name one that is there "
+            "no target set: scorer.from_pretrained leaves out the stage prepare_target, so name an existing target set "
             "with artifacts.prepare_target=targets/NAME"
         )
     if num_buckets < 2 or smoothing <= 0:
@@ -63,20 +64,20 @@ def weigh_importance(
             "stages.weigh_importance.num_buckets and .smoothing"
         )
     file = output / "log_ratio.npy"
-    if not file.exists():  # every task finds the same
+    if not file.exists():  # every task computes the same
         ratio = _fitted(corpus, target, num_buckets, smoothing, num_workers)
         with replacing(file) as temporary, open(temporary, "wb") as stream:
             np.save(stream, ratio, allow_pickle=False)
     ratio = np.load(file, allow_pickle=False)
-    return rate_texts(
+    return rate_with_function(
         output=output,
         corpus=corpus,
-        of_texts=functools.partial(log_weights, ratio=ratio, per_ngram=per_ngram),
-        made_by=f"{hashlib.sha256(ratio.tobytes()).hexdigest()}, per n-gram: {per_ngram}",
+        function=functools.partial(log_weights, ratio=ratio, per_ngram=per_ngram),
+        fingerprint=f"{hashlib.sha256(ratio.tobytes()).hexdigest()}, per n-gram: {per_ngram}",
         name="dsir",
         num_workers=num_workers,
         share=share_or_all(shard, num_shards),
-        doing="weighing",
+        description="weighing",
     )
 
 
@@ -85,7 +86,7 @@ def _fitted(
 ) -> npt.NDArray[np.float64]:
     examples = pq.read_table(target / "target.parquet", columns=["text"])["text"].to_pylist()
     files = row_files(corpus / "train")
-    count = functools.partial(counted, num_buckets=num_buckets)
+    count = functools.partial(count_ngrams, num_buckets=num_buckets)
     with tqdm(
         total=sum(pq.read_metadata(file).num_rows for file in files),
         desc="counting n-grams",
@@ -95,7 +96,7 @@ def _fitted(
 
         def batches() -> Iterator[list[str]]:
             for file in files:
-                for texts in texts_of(file):
+                for texts in batches_of_texts(file):
                     progress.update(len(texts))
                     yield texts
 

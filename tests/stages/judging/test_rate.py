@@ -80,7 +80,7 @@ def test_shares_make_the_whole(corpus: Path, rater: Path, tmp_path: Path) -> Non
 
 
 def test_raters_that_cannot_be_used_are_refused(corpus: Path, rater: Path, tmp_path: Path) -> None:
-    with pytest.raises(StageError, match=r"there is no rater: add the stage train_rater"):
+    with pytest.raises(StageError, match=r"no rater is given: add the stage train_rater"):
         rated(tmp_path / "r", corpus, None)
     with pytest.raises(StageError, match="two raters are named"):
         rated(tmp_path / "r", corpus, rater, from_pretrained="x")
@@ -129,14 +129,14 @@ def test_two_tasks_of_the_command_line_share_a_corpus(tmp_path: Path) -> None:
         return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=ROOT)
 
     first = start("stage=[prepare_corpus]")
-    printed, _ = first.communicate(timeout=200)
+    printed, _ = first.communicate(timeout=1200)
     assert first.returncode == 0, printed
     (corpus,) = (tmp_path / "a/corpora").glob("[!.]*")
     assert len(shards(corpus)) > 2
     rater = save(classifier_of_size(corpus), corpus, tmp_path / "judge-7", criteria=None)
     named = ["stage=[judge,train_rater,rate]", f"rater.from_pretrained={rater}", "rater.max_tokens=64"]
     tasks = [start(*named, "stages.rate.num_shards=2", f"stages.rate.shard={shard}") for shard in (0, 1)]
-    outputs = [task.communicate(timeout=300)[0] for task in tasks]
+    outputs = [task.communicate(timeout=1200)[0] for task in tasks]
     assert [task.returncode for task in tasks] == [0, 0], outputs
     assert all("not needed: judge, train_rater" in output for output in outputs)
     assert sum("    done in" in output for output in outputs) == 1, outputs

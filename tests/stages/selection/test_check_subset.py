@@ -55,7 +55,7 @@ def test_bad_settings_and_files_are_refused(corpus: Path, tmp_path: Path) -> Non
     bad = tmp_path / "bad.jsonl"
     bad.write_text('{"text": "fine"}\n{"question": "?"}\n')
     cases: list[tuple[dict[str, Any], str]] = [
-        ({"remove": ["duplicates"]}, "there is no duplicates; there are near_duplicates, contamination"),
+        ({"remove": ["duplicates"]}, "unknown duplicates; use near_duplicates, contamination"),
         ({"words_of_contamination": 0}, "must be at least 1"),
         ({"num_bands": 5}, "5 bands do not divide 128 hashes"),
         ({"evaluation_paths": str(tmp_path / "absent.jsonl")}, "no file matches"),

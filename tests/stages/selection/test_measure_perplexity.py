@@ -67,7 +67,7 @@ def test_perplexity_is_that_of_each_window_after_an_end_of_text(
 
 
 def test_a_model_that_gives_no_perplexity_is_refused(corpus: Path, model: Path, tmp_path: Path) -> None:
-    with pytest.raises(StageError, match="there is no language model"):
+    with pytest.raises(StageError, match="no language model is given"):
         measured(tmp_path / "a", corpus, None)
     with pytest.raises(StageError, match="two language models"):
         measured(tmp_path / "b", corpus, model, from_pretrained=str(model))

@@ -49,7 +49,7 @@ def test_a_column_of_the_corpus_orders(corpus: Path, tmp_path: Path) -> None:
     folded = ordered(corpus, tmp_path / "f", tmp_path / "s", None, "folding", **given)
     expected = ids[ordering.fold(subset["length"].to_numpy(), 3, ids)]
     assert folded["id"].to_numpy().tolist() == expected.tolist()
-    with pytest.raises(StageError, match=r"has no column lenght; there are id.*length"):
+    with pytest.raises(StageError, match=r"has no column lenght; it has id.*length"):
         ordered(corpus, tmp_path / "o", tmp_path / "s", None, "sorting", criterion=None, column="lenght")
     with pytest.raises(StageError, match="the column domain holds string: sequences are ordered by numbers"):
         ordered(corpus, tmp_path / "o", tmp_path / "s", None, "sorting", criterion=None, column="domain")

@@ -1,4 +1,4 @@
-"""What is said of a subset, against sets and loops: overlaps, tenths, duplicates."""
+"""The report on a subset, against sets and loops: overlaps, deciles, duplicates."""
 
 import json
 from pathlib import Path
@@ -51,9 +51,9 @@ def test_the_report_says_what_the_rows_say(
     said = found["scores"]["c"]
     assert said["mean_of_subset"] == pytest.approx(scores[here].mean())
     assert said["mean_of_corpus"] == pytest.approx(scores.mean())
-    tenth = sorted(range(NUM_ROWS), key=lambda row: scores[row])[-9:]
-    taken = sum(length[row] for row in tenth if row in here)
-    assert said["taken_of_top_tenth"] == pytest.approx(taken / sum(length[row] for row in tenth))
+    decile = sorted(range(NUM_ROWS), key=lambda row: scores[row])[-9:]
+    taken = sum(length[row] for row in decile if row in here)
+    assert said["taken_of_top_tenth"] == pytest.approx(taken / sum(length[row] for row in decile))
     assert said["top_tenth_of_subset"] == pytest.approx(taken / tokens)
     (other,) = found["compared"]
     assert other["jaccard"] == pytest.approx(

@@ -56,18 +56,18 @@ def test_bad_ratings_are_refused(corpus: Path, tmp_path: Path) -> None:
     with pytest.raises(StageError, match="ordering by sorting: 1 scores are NaN or infinite, the first at position"):
         ordered(corpus, tmp_path / "o", tmp_path / "all", nan, "sorting")
     good = rate_all(corpus, tmp_path / "good", np.zeros(len(scores)))
-    with pytest.raises(StageError, match="has no ratings by d; there are c"):
+    with pytest.raises(StageError, match="has no ratings by d; it has c"):
         chosen(corpus, tmp_path / "s", good, criterion="d")
     with pytest.raises(StageError, match="needs ratings: set ordering"):
         ordered(corpus, tmp_path / "o", tmp_path / "all", None, "folding")
-    with pytest.raises(StageError, match="there is no ordering 'fold'; there are shuffle"):
+    with pytest.raises(StageError, match="unknown ordering 'fold': use shuffle"):
         ordered(corpus, tmp_path / "o", tmp_path / "all", good, "fold")
 
 
 def test_settings_that_contradict_one_another_are_refused(corpus: Path, tmp_path: Path) -> None:
     good = rate_all(corpus, tmp_path / "good", np.zeros(len(rows(corpus))))
     rule = functools.partial(rules.select, num_tokens=800, domain_weights={"books": 1})
-    with pytest.raises(StageError, match=r"which selection\.by_domain=false does not look at"):
+    with pytest.raises(StageError, match=r"domain_weights need selection\.by_domain=true"):
         chosen(corpus, tmp_path / "s", good, rule=rule, by_domain=False)
     rule = functools.partial(rules.select, num_tokens=800, normalisation="per_domain")
     with pytest.raises(StageError, match=r"per_domain needs selection\.by_domain=true"):
@@ -119,10 +119,10 @@ def test_domains_may_lie_within_another_column_and_be_weighted(corpus: Path, tmp
     summary = read_json(tmp_path / "s/summary.json")["domains"]
     assert {name: domain["tokens"] for name, domain in summary.items()} == tokens
     assert sum(domain["corpus_sequences"] for domain in summary.values()) == len(rows(corpus))
-    with pytest.raises(StageError, match=r"has no column meta.origin; there are id.*meta.source"):
+    with pytest.raises(StageError, match=r"has no column meta.origin; it has id.*meta.source"):
         chosen(corpus, tmp_path / "s", None, rule=rule, criterion=None, domain_column="meta.origin")
     strange = functools.partial(rule, domain_weights={"web": 1})
-    with pytest.raises(StageError, match="there is no domain web; there are a, b, none"):
+    with pytest.raises(StageError, match="unknown domain web; the domains are a, b, none"):
         chosen(corpus, tmp_path / "s", None, rule=strange, criterion=None, domain_column="meta.source")
 
 

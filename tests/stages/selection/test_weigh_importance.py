@@ -9,7 +9,7 @@ import pytest
 from baselines_example import weighed
 from scorer_fixtures import corpus_of_paragraphs
 
-from qurating.rating.importance import counted, log_ratio, log_weights
+from qurating.rating.importance import count_ngrams, log_ratio, log_weights
 from qurating.runtime.errors import StageError
 
 
@@ -31,7 +31,7 @@ def test_importance_is_weighed_beside_each_shard(corpus: Path, target: Path, tmp
     tables = [pq.read_table(file) for file in files]
     texts = [text for table in tables for text in table["text"].to_pylist()]
     examples = pq.read_table(target / "target.parquet")["text"].to_pylist()
-    expected = log_weights(texts, log_ratio(counted(examples, 500), counted(texts, 500)))
+    expected = log_weights(texts, log_ratio(count_ngrams(examples, 500), count_ngrams(texts, 500)))
     found = [pq.read_table(tmp_path / "out/train" / file.name) for file in files]
     np.testing.assert_array_equal(np.concatenate([t["dsir_average"].to_numpy() for t in found]), expected)
     for table, rated in zip(tables, found, strict=True):
