@@ -66,4 +66,4 @@ def test_help_and_config_answer_without_heavy_imports() -> None:
         found = subprocess.run([sys.executable, "-c", code, argument], cwd=ROOT, capture_output=True, text=True)
         assert found.returncode == 0, found.stderr
         assert len(found.stdout.splitlines()) > 20
-        assert time.monotonic() - started < 60  # hangs are failures, slowness is not
+        assert time.monotonic() - started < 600  # hangs are failures, slowness is not

@@ -1,6 +1,5 @@
 """The table of a comparison in a terminal."""
 
-import json
 import subprocess
 import sys
 
@@ -43,9 +42,7 @@ def test_the_terminal_table_is_aligned_and_not_too_wide() -> None:
 
 def test_the_table_is_light_to_import() -> None:
     code = (
-        "import sys, time; started = time.perf_counter(); from qurating.reports.table import format_table; "
-        "print(time.perf_counter() - started); "
+        "import sys; from qurating.reports.table import format_table; "
         "assert not {'torch', 'matplotlib', 'transformers', 'numpy', 'pyarrow', 'jinja2'} & set(sys.modules)"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert json.loads(done.stdout) < 0.3
+    subprocess.run([sys.executable, "-c", code], check=True)

@@ -192,7 +192,7 @@ def test_killed_run_goes_on(tmp_path: Path) -> None:
     (tmp_path / "killed").mkdir()
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     process = subprocess.Popen([sys.executable, str(program)], env=environment, start_new_session=True)
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 600
     while len(list((tmp_path / "killed").glob("train/*.parquet"))) < 20 and process.poll() is None:
         assert time.monotonic() < deadline
         time.sleep(0.002)

@@ -23,7 +23,7 @@ def test_the_server_ends_with_its_parent_even_if_that_is_killed() -> None:
         os.kill(parent.pid, signal.SIGKILL)
         parent.wait()
         parent.stdout.close()
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 600
         with contextlib.suppress(openai.APIConnectionError):
             while client.models.list():
                 assert time.monotonic() < deadline, "it serves on"

@@ -192,7 +192,7 @@ def test_another_process_waits_for_the_tokens_and_writes_none(
     assert not list(tmp_path.iterdir())
     (tmp_path / "made elsewhere/order").mkdir(parents=True)
     os.rename(tmp_path / "made elsewhere", tmp_path / "drawn")
-    waiting.join(60)
+    waiting.join(600)
     assert trained == [tmp_path / "drawn/order"]
     assert (tmp_path / "drawn").exists()  # the first process throws it away
 
