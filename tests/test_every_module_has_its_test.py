@@ -4,7 +4,7 @@ from pathlib import Path
 
 from repository import ROOT
 
-ROOMS_TO_COME = {"pipeline", "artifacts", "judging/endpoint"}
+ROOMS_TO_COME = {"pipeline", "artifacts"}
 OTHERS = {"docs", "experiments"}  # they are not of the package
 
 
