@@ -18,7 +18,7 @@ from qurating.judging.settings import JudgeSettings
 from qurating.runtime.errors import StageError
 
 GRADE_TOKENS = 3  # "10" after a blank or a mark
-SAMPLE = 256  # prompts whose tokens are counted for an estimate
+SAMPLE = 256  # an estimate counts the tokens of so many prompts
 
 
 class Requests:
@@ -88,7 +88,7 @@ class Requests:
                     yield prompt.messages(criterion, texts[unit])
 
     def parse(self, reply: Any) -> list[float]:
-        """The numbers in a reply; raises AnswerError if there are none."""
+        """The numbers in a reply; raises AnswerError if it has none."""
         if not self.pairwise:
             return replies.grades_from_votes(reply)
         if self.method == "logprobs":

@@ -27,8 +27,8 @@ class BatchLog:
         entry = {"digest": digest, **found}
         self._known.setdefault(digest, {}).update(entry)
         with open(self._path, "ab", buffering=0) as log:
-            torn = log.tell() and not self._path.read_bytes().endswith(b"\n")
-            log.write((b"\n" if torn else b"") + json.dumps(entry).encode() + b"\n")
+            incomplete = log.tell() and not self._path.read_bytes().endswith(b"\n")
+            log.write((b"\n" if incomplete else b"") + json.dumps(entry).encode() + b"\n")
 
     def digest(self, keys: str, number: int) -> str:
         """The digest of a batch of these requests (`keys`) in round `number`; a new one if that batch is done."""

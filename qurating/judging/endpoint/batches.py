@@ -34,12 +34,12 @@ class Batches:
         endpoint: Endpoint,
         response_log: ResponseLog,
         spending: Spending,
-        log: BatchLog,
+        batch_log: BatchLog,
         limits: Limits,
         say: Callable[[str], None],
     ) -> None:
-        self._endpoint, self._journal, self._spending = endpoint, response_log, spending
-        self._log, self._limits, self._say = log, limits, say
+        self._endpoint, self._response_log, self._spending = endpoint, response_log, spending
+        self._batch_log, self._limits, self._say = batch_log, limits, say
         self._client = transport.openai_client(endpoint)
         self._too_large = ""  # why a batch was refused because the account's queue is full
 
@@ -68,10 +68,10 @@ class Batches:
             raise self._endpoint.stop_error(f"does not answer ({error.__cause__ or error})") from None
         for request in requests():
             key = request.key()
-            answer = self._journal.get(key)
+            answer = self._response_log.get(key)
             if answer is None:
                 answer = Answer(None, f"no answer in {MAX_ROUNDS} batches")
-                self._journal.add(key, answer)
+                self._response_log.add(key, answer)
             record(request.position, answer)
 
     async def _rounds(self, requests: Callable[[], Iterable[Request]], parse: Callable[[Any], list[float]]) -> None:
@@ -80,10 +80,10 @@ class Batches:
         await self._fetch_all(parse)
         number = 0
         while number < MAX_ROUNDS and next(self._missing(requests()), None) is not None:
-            before = len(self._journal)
+            before = len(self._response_log)
             all_submitted = await self._submit(self._missing(requests()), number)
             await self._fetch_all(parse)
-            fruitless = len(self._journal) == before
+            fruitless = len(self._response_log) == before
             if fruitless and self._too_large:
                 raise self._endpoint.stop_error(
                     f"has no room for a batch ({self._too_large}): lower judge.max_batch_requests"
@@ -91,7 +91,7 @@ class Batches:
             number += all_submitted or fruitless
 
     def _missing(self, requests: Iterable[Request]) -> Iterator[Request]:
-        return (request for request in requests if self._journal.get(request.key()) is None)
+        return (request for request in requests if self._response_log.get(request.key()) is None)
 
     async def _submit(self, requests: Iterator[Request], number: int) -> bool:
         """Submit batches of these requests until the cap allows no more; returns whether all are submitted.
@@ -133,31 +133,31 @@ class Batches:
 
     async def _create(self, lines: list[str], number: int) -> None:
         content = "".join(f"{line}\n" for line in lines).encode()
-        digest = self._log.digest("".join(json.loads(line)["custom_id"] for line in lines), number)
-        self._log.note(digest, num_requests=len(lines))
+        digest = self._batch_log.digest("".join(json.loads(line)["custom_id"] for line in lines), number)
+        self._batch_log.note(digest, num_requests=len(lines))
         file = await self._client.files.create(file=(f"{MARK}-{digest}.jsonl", io.BytesIO(content)), purpose="batch")
         batch = await self._client.batches.create(
             input_file_id=file.id, endpoint="/v1/chat/completions", completion_window="24h", metadata={MARK: digest}
         )
-        self._log.note(digest, id=batch.id)
+        self._batch_log.note(digest, id=batch.id)
         self._say(f"batch {batch.id}: {len(lines):,} requests, {len(content):,} bytes")
 
     async def _find_lost(self) -> None:
         """Find the ids of batches that a kill left without one; a batch that was never created is marked as done."""
-        lost = self._log.unidentified()
+        lost = self._batch_log.unidentified()
         if not lost:
             return
         async for batch in self._client.batches.list(limit=100):
             digest = (batch.metadata or {}).get(MARK)
             if digest in lost:
                 lost.discard(digest)
-                self._log.note(digest, id=batch.id)
+                self._batch_log.note(digest, id=batch.id)
         for digest in lost:
-            self._log.note(digest, done="never made")
+            self._batch_log.note(digest, done="never made")
 
     async def _fetch_all(self, parse: Callable[[Any], list[float]]) -> None:
         """Wait for every submitted batch and log its answers; requests without an answer stay missing."""
-        while waiting := self._log.under_way():
+        while waiting := self._batch_log.under_way():
             num_fetched = 0
             for digest, name in waiting:
                 batch = await self._client.batches.retrieve(name)
@@ -167,7 +167,7 @@ class Batches:
                     await self._fetch(file, parse)
                 if batch.status == "failed" and not (batch.output_file_id or batch.error_file_id):
                     self._failed(batch, digest)
-                self._log.note(digest, done=batch.status)
+                self._batch_log.note(digest, done=batch.status)
                 num_fetched += 1
             if num_fetched < len(waiting):
                 await asyncio.sleep(self._limits.poll_seconds)
@@ -177,7 +177,7 @@ class Batches:
         errors = (batch.errors.data if batch.errors else None) or []
         reasons = "; ".join(f"{error.code}: {error.message}" for error in errors) or "no reason given"
         if not any("limit" in (error.code or "") for error in errors):
-            self._log.note(digest, done="failed")
+            self._batch_log.note(digest, done="failed")
             raise self._endpoint.stop_error(f"refuses the batch {batch.id} ({reasons[:300]})")
         self._too_large = reasons[:160]
         self._say(f"batch {batch.id} was refused ({reasons[:160]}): its requests are sent again")
@@ -186,7 +186,7 @@ class Batches:
         """Log the results in an output or error file: answers, and failures that a retry would not mend."""
         content = (await self._client.files.content(file_id)).content
         for key, status, body in responses(content):
-            if self._journal.get(key) is not None:
+            if self._response_log.get(key) is not None:
                 continue
             if status == 200:
                 used: tuple[int | None, int | None] = replies.usage(body) or (None, None)
@@ -202,4 +202,4 @@ class Batches:
                 answer = Answer(None, refused.reason, refused.detail)
             else:
                 continue
-            self._journal.add(key, answer)
+            self._response_log.add(key, answer)

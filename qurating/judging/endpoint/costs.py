@@ -91,9 +91,9 @@ def _count(number: float) -> str:
 class Spending:
     """Tokens used so far, and dollars reserved for calls in flight.
 
-    A call is sent only if three sums together stay within `max_cost_usd`: what is spent, the highest possible cost of
-    the calls in flight, and that of the call itself. So the cap holds at any concurrency, unless an endpoint bills more
-    tokens than the limits of the request allow.
+    A call is sent only if three sums together stay within `max_cost_usd`: the money spent, the highest possible cost
+    of the calls in flight, and that of the call itself. So the cap holds at any concurrency, unless an endpoint bills
+    more tokens than the limits of the request allow.
     """
 
     price: Price | None

@@ -7,7 +7,7 @@ import re
 import time
 from collections.abc import Mapping
 
-MAX_PAUSE_SECONDS = 120.0  # whatever a header says
+MAX_PAUSE_SECONDS = 120.0  # upper bound of a pause, even if a header states a longer one
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "": 1.0}
 
 

@@ -40,14 +40,14 @@ def weights_from_logprobs(reply: Mapping[str, Any]) -> tuple[float, float]:
         listed = {entry["token"]: float(entry["logprob"]) for entry in [*(first.get("top_logprobs") or []), first]}
     except (KeyError, TypeError, IndexError, ValueError):
         raise AnswerError(
-            "the endpoint gives no log-probabilities (judge.method=votes needs none)", _said(choice)
+            "the endpoint gives no log-probabilities (judge.method=votes needs none)", _quoted(choice)
         ) from None
     weights = [0.0, 0.0]
     for token, logprob in listed.items():
         if (label := label_of(token)) is not None:
             weights[label] += math.exp(min(logprob, 0.0))
     if not sum(weights) >= MIN_LABEL_PROBABILITY:  # also true if a log-probability is NaN
-        raise AnswerError("neither label is among the likely first tokens", _said(choice))
+        raise AnswerError("neither label is among the likely first tokens", _quoted(choice))
     return weights[0], weights[1]
 
 
@@ -66,7 +66,7 @@ def weights_from_votes(reply: Mapping[str, Any], num_votes: int) -> tuple[float,
     votes = float(labels.count(0)), float(labels.count(1))
     if not 2 * sum(votes) > num_votes:
         other = next((choice for choice, label in zip(choices, labels, strict=True) if label is None), choices[0])
-        raise AnswerError("at most half of the votes name a label", _said(other))
+        raise AnswerError("at most half of the votes name a label", _quoted(other))
     return votes
 
 
@@ -75,7 +75,7 @@ def vote_of(reply: Mapping[str, Any]) -> tuple[float, float]:
     choice = _choices(reply)[0]
     label = label_of(_content(choice))
     if label is None:
-        raise AnswerError("the answer names no label", _said(choice))
+        raise AnswerError("the answer names no label", _quoted(choice))
     return (1.0, 0.0) if label == 0 else (0.0, 1.0)
 
 
@@ -87,7 +87,7 @@ def grades_from_votes(reply: Mapping[str, Any]) -> list[float]:
     choices = _choices(reply)
     found = [grade for choice in choices if (grade := grade_of(_content(choice))) is not None]
     if not found:
-        raise AnswerError("the answer gives no grade from 1 to 10", _said(choices[0]))
+        raise AnswerError("the answer gives no grade from 1 to 10", _quoted(choices[0]))
     return [float(grade) for grade in found]
 
 
@@ -126,5 +126,5 @@ def _content(choice: Mapping[str, Any]) -> str | None:
     return content if isinstance(content, str) else None
 
 
-def _said(choice: Mapping[str, Any]) -> str:
+def _quoted(choice: Mapping[str, Any]) -> str:
     return f"the answer was {_content(choice)!r}"[:80]

@@ -143,7 +143,7 @@ async def _ask(
                 print(f"    the endpoint gives no log-probabilities: {method}; estimate: {estimate}", flush=True)
         requests = as_method(method)
         total = requests.num_calls
-        with tqdm(total=total, desc=f"asking {settings.name}", unit="call", mininterval=0.5) as progress:
+        with tqdm(total=total, desc=f"requests to {settings.name}", unit="call", mininterval=0.5) as progress:
 
             def record(position: int, answer: Answer) -> None:
                 requests.record(position, answer)
@@ -152,8 +152,8 @@ async def _ask(
 
             if settings.transport == "batch":
                 limits = Limits(settings.max_batch_requests, settings.max_batch_bytes, settings.poll_seconds)
-                log, say = BatchLog(output / "batches.jsonl"), lambda message: progress.write(f"    {message}")
-                batches = Batches(endpoint, response_log, spending, log, limits, say)
+                batch_log, say = BatchLog(output / "batches.jsonl"), lambda message: progress.write(f"    {message}")
+                batches = Batches(endpoint, response_log, spending, batch_log, limits, say)
                 await batches.ask_all(requests.all, requests.parse, record)
             else:
                 await client.ask_all(requests.all(), requests.parse, record)

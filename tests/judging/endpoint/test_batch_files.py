@@ -23,6 +23,14 @@ def test_files_are_filled_within_both_limits(max_requests: int, max_bytes: int) 
             assert len(lines) == max_requests or size + len(following[0]) + 1 > max_bytes
 
 
+@pytest.mark.parametrize(("missing_bytes", "number"), [(0, 3), (1, 2)])
+def test_the_end_of_a_line_counts_as_a_byte(missing_bytes: int, number: int) -> None:
+    (everything, _), *_ = packed(REQUESTS, Limits(3, 10**6, 0.0), lambda request: True)
+    size = len("".join(f"{line}\n" for line in everything))
+    (lines, _), *_ = packed(REQUESTS, Limits(10, size - missing_bytes, 0.0), lambda request: True)
+    assert len(lines) == number
+
+
 def test_a_line_is_a_request_to_chat_completions() -> None:
     ((lines, _),) = packed(REQUESTS[:1], Limits(10, 10**6, 0.0), lambda request: True)
     assert [json.loads(line) for line in lines] == [

@@ -143,7 +143,7 @@ def test_a_batch_made_just_before_a_kill_is_found_again_by_its_mark(tmp_path: Pa
     with server.serving() as url:
         ask(url, tmp_path)
         lines = (tmp_path / "b.jsonl").read_bytes().splitlines(keepends=True)
-        # the last batch's id was never written, nor any answer; the line before is torn off in the middle
+        # neither ids nor answers were written, and the last line is incomplete
         kept = [line for line in lines if b'"num_requests"' in line]
         (tmp_path / "b.jsonl").write_bytes(b"".join(kept) + b'{"digest": "0')
         (tmp_path / "journal.jsonl").unlink()

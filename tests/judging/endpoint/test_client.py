@@ -58,7 +58,7 @@ def test_requests_are_drawn_no_faster_than_they_are_asked(tmp_path: Path) -> Non
     assert ahead <= 4
 
 
-def test_nothing_in_the_journal_is_asked_again_and_a_torn_line_is(tmp_path: Path) -> None:
+def test_answers_in_the_log_are_not_requested_again_and_an_incomplete_line_is(tmp_path: Path) -> None:
     asked: Counter[int] = Counter()
 
     def answer(call: dict[str, Any]) -> web.Response:
@@ -259,7 +259,7 @@ def test_nothing_but_unusable_answers_stops_and_blames_no_request(tmp_path: Path
     ):
         ask(endpoint_at(url), tmp_path / "j", number)
     assert num_asked <= retries.MAX_UNUSABLE_AT_FIRST + 4
-    assert (tmp_path / "j").read_bytes() == b""  # asked anew once the endpoint is mended
+    assert (tmp_path / "j").read_bytes() == b""  # sent again once the endpoint is mended
 
 
 def test_what_is_in_flight_when_a_run_stops_is_logged(tmp_path: Path) -> None:

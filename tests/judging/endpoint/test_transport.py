@@ -71,7 +71,7 @@ class Server:
 
 
 async def what_is_under_way_arrives() -> None:
-    """Give the event loop the few turns that it takes to read what is in its sockets, and to act upon it."""
+    """Give the event loop the few turns that it needs to read its sockets and to act on the data."""
     for _ in range(10):
         await asyncio.sleep(0)
 
@@ -134,7 +134,7 @@ def test_compressed_replies_are_asked_for_and_the_sender_says_who_it_is() -> Non
     assert b"content-type: application/json" in head
 
 
-def test_a_question_is_not_silently_sent_twice_when_a_used_connection_dies() -> None:
+def test_a_request_is_not_silently_sent_twice_when_a_used_connection_dies() -> None:
     server = Server(lambda n: [OK + b"{}"] if n == 1 else [b""])
     found = ask_server(server, 2)
     assert found[0] == (200, b"{}")
@@ -142,7 +142,7 @@ def test_a_question_is_not_silently_sent_twice_when_a_used_connection_dies() -> 
     assert (len(server.heads), server.num_connections) == (2, 1)
 
 
-def test_a_connection_closed_while_idle_is_opened_anew() -> None:
+def test_a_connection_closed_while_idle_is_opened_again() -> None:
     server = Server(lambda n: [OK + b"{}", b""] if n == 1 else [OK + b"[]"])
 
     async def asked() -> list[Found]:

@@ -43,7 +43,7 @@ def test_a_proxy_is_used_where_one_is_set_and_never_on_loopback(
 def test_a_proxy_gets_its_own_password_and_the_endpoint_its_key(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whatever `.netrc` says of the endpoint's host: the key is what is sent."""
+    """The key is sent, even if `.netrc` has a password for the host of the endpoint."""
     (tmp_path / "netrc").write_text("machine judge.example login somebody password else\n")
     monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
     monkeypatch.setenv("MY_KEY", "sk-very-secret")

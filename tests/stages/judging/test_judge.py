@@ -198,7 +198,7 @@ def test_votes_are_asked_in_one_call_with_the_paper_s_options(tmp_path: Path, co
     assert row["method"] == "votes"
 
 
-def test_an_endpoint_that_is_down_keeps_the_journal(tmp_path: Path, corpus: Path) -> None:
+def test_an_endpoint_that_is_down_keeps_the_response_log(tmp_path: Path, corpus: Path) -> None:
     given = settings("endpoint", base_url="http://127.0.0.1:9/v1")
     with pytest.raises(StageError, match=r"http://127\.0\.0\.1:9/v1 does not answer"):
         run(tmp_path / "o", corpus, given)
