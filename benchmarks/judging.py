@@ -25,11 +25,11 @@ import openai
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from qurating.judging.endpoint import client as endpoint_client
 from qurating.judging.endpoint import replies
-from qurating.judging.endpoint.base import Endpoint
+from qurating.judging.endpoint.base import Endpoint, Request
+from qurating.judging.endpoint.client import open_client
 from qurating.judging.endpoint.costs import Price, Spending
-from qurating.judging.endpoint.response_log import Answer, Journal, Request
+from qurating.judging.endpoint.response_log import Answer, ResponseLog
 
 LATENCY_SECONDS, CONCURRENCY = 0.5, 1024
 IDEAL = CONCURRENCY / LATENCY_SECONDS
@@ -112,10 +112,10 @@ async def by_client(port: int, num_requests: int, folder: Path) -> Measured:
         if num_answered % CONCURRENCY == 0:
             answered.append(time.perf_counter())
 
-    with contextlib.closing(Journal(folder / "journal.jsonl")) as journal:
+    with contextlib.closing(ResponseLog(folder / "journal.jsonl")) as response_log:
         started, cpu = time.perf_counter(), time.process_time()
-        async with endpoint_client.opened(where, journal, spending) as asking:
-            await asking.ask_all(requests(), lambda reply: list(replies.weights_from_logprobs(reply)), record)
+        async with open_client(where, response_log, spending) as client:
+            await client.ask_all(requests(), lambda reply: list(replies.weights_from_logprobs(reply)), record)
         seconds = time.perf_counter() - started
     assert num_answered == num_requests
     rounds = answered[4:-1]  # by the fourth round the client runs at full concurrency; the last round is incomplete

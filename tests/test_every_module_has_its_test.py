@@ -1,10 +1,10 @@
 """Each module has a test file that bears its name, in the room of its name."""
 
+import re
 from pathlib import Path
 
 from repository import ROOT
 
-ROOMS_TO_COME = {"judging/endpoint"}
 OTHERS = {"docs", "experiments"}  # they are not of the package
 
 
@@ -12,12 +12,14 @@ def test_every_module_has_a_test_file_and_every_test_file_names_a_module() -> No
     """qurating/<room>/<module>.py has tests/<room>/test_<module>.py, or files test_<module>_<topic>.py."""
     package, tests = ROOT / "qurating", ROOT / "tests"
     paths = [path.relative_to(package).with_suffix("") for path in package.rglob("*.py") if path.stem != "__init__"]
-    modules = {path for path in paths if path.parent.as_posix() not in ROOMS_TO_COME}
+    # a module of nothing but constants has nothing to test
+    code = {path: (package / path).with_suffix(".py").read_text(encoding="utf-8") for path in paths}
+    modules = {path for path in paths if re.search(r"^(def|class|async def) ", code[path], re.MULTILINE)}
     assert modules
     tested, without_a_module = set[Path](), list[str]()
     for file in tests.rglob("*/test_*.py"):
         room = file.parent.relative_to(tests)
-        if room.as_posix() in ROOMS_TO_COME | OTHERS:
+        if room.as_posix() in OTHERS:
             continue
         named = [m for m in modules if m.parent == room and f"{file.stem}_".startswith(f"test_{m.name}_")]
         if named:  # test_judge_figures.py is of `judge_figures`, and not of `judge`

@@ -1,4 +1,4 @@
-"""What a judge is asked, and what its answers mean."""
+"""Requests to a judge, and what its answers mean."""
 
 from qurating.judging.preferences import pair_preferences
 

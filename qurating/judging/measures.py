@@ -1,4 +1,4 @@
-"""What can be said of a judge from its judgments alone, and beside people's. Pure functions on numpy arrays."""
+"""Measures of a judge from its judgments alone, and compared with people. Pure functions on numpy arrays."""
 
 import re
 from collections.abc import Sequence
@@ -10,39 +10,39 @@ from qurating.judging.preferences import Floats, probability_of_b
 
 Indices = NDArray[np.int64]
 
-_TO_THE_JUDGE = re.compile(
+_INSTRUCTION = re.compile(
     r"\b(?:choose|select|pick|prefer|answer|output|reply|respond|say|vote)\b[^.\n]{0,40}?(?:\btext\s+)?[\"'(]?\b[AB]\b"
     r"|ignore (?:all |any )?(?:the )?(?:previous|above|prior) instructions",
     re.IGNORECASE,
 )
 
 
-def speaks_to_the_judge(text: str) -> bool:
-    """Whether a text seems to tell a judge what to answer: "choose A", "ignore the previous instructions"."""
-    return any(found[0][-1] in "ABsS" for found in _TO_THE_JUDGE.finditer(text))
+def addresses_the_judge(text: str) -> bool:
+    """Whether a text seems to instruct the judge: "choose A", "ignore the previous instructions"."""
+    return any(found[0][-1] in "ABsS" for found in _INSTRUCTION.finditer(text))
 
 
-def flips(weights: Floats, told: NDArray[np.bool_]) -> dict[str, float | int | None]:
-    """Share of pairs whose preferred text changes with the order, of all and of those with a text that tells the judge.
+def flips(weights: Floats, instructed: NDArray[np.bool_]) -> dict[str, float | int | None]:
+    """Share of pairs whose preferred text changes with the order: of all, and of those that instruct the judge.
 
-    `weights`: (pairs, 2 orders, 2 labels), NaN where a request failed; `told`: (pairs,).
+    `weights`: (pairs, 2 orders, 2 labels), NaN where a request failed; `instructed`: (pairs,).
     """
     p = probability_of_b(weights)
     answered = ~np.isnan(p).any(axis=1)
     flipped = (p[:, 0] >= 0.5) != (1.0 - p[:, 1] >= 0.5)
     return {
         "flip_rate": _mean(flipped[answered]),
-        "num_pairs_with_instructions": int((answered & told).sum()),
-        "flip_rate_with_instructions": _mean(flipped[answered & told]),
+        "num_pairs_with_instructions": int((answered & instructed).sum()),
+        "flip_rate_with_instructions": _mean(flipped[answered & instructed]),
     }
 
 
 def length_bias(
     preference: Floats, lengths: NDArray[np.int64], first: Indices, second: Indices
 ) -> dict[str, float | None]:
-    """How preferences go with length.
+    """How preferences depend on length.
 
-    - `longer_preferred`: mean P(longer ≻ shorter); ½ where length does not matter;
+    - `longer_preferred`: mean P(longer ≻ shorter); ½ if length does not matter;
     - `length_correlation`: Pearson's r between P(second ≻ first) and log(length of second / length of first).
 
     `preference`: (pairs,) P(second ≻ first), NaN where absent; `lengths`: (texts,).
@@ -59,9 +59,9 @@ def length_bias(
 
 
 def transitivity(preference: Floats, first: Indices, second: Indices) -> dict[str, float | int | None]:
-    """Of three texts all of whose pairs are judged, how often the preferences make an order (guessing: 75 %).
+    """Share of transitive triples among three texts with all three pairs judged (random preferences: 75 %).
 
-    `preference`: (pairs,) P(second ≻ first), NaN where absent. At most a million triples are looked at.
+    `preference`: (pairs,) P(second ≻ first), NaN where absent. At most a million triples are counted.
     """
     wins: dict[int, dict[int, bool]] = {}
     for p, i, j in zip(preference.tolist(), first.tolist(), second.tolist(), strict=True):
@@ -81,9 +81,9 @@ def transitivity(preference: Floats, first: Indices, second: Indices) -> dict[st
 
 
 def kendall_tau(a: Sequence[float] | Floats, b: Sequence[float] | Floats) -> float | None:
-    """Kendall's τ-b of two rankings of the same things: ties count for neither side; None where all are tied.
+    """Kendall's τ-b of two rankings of the same items: ties count for neither side; None if all are tied.
 
-    Every pair is compared: for lists that people have ranked.
+    Compares every pair, so it is for short lists, such as those that people have ranked.
     """
     i, j = np.triu_indices(len(a), 1)
     x, y = (np.sign(np.asarray(values, np.float64)[i] - np.asarray(values, np.float64)[j]) for values in (a, b))
@@ -92,7 +92,7 @@ def kendall_tau(a: Sequence[float] | Floats, b: Sequence[float] | Floats) -> flo
 
 
 def win_rates(preference: Floats, first: Indices, second: Indices, num_texts: int) -> Floats:
-    """Mean P(text ≻ another) of each text over its pairs; NaN for a text without any. Returns (texts,)."""
+    """Mean P(text ≻ another) of each text over its pairs; NaN for a text without pairs. Returns (texts,)."""
     usable = ~np.isnan(preference)
     total, count = np.zeros(num_texts), np.zeros(num_texts)
     for places, p in ((second, preference), (first, 1.0 - preference)):
@@ -102,7 +102,7 @@ def win_rates(preference: Floats, first: Indices, second: Indices, num_texts: in
 
 
 def same_side(one: Floats, other: Floats) -> dict[str, float | int | None]:
-    """How two ways to judge the same pairs agree: share on the same side of ½ (ties of either are left out), and r."""
+    """Agreement of two judgments of the same pairs: share on the same side of ½ (without ties), and Pearson's r."""
     both = ~np.isnan(one) & ~np.isnan(other)
     sided = both & (one != 0.5) & (other != 0.5)
     varied = both.sum() > 1 and one[both].std() > 0 and other[both].std() > 0

@@ -1,4 +1,4 @@
-"""Drawing the pairs of texts to be judged from a corpus, and cutting their snippets."""
+"""Draws the pairs of texts to judge from a corpus, and cuts their snippets."""
 
 import json
 from collections.abc import Callable, Sequence
@@ -21,14 +21,14 @@ Indices = NDArray[np.int64]
 
 
 class Pairs(NamedTuple):
-    """Snippets with their sequences' ids and domains; pair k is of texts `first[k]` and `second[k]`, never the same."""
+    """Snippets, with id and domain of their sequences; pair k is texts `first[k]` and `second[k]`, never the same."""
 
     ids: list[int]
     domains: list[str]
     texts: list[str]
     first: Indices
     second: Indices
-    num_too_short: int  # sequences drawn and passed over
+    num_too_short: int  # sequences that were drawn and skipped
 
 
 def draw_pairs(
@@ -42,12 +42,12 @@ def draw_pairs(
 ) -> Pairs:
     """Draw pairs of different sequences at random from the shards of `folder`.
 
-    Each sequence comes in one pair where the corpus has enough of them (2 × num_pairs); else in as many as it takes,
-    but no pair comes twice. Where there are enough, `triple_fraction` of the pairs are the three pairs of three
-    sequences each, to see whether judgments are transitive; they come first. Sequences of fewer than `min_words` words
-    are passed over. A sequence's snippet depends on (seed, id) alone. In memory: the snippets drawn, and one row group
-    at a time. Raises StageError if fewer than two sequences can be judged, or if `num_pairs` different pairs cannot be
-    made.
+    Each sequence is in one pair if the corpus has enough of them (2 × num_pairs); else in as many as needed, but no
+    pair is drawn twice. With enough sequences, `triple_fraction` of the pairs come first: they are the three pairs of
+    three sequences each, which show whether judgments are transitive. Sequences of fewer than `min_words` words are
+    skipped. The snippet of a sequence depends on (seed, id) alone. In memory: the snippets, and one row group at a
+    time. Raises StageError if fewer than two sequences can be judged, or if the corpus has fewer than `num_pairs`
+    different pairs.
     """
     files = row_files(folder)
     starts = np.cumsum([0, *(pq.read_metadata(file).num_rows for file in files)])
@@ -59,7 +59,7 @@ def draw_pairs(
         return snippet(text, tokenizer, max_snippet_tokens, seed_for(seed, "snippet", str(sequence)))
 
     draw = np.random.default_rng(seed_for(seed, "judge", "pairs"))
-    # Four times what is wanted, so that short ones can be passed over; a permutation of a large corpus would not fit.
+    # Four times the number needed, so that short ones can be skipped; a permutation of a large corpus would not fit.
     order = draw.choice(num_rows, size=min(num_rows, 4 * wanted), replace=False) if num_rows else np.empty(0, np.int64)
     ids: list[int] = []
     domains: list[str] = []
@@ -77,20 +77,20 @@ def draw_pairs(
     possible = num_texts * (num_texts - 1) // 2
     if num_texts < 2:
         raise StageError(
-            f"{folder} has {num_rows} sequences, of which {num_texts} can be judged (at least {min_words} words): "
-            "judging takes two. Take a larger corpus, or lower judge.min_words"
+            f"{folder} has {num_rows} sequences, and {num_texts} of them can be judged (at least {min_words} words): "
+            "judging needs two. Use a larger corpus, or lower judge.min_words"
         )
     if num_pairs > possible:
         raise StageError(
-            f"{folder} has {num_texts} sequences of at least {min_words} words, which make {possible} different pairs, "
-            f"not {num_pairs}: lower judge.num_pairs, or take a larger corpus"
+            f"{folder} has {num_texts} sequences of at least {min_words} words: {possible} different pairs, "
+            f"not {num_pairs}. Lower judge.num_pairs, or use a larger corpus"
         )
     if num_texts >= wanted:
         first, second = np.arange(0, wanted, 2), np.arange(1, wanted, 2)
         for start in range(0, 3 * int(triple_fraction * num_pairs / 3), 3):
             first[start : start + 3] = start + np.array([0, 0, 1])
             second[start : start + 3] = start + np.array([1, 2, 2])
-        used = np.unique([first, second])  # a triple takes three texts, not six
+        used = np.unique([first, second])  # a triple has three texts, not six
         first, second = np.searchsorted(used, first), np.searchsorted(used, second)
         ids, domains, texts = ([part[i] for i in used] for part in (ids, domains, texts))
     else:
@@ -99,19 +99,19 @@ def draw_pairs(
 
 
 class Ranking(NamedTuple):
-    """Documents that people have put in order: their texts, and by criterion their places (1 is best, ties allowed)."""
+    """Documents that people have ranked: their texts, and their ranks by criterion (1 is best, ties allowed)."""
 
     texts: list[str]
-    places: dict[str, list[float]]
+    ranks: dict[str, list[float]]
 
 
 def read_ranking(file: Path, criteria: Sequence[str]) -> Ranking:
-    """Read JSON lines of `text` and `rank`: a number, or a number a criterion.
+    """Read JSON lines with `text` and `rank`: one number, or one number per criterion.
 
-    Raises StageError, naming the line, for anything else, and for fewer than three texts.
+    Raises StageError, which names the line, for anything else, and for fewer than three texts.
     """
     texts: list[str] = []
-    places: dict[str, list[float]] = {name: [] for name in criteria}
+    ranks: dict[str, list[float]] = {name: [] for name in criteria}
     try:
         lines = file.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
@@ -125,18 +125,18 @@ def read_ranking(file: Path, criteria: Sequence[str]) -> Ranking:
             if not isinstance(text, str) or not text.strip():
                 raise ValueError("`text` is empty")
             for name in criteria:
-                places[name].append(float(rank[name] if isinstance(rank, dict) else rank))
+                ranks[name].append(float(rank[name] if isinstance(rank, dict) else rank))
             texts.append(text)
         except (ValueError, KeyError, TypeError) as error:
             wanted = '{"text": "…", "rank": 1}, or "rank": {"criterion": 1, …} with every criterion'
-            raise StageError(f"judge.ranking={file}, line {number}: {error!r}; a line is {wanted}") from None
+            raise StageError(f"judge.ranking={file}, line {number}: {error!r}; a line must be {wanted}") from None
     if len(texts) < 3:
-        raise StageError(f"judge.ranking={file} has {len(texts)} texts: a ranking takes at least 3")
-    return Ranking(texts, places)
+        raise StageError(f"judge.ranking={file} has {len(texts)} texts: a ranking needs at least 3")
+    return Ranking(texts, ranks)
 
 
 def with_ranked(pairs: Pairs, ranking: Ranking, tokenizer: "Tokenizer", max_snippet_tokens: int, seed: int) -> Pairs:
-    """`pairs` with all pairs of the ranked texts after them; those have negative ids."""
+    """`pairs`, followed by all pairs of the ranked texts, which have negative ids."""
     num_texts, num_ranked = len(pairs.texts), len(ranking.texts)
     cut = [snippet(text, tokenizer, max_snippet_tokens, seed_for(seed, "ranking", text)) for text in ranking.texts]
     first, second = np.triu_indices(num_ranked, 1)
@@ -162,7 +162,7 @@ def _rows(
 ) -> list[tuple[int, str, str] | None]:
     """Id, domain and `cut(id, text)` of rows by their number in the corpus, in the order of `places`.
 
-    None where `cut` gives none. Reads only the row groups that hold a row wanted.
+    None where `cut` returns None. Reads only the row groups with requested rows.
     """
     found: list[tuple[int, str, str] | None] = [None] * len(places)
     by_place = np.argsort(places)

@@ -1,10 +1,10 @@
 """From the weights of labels, or grades, to the preference of a pair. Pure functions on numpy arrays.
 
-A pair of texts (0, 1) is asked in both orders. In order 0, text 0 is shown as A and text 1 as B; in order 1 the
+A pair of texts (0, 1) is judged in both orders. In order 0, text 0 is shown as A and text 1 as B; in order 1 the
 other way round. A reply becomes two weights, one for each label (`replies`); p = weight_B / (weight_A + weight_B) is
 then the probability that the text shown as B is preferred (a softmax over the labels, or a share of votes).
 
-Or each text is graded by itself, from 1 to 10, several times; its grade is the mean.
+With grades, each text is graded alone from 1 to 10, several times; its grade is the mean.
 """
 
 import numpy as np
@@ -21,7 +21,7 @@ Floats = NDArray[np.float64]
 def probability_of_b(weights: Floats) -> Floats:
     """p(the text shown as B is preferred) = w_B / (w_A + w_B).
 
-    `weights`: (..., 2), labels last, NaN where the request failed. Returns (...), NaN there too.
+    `weights`: (..., 2), labels last, NaN where the request failed. Returns (...), with NaN in the same places.
     """
     return weights[..., 1] / weights.sum(axis=-1)
 
@@ -51,10 +51,10 @@ def pair_matrices(weights: Floats) -> dict[str, Floats]:
 
 
 def grade_preferences(grades: Floats, first: NDArray[np.int64], second: NDArray[np.int64]) -> Floats:
-    """P(text `second` ≻ text `first`) = P(g₂ > g₁) + ½ P(g₂ = g₁), over all pairs of one grade of each.
+    """P(text `second` ≻ text `first`) = P(g₂ > g₁) + ½ P(g₂ = g₁), over all pairs of one grade of each text.
 
-    `grades`: (texts, votes), NaN where a vote is missing; `first`, `second`: (pairs,) rows of it. Returns (pairs,), NaN
-    where a text has no grade.
+    `grades`: (texts, votes), NaN where a vote is missing; `first`, `second`: (pairs,) rows of `grades`. Returns
+    (pairs,), NaN where a text has no grade.
     """
     shares = np.stack([(grades == grade).sum(axis=1) for grade in GRADES], axis=1).astype(np.float64)
     with np.errstate(invalid="ignore"):
@@ -64,7 +64,7 @@ def grade_preferences(grades: Floats, first: NDArray[np.int64], second: NDArray[
 
 
 def grade_matrices(preference: Floats) -> dict[str, Floats]:
-    """The columns of the released judgments for pairs whose texts were graded apart: no votes, (pairs, 2, 2)."""
+    """The columns of the released judgments from grades: no votes, (pairs, 2, 2) each."""
     matrices = {name: np.full((len(preference), 2, 2), ABSENT) for name in ("votes_a", "votes_b", "average")}
     matrices["average"][:, 0, 1] = np.nan_to_num(preference, nan=ABSENT)
     matrices["average"][:, 1, 0] = np.nan_to_num(1.0 - preference, nan=ABSENT)
@@ -72,13 +72,13 @@ def grade_matrices(preference: Floats) -> dict[str, Floats]:
 
 
 def agreement(weights: Floats) -> dict[str, float | int | None]:
-    """How the two orders of the pairs agree, over the pairs where both were answered; None where there are none.
+    """Agreement of the two orders, over the pairs with both orders answered; None without such pairs.
 
     - `orders_agree`: share of pairs in which both orders prefer the same text;
-    - `positional_bias`: mean probability of label A minus ½, in [−½, ½]: above 0, the first place helps.
+    - `positional_bias`: mean probability of label A minus ½, in [−½, ½]: above 0, the first place is favoured.
       It is the mean of ½ ((1 − p_BA) − p_AB), and cancels in the average of the two orders;
-    - `mean_order_gap`: mean of |p_AB − (1 − p_BA)|, of which noise is a part too;
-    - `confident`: share of pairs with |2p − 1| ≥ 0.5, those that a rater trains on.
+    - `mean_order_gap`: mean of |p_AB − (1 − p_BA)|, which includes noise;
+    - `confident`: share of pairs with |2p − 1| ≥ 0.5, on which a rater trains.
     """
     p = probability_of_b(weights)
     p = p[~np.isnan(p).any(axis=1)]

@@ -1,8 +1,8 @@
-"""Judgments that others have made, in the columns of the released 250K: reading them, and checking every row.
+"""Reads existing judgments in the columns of the released 250K, and checks every row.
 
-A row has `texts` (two), perhaps `indices` (two whole numbers), and for each criterion the 2 × 2 matrices `<c>_votes_a`,
-`<c>_votes_b` and `<c>_average`, nested lists. Entry [i][j] is of text i shown as A and text j as B; of the averages it
-is P(text j preferred over text i). −100 stands on the diagonal, and where there is no judgment.
+A row has `texts` (two), optionally `indices` (two whole numbers), and for each criterion the 2 × 2 matrices
+`<c>_votes_a`, `<c>_votes_b` and `<c>_average` as nested lists. Entry [i][j] is about text i shown as A and text j as B;
+in the averages it is P(text j preferred over text i). −100 stands on the diagonal and for absent judgments.
 """
 
 import json
@@ -17,14 +17,14 @@ from qurating.runtime.errors import StageError
 
 KINDS = ("votes_a", "votes_b", "average")
 TOLERANCE = 1e-3  # of p(B ≻ A) + p(A ≻ B) = 1, for files in half precision
-Row = tuple[str, Any]  # where it is, for messages; what it holds
+Row = tuple[str, Any]  # its place, for messages; its content
 
 
 def rows_of_files(paths: str | Sequence[str]) -> Iterator[Row]:
-    """The rows of Parquet files (.parquet) and of JSON lines (any other ending, compressed or not).
+    """The rows of Parquet files (.parquet) and JSON lines (any other ending, compressed or not).
 
     Raises:
-        StageError: no file, or one that cannot be read as what its name says; with the file and the line.
+        StageError: no file, or a file not in the format of its name; the message has the file and the line.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -39,7 +39,7 @@ def rows_of_files(paths: str | Sequence[str]) -> Iterator[Row]:
                             yield f"{path}, row {number}", row
                             number += 1
             except (pa.ArrowInvalid, OSError, UnicodeDecodeError) as error:
-                raise StageError(f"{path}, row {number}: it cannot be read as Parquet: {error}") from None
+                raise StageError(f"{path}, row {number}: cannot be read as Parquet: {error}") from None
         else:
             for number, line in enumerate(lines_of(path), start=1):
                 try:
@@ -50,20 +50,20 @@ def rows_of_files(paths: str | Sequence[str]) -> Iterator[Row]:
 
 
 def checked(where: str, row: Any, criteria: Sequence[str]) -> dict[str, Any]:
-    """The row with what we keep of it: `texts`, `indices` (None where absent) and the criteria's matrices as floats.
+    """The checked parts of a row: `texts`, `indices` (None if absent) and the matrices of the criteria as floats.
 
     Raises:
-        StageError: with the place and the reason.
+        StageError: an invalid row; the message has its place and the reason.
     """
     try:
         if not isinstance(row, Mapping):
-            raise ValueError("it is no record with columns")
+            raise ValueError("not a record with columns")
         texts: Any = row.get("texts")
         if not _two(texts) or not all(isinstance(text, str) and text.strip() for text in texts):
             raise ValueError("`texts` must be two texts, neither of them blank")
         for text in texts:
             if any("\ud800" <= c <= "\udfff" for c in text):
-                raise ValueError("`texts` holds half a character (a surrogate)")
+                raise ValueError("`texts` has half a character (a lone surrogate)")
         indices: Any = row.get("indices")
         if indices is not None and not (_two(indices) and all(isinstance(i, int) for i in indices)):
             raise ValueError("`indices` must be two whole numbers")
@@ -86,26 +86,28 @@ def _matrix(row: Mapping[str, Any], column: str) -> np.ndarray:
     if column not in row:
         judged = sorted(key.removesuffix("_average") for key in map(str, row) if key.endswith("_average"))
         raise ValueError(
-            f"there is no column {column}; it is judged by {', '.join(judged) or 'nothing'} "
-            "(a criterion is left out by ~criterion@criteria.NAME)"
+            f"the column {column} is missing; the row is judged by {', '.join(judged) or 'nothing'} "
+            "(to remove a criterion: ~criterion@criteria.NAME)"
         )
     value = row[column]
     if not _two(value) or not all(_two(line) for line in value):
-        raise ValueError(f"{column} must be a 2 × 2 nested list, and is {str(value)[:60]!r}")
+        raise ValueError(f"{column} is {str(value)[:60]!r}: it must be a 2 × 2 nested list")
     numbers = [entry for line in value for entry in line]
     if any(isinstance(entry, bool) or not isinstance(entry, int | float) for entry in numbers):
-        raise ValueError(f"{column} holds what is no number: {str(value)[:60]}")
+        raise ValueError(f"{column} is {str(value)[:60]}: all entries must be numbers")
     found = np.array(value, dtype=np.float64)
     if not (((found >= 0) & np.isfinite(found)) | (found == ABSENT)).all():
-        raise ValueError(f"{column} holds {str(value)[:60]}: its entries are 0 or more, or −100 for none")
+        raise ValueError(f"{column} is {str(value)[:60]}: its entries must be 0 or more, or −100 for none")
     return found
 
 
 def _check_average(average: np.ndarray, column: str) -> None:
     if (np.diag(average) != ABSENT).any():
-        raise ValueError(f"{column} is {average.tolist()}: −100 must stand on its diagonal")
+        raise ValueError(f"{column} is {average.tolist()}: its diagonal must be −100")
     pair = average[[0, 1], [1, 0]]
     if (pair == ABSENT).all():
         return
     if (pair == ABSENT).any() or (pair > 1).any() or abs(pair.sum() - 1) > TOLERANCE:
-        raise ValueError(f"{column} is {average.tolist()}: [0][1] and [1][0] are probabilities of sum 1, or both −100")
+        raise ValueError(
+            f"{column} is {average.tolist()}: [0][1] and [1][0] must be probabilities of sum 1, or both −100"
+        )

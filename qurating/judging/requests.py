@@ -1,4 +1,4 @@
-"""What is asked about pairs and texts, and what becomes of the answers."""
+"""The requests of a run about pairs or texts, and the numbers from their answers."""
 
 import itertools
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
@@ -8,24 +8,25 @@ import numpy as np
 
 from qurating.judging import preferences
 from qurating.judging.endpoint import replies
+from qurating.judging.endpoint.base import Request
 from qurating.judging.endpoint.costs import Estimate, completion_limit
 from qurating.judging.endpoint.replies import AnswerError
-from qurating.judging.endpoint.response_log import Answer, Request
+from qurating.judging.endpoint.response_log import Answer
 from qurating.judging.pairs import Pairs
 from qurating.judging.prompts import Messages, Prompt
 from qurating.judging.settings import JudgeSettings
 from qurating.runtime.errors import StageError
 
-GRADE_TOKENS = 3  # "10", and a blank or a mark before it
-SAMPLE = 256  # prompts whose tokens are counted for an estimate
+GRADE_TOKENS = 3  # "10" after a blank or a mark
+SAMPLE = 256  # an estimate counts the tokens of so many prompts
 
 
-class Questions:
-    """All requests of a run, in the order of their positions, and the numbers that come back.
+class Requests:
+    """All requests of a run, in the order of their positions, and the numbers from their answers.
 
-    Pairwise: pairs, criteria, the two orders (text 0 as A first), separate votes. Individual: texts, criteria, votes.
-    After the answers: `weights` (pairs, criteria, orders, labels), or `grades` (texts, criteria, votes), NaN where
-    there is none; `failures` by position.
+    The order is pairs, criteria, the two orders (first text 0 as A), separate votes; in individual mode it is texts,
+    criteria, votes. Answers fill `weights` (pairs, criteria, orders, labels) or `grades` (texts, criteria, votes), NaN
+    where absent, and `failures` by position.
     """
 
     def __init__(
@@ -54,21 +55,21 @@ class Questions:
         return int(np.prod(self._shape))
 
     def body(self, messages: Messages) -> dict[str, Any]:
-        """One chat completion in the manner of the method."""
-        how: dict[str, Any] = {"temperature": self.settings.temperature}
-        # newer models of OpenAI's take the one name of this limit, most servers the other
+        """The body of a chat completion for the method of this run."""
+        options: dict[str, Any] = {"temperature": self.settings.temperature}
+        # newer OpenAI models take one name of this limit, most servers the other
         if not self.settings.request_options.get("max_completion_tokens"):
-            how["max_tokens"] = 1 if self.pairwise else GRADE_TOKENS
+            options["max_tokens"] = 1 if self.pairwise else GRADE_TOKENS
         if self.method == "logprobs":
-            how |= {"logprobs": True, "top_logprobs": 20}
+            options |= {"logprobs": True, "top_logprobs": 20}
         elif self.method == "votes":
-            how["n"] = self.settings.num_votes
-        how |= {**self.settings.request_options, **(self.settings.label_options if self.pairwise else {})}
-        given = {key: value for key, value in how.items() if value is not None}
+            options["n"] = self.settings.num_votes
+        options |= {**self.settings.request_options, **(self.settings.label_options if self.pairwise else {})}
+        given = {key: value for key, value in options.items() if value is not None}
         return {"model": self.settings.model, "messages": messages, **given}
 
-    def requests(self) -> Iterator[Request]:
-        """Every request; the same in every run, so that the journal knows them again."""
+    def all(self) -> Iterator[Request]:
+        """Every request; the same in every run, so that the response log recognises them."""
         for number, messages in enumerate(self._messages()):
             body = self.body(messages)
             for vote in range(self.calls_each):
@@ -87,7 +88,7 @@ class Questions:
                     yield prompt.messages(criterion, texts[unit])
 
     def parse(self, reply: Any) -> list[float]:
-        """The numbers in a reply; raises AnswerError if there are none."""
+        """The numbers in a reply; raises AnswerError if it has none."""
         if not self.pairwise:
             return replies.grades_from_votes(reply)
         if self.method == "logprobs":
@@ -97,7 +98,7 @@ class Questions:
         return list(replies.vote_of(reply))
 
     def record(self, position: int, answer: Answer) -> None:
-        """Take the answer to the request of this position."""
+        """Store the answer to the request at this position."""
         if answer.values is None:
             self.failures[position] = answer
         elif self.pairwise:
@@ -110,16 +111,16 @@ class Questions:
             self.grades[text, criterion, vote : vote + len(values)] = values
 
     def place(self, position: int) -> list[int]:
-        """Pair, criterion, order, vote; or text, criterion, vote."""
+        """Indices of a position: pair, criterion, order, vote; or text, criterion, vote."""
         return [int(i) for i in np.unravel_index(position, self._shape)]
 
     @property
     def weights(self) -> preferences.Floats:
-        """Of separate votes, more than half must name a label, as of votes in one call."""
+        """Weights of the labels; NaN unless more than half of the separate votes name one, as for `votes`."""
         return np.where((2 * self._answered > self.calls_each)[..., None], self._sums, np.nan)
 
     def estimate(self, tokenizer: Any, price: Any) -> Estimate:
-        """Calls, tokens (of a sample of prompts, by the corpus' tokenizer) and costs of the whole run."""
+        """Calls, tokens (from a sample of prompts, by the tokenizer of the corpus) and cost of the whole run."""
         units = np.unique(np.linspace(0, self._shape[0] - 1, min(self._shape[0], SAMPLE)).astype(int)).tolist()
         prompts = list(itertools.islice(self._messages(units), 4 * SAMPLE))
         counted = [sum(len(tokenizer.encode(m["content"]).ids) + 4 for m in messages) for messages in prompts]
@@ -130,18 +131,18 @@ class Questions:
 
 
 async def find_method(
-    settings: JudgeSettings, as_method: Callable[[str], Questions], reply: Callable[[Any], Awaitable[Any]]
+    settings: JudgeSettings, as_method: Callable[[str], Requests], reply: Callable[[Any], Awaitable[Any]]
 ) -> tuple[str, Any]:
-    """What an endpoint can do, by asking the first question: `logprobs`, `votes`, or `separate_votes`.
+    """Find the method that an endpoint supports by sending the first request: `logprobs`, `votes` or `separate_votes`.
 
-    One call where log-probabilities come back; else one more, for two choices, and where that is refused a plain one.
-    Returns the method, and the reply to the first request of that method where that is what was asked. Raises
-    StageError if even a plain question is refused.
+    One call if it returns log-probabilities; else a second one for two choices; if that fails, a third, plain one.
+    Returns the method, and the reply if the call was the first request of that method, else None. Raises StageError if
+    even the plain request is refused.
     """
     refusals = []
     for method in ("logprobs", "votes", "separate_votes")[settings.mode == "individual" :]:
-        questions = as_method(method)
-        body = dict(next(questions.requests()).body)
+        requests = as_method(method)
+        body = dict(next(requests.all()).body)
         if method == "votes" and "n" in body:
             body["n"] = min(2, settings.num_votes)
         try:
@@ -150,14 +151,14 @@ async def find_method(
             if method == "logprobs":
                 replies.weights_from_logprobs(found)
         except AnswerError as error:
-            if "neither label" in error.reason:  # log-probabilities there are; what it says is another matter
+            if "neither label" in error.reason:  # the reply has log-probabilities: the method works
                 return method, found
             refusals.append(f"{method}: {error}")
             continue
         if method != "votes" or choices >= body.get("n", 1):
             return method, None if method == "votes" else found
     raise StageError(
-        f"the judge at {settings.base_url} cannot be asked in any way:\n    "
+        f"the judge at {settings.base_url} refuses every method:\n    "
         + "\n    ".join(refusals)
-        + "\n  judge.request_options adds options to a request, and null takes one out"
+        + "\n  judge.request_options adds options to a request, and null removes one"
     )

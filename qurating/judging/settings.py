@@ -1,4 +1,4 @@
-"""The group `judge` of the configuration, and what it refuses."""
+"""The settings in the group `judge` of the configuration, and their checks."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
@@ -9,7 +9,7 @@ from qurating.judging.endpoint import costs
 from qurating.judging.prompts import Prompt
 from qurating.runtime.errors import StageError
 
-ROOT = Path(__file__).parents[2]  # relative paths to prompts and prices start here
+ROOT = Path(__file__).parents[2]  # relative paths of prompts and prices start here
 CHOICES = {
     "mode": ("pairwise", "individual"),
     "method": ("auto", "logprobs", "votes", "separate_votes"),
@@ -20,14 +20,14 @@ CHOICES = {
 
 @dataclass(frozen=True)
 class JudgeSettings:
-    """conf/judge/*.yaml say what each setting means."""
+    """The settings of a judge; conf/judge/*.yaml explain each."""
 
     name: str
     model: str
     num_pairs: int
     max_snippet_tokens: int
     prompt: str
-    prompt_sha256: str  # so that another text of the prompt is another identity of the judgments
+    prompt_sha256: str  # part of the identity of the judgments: an edited prompt makes other judgments
     mode: str = "pairwise"
     method: str = "auto"
     base_url: str | None = None
@@ -58,16 +58,16 @@ class JudgeSettings:
     patience_seconds: float = 300.0
     positional_bias: float = 0.0
     noise: float = 0.0
-    compare_with: str | None = None  # the artifact itself comes as an input of the stage
+    compare_with: str | None = None  # the artifact itself is an input of the stage
     num_threads: int | None = None
     gguf_listing: str | None = None
 
     @classmethod
     def read(cls, given: Mapping[str, Any]) -> "JudgeSettings":
-        """Raises StageError for settings that cannot work, and says which."""
+        """Check and read the settings; raises StageError, which names the invalid one."""
         known = {entry.name for entry in fields(cls)}
         if unknown := sorted(set(given) - known):
-            raise StageError(f"judge has no setting {', '.join(unknown)}; there are {', '.join(sorted(known))}")
+            raise StageError(f"judge has no setting {', '.join(unknown)}; its settings are {', '.join(sorted(known))}")
         try:
             settings = cls(**given)
         except TypeError as error:
@@ -75,54 +75,61 @@ class JudgeSettings:
         for name, choices in CHOICES.items():
             if getattr(settings, name) not in choices:
                 wanted = ", ".join(choices[:-1]) + f" or {choices[-1]}"
-                raise StageError(f"judge.{name} is {getattr(settings, name)!r}: it can be {wanted}")
+                raise StageError(f"judge.{name} is {getattr(settings, name)!r}: it must be {wanted}")
         for name in ("num_pairs", "max_snippet_tokens", "num_votes", "max_concurrency", "max_batch_requests"):
             if not (isinstance(value := getattr(settings, name), int) and value >= 1):
                 raise StageError(f"judge.{name} is {value}: it must be a whole number of at least 1")
         cap = settings.max_cost_usd
         if cap is not None and not (isinstance(cap, int | float) and cap >= 0):
-            raise StageError(f"judge.max_cost_usd is {settings.max_cost_usd}: a sum in US dollars, or null for no cap")
+            raise StageError(
+                f"judge.max_cost_usd is {settings.max_cost_usd}: it must be a sum in US dollars, or null (no cap)"
+            )
         if not 0 <= settings.triple_fraction <= 1:
-            raise StageError(f"judge.triple_fraction is {settings.triple_fraction}: a share of the pairs, from 0 to 1")
+            raise StageError(
+                f"judge.triple_fraction is {settings.triple_fraction}: it must be a share of the pairs, from 0 to 1"
+            )
         settings._check_endpoint()
         return settings
 
     def _check_endpoint(self) -> None:
         if self.mode == "individual" and self.method == "logprobs":
-            raise StageError("grades are sampled: judge.mode=individual goes with judge.method=auto, not with logprobs")
+            raise StageError("judge.mode=individual samples grades: set judge.method=auto, not logprobs")
         if self.simulated and (self.mode == "individual" or self.transport == "batch"):
             raise StageError(
-                "the simulated judge compares pairs, online: judge.mode=individual and judge.transport=batch take a "
+                "the simulated judge compares pairs, online: judge.mode=individual and judge.transport=batch need a "
                 "real one, such as judge=endpoint"
             )
         if self.simulated or self.gguf is not None:
             return
         if not self.base_url:
-            raise StageError("judge.base_url is not set: give the endpoint's address, such as http://localhost:8000/v1")
+            raise StageError(
+                "judge.base_url is not set: set it to the address of the endpoint, such as http://localhost:8000/v1"
+            )
         if self.api == "azure" and not self.api_version:
-            raise StageError("judge.api_version is not set: Azure wants one, such as 2024-10-21")
+            raise StageError("judge.api_version is not set: Azure needs one, such as 2024-10-21")
 
     @property
     def where(self) -> str:
+        """The kind of server that judges: simulated, local or remote."""
         return "simulated" if self.simulated else "local" if self.gguf is not None else "remote"
 
     def price(self, batch: bool) -> costs.Price | None:
-        """The model's price; raises StageError if there is a cap, and none is known."""
+        """The price of the model; raises StageError if a cap is set that cannot be enforced."""
         if self.where != "remote":
             return None
         price = costs.find_price(self.model, ROOT / self.prices, self.usd_per_million_tokens, batch)
         if price is None and self.max_cost_usd is not None:
             raise StageError(
-                f"judge.max_cost_usd={self.max_cost_usd:g} cannot be kept: {self.prices} has no price of {self.model}. "
-                "Give it, in US dollars per million tokens of prompt and completion: "
-                "judge.usd_per_million_tokens=[0.15,0.60]; or go without a cap: judge.max_cost_usd=null"
+                f"judge.max_cost_usd={self.max_cost_usd:g} cannot be enforced: {self.prices} has no price of "
+                f"{self.model}. Set it in US dollars per million tokens of prompt and completion, such as "
+                "judge.usd_per_million_tokens=[0.15,0.60]; or remove the cap: judge.max_cost_usd=null"
             )
         limits = self.request_options
         if self.max_cost_usd is not None and all(
             name in limits and limits[name] is None for name in ("max_tokens", "max_completion_tokens")
         ):
             raise StageError(
-                "judge.max_cost_usd cannot be kept without a limit on an answer's length: set "
+                "judge.max_cost_usd cannot be enforced without a limit on the length of an answer: set "
                 "judge.request_options.max_completion_tokens"
             )
         return price
@@ -142,20 +149,20 @@ class JudgeSettings:
 
 
 def check_criteria(criteria: Mapping[str, Mapping[str, Any]], simulated: bool) -> None:
-    """Raises StageError for criteria that are incomplete, or that cannot be told apart."""
+    """Raise StageError for criteria that are incomplete or indistinguishable."""
     if not criteria:
-        raise StageError("no criterion to judge by: name at least one of conf/criterion/")
+        raise StageError("no criterion is set: name at least one of conf/criterion/")
     for name, criterion in criteria.items():
         for key in ("name", "question", "description", *(["simulated_weights"] if simulated else [])):
             if not criterion.get(key):
-                why = ", which the simulated judge needs (or take a real one: judge=endpoint)" if "sim" in key else ""
+                why = ", which the simulated judge needs (or use a real one: judge=endpoint)" if "sim" in key else ""
                 raise StageError(f"conf/criterion/{name}.yaml: `{key}` is missing{why}")
         if criterion["name"] != name:
             raise StageError(f"conf/criterion/{name}.yaml: `name` is {criterion['name']!r}; it must be {name!r}")
         if criterion.get("prompt") and not criterion.get("prompt_sha256"):
             raise StageError(
-                f"conf/criterion/{name}.yaml: beside `prompt` goes `prompt_sha256: ${{sha256:${{.prompt}}}}`, so that "
-                "an edited prompt makes other judgments"
+                f"conf/criterion/{name}.yaml: `prompt_sha256` is missing. Add "
+                "`prompt_sha256: ${sha256:${.prompt}}` next to `prompt`, so that an edited prompt makes other judgments"
             )
     questions = [criterion["question"] for criterion in criteria.values()]
     if (simulated and _contained(questions)) or len(set(questions)) < len(questions):

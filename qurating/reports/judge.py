@@ -9,7 +9,7 @@ import numpy as np
 from qurating.judging import preferences
 from qurating.judging.pairs import Pairs
 from qurating.judging.preferences import Floats
-from qurating.judging.requests import Questions
+from qurating.judging.requests import Requests
 from qurating.reports.page import render
 
 
@@ -19,7 +19,7 @@ def write(
     criteria: Sequence[str],
     pairs: Pairs,
     preference: Floats,
-    questions: Questions,
+    requests: Requests,
     num_pairs: int,
 ) -> None:
     """Write report.html, and its figures in plots/."""
@@ -33,8 +33,8 @@ def write(
             dict(zip(criteria, preference[:num_pairs].T, strict=True)), np.log2(lengths[second] / lengths[first])
         ),
     }
-    if questions.pairwise:
-        p = preferences.probability_of_b(questions.weights[:num_pairs])
+    if requests.pairwise:
+        p = preferences.probability_of_b(requests.weights[:num_pairs])
         drawn["orders"] = judge_figures.orders(
             {name: (p[:, c, 0], 1.0 - p[:, c, 1]) for c, name in enumerate(criteria)}
         )

@@ -1,4 +1,4 @@
-"""The pairs that are drawn from a corpus: how many, and of what."""
+"""The pairs that are drawn from a corpus: their number, and their sequences."""
 
 from pathlib import Path
 
@@ -20,7 +20,7 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize("texts", [[], [EXPLANATION], [EXPLANATION, "too short"]])
 def test_a_corpus_of_fewer_than_two_sequences(tmp_path: Path, texts: list[str]) -> None:
     corpus = make_corpus(tmp_path / "c", {"d": texts})
-    with pytest.raises(StageError, match="judging takes two"):
+    with pytest.raises(StageError, match="judging needs two"):
         run(tmp_path / "o", corpus, settings(num_pairs=1))
 
 

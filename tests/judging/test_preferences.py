@@ -1,4 +1,4 @@
-"""Weights to preferences; against loops and hand-made cases."""
+"""From weights to preferences; compared with loops and with cases by hand."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""Prompts: the snippets of texts in them, their templates, and what a hostile text can do to them."""
+"""Prompts: snippets, templates, and hostile texts."""
 
 from pathlib import Path
 

@@ -24,15 +24,15 @@ from qurating.runtime.errors import StageError
         (
             "writing_style_votes_a",
             [[-100, 4]],
-            r"writing_style_votes_a must be a 2 × 2 nested list, and is '\[\[-100, 4",
+            r"writing_style_votes_a is '\[\[-100, 4.*: it must be a 2 × 2 nested list",
         ),
-        ("writing_style_votes_b", [[-100, None], [1, -100]], "holds what is no number"),
+        ("writing_style_votes_b", [[-100, None], [1, -100]], "all entries must be numbers"),
         ("writing_style_votes_b", [[-100, -3], [1, -100]], "0 or more, or −100"),
         ("facts_and_trivia_average", [[-100, float("nan")], [0.5, -100]], "0 or more, or −100"),
         ("facts_and_trivia_average", [[-100, 0.7], [0.7, -100]], "probabilities of sum 1"),
         ("facts_and_trivia_average", [[-100, 16], [4, -100]], "probabilities of sum 1"),
         ("facts_and_trivia_average", [[-100, 0.7], [-100, -100]], "or both −100"),
-        ("facts_and_trivia_average", [[0.5, 0.7], [0.3, 0.5]], "−100 must stand on its diagonal"),
+        ("facts_and_trivia_average", [[0.5, 0.7], [0.3, 0.5]], "its diagonal must be −100"),
     ],
 )
 def test_a_bad_row_is_refused_with_its_place(key: str, value: Any, message: str) -> None:

@@ -1,4 +1,4 @@
-"""What is asked about pairs and texts, and where its answers go."""
+"""The requests about pairs and texts, and the places of their answers."""
 
 import json
 from typing import Any
@@ -6,19 +6,19 @@ from typing import Any
 import numpy as np
 import pytest
 from judge_fixtures import logprob_reply, votes_reply
-from questions_example import PAIRS, answered, criterion_of, questions, texts_of
+from requests_example import PAIRS, answered, criterion_of, example_requests, texts_of
 
 from qurating.judging.endpoint.replies import AnswerError
 
 
 def weights(prompt: str, repeat: int) -> list[float]:
-    """Of A and B, by what is asked: no two alike."""
+    """Weights of A and B that differ for every pair, criterion and order."""
     a, b = texts_of(prompt)
     return [100 * a + 10 * b + criterion_of(prompt), 0.5]
 
 
 def test_every_answer_goes_to_its_pair_criterion_and_order() -> None:
-    found = answered(questions("logprobs"), weights).weights
+    found = answered(example_requests("logprobs"), weights).weights
     assert found.shape == (3, 2, 2, 2)
     for pair, (zero, one) in enumerate(zip(PAIRS.first, PAIRS.second, strict=True)):
         for criterion in range(2):
@@ -30,7 +30,7 @@ def test_separate_votes_add_up_where_more_than_half_name_a_label() -> None:
     def vote(prompt: str, repeat: int) -> list[float] | None:
         return [1.0, 0.0] if repeat < 2 else [0.0, 1.0] if repeat < 2 + criterion_of(prompt) else None
 
-    asked = answered(questions("separate_votes"), vote)
+    asked = answered(example_requests("separate_votes"), vote)
     assert asked.num_calls == 3 * 2 * 2 * 5
     assert np.isnan(asked.weights[:, 0]).all()  # two of five
     assert (asked.weights[:, 1] == [2, 1]).all()
@@ -45,36 +45,36 @@ def test_grades_are_of_each_text_with_one_call_or_several() -> None:
         return [1 + text + criterion_of(prompt)] if separate else [1 + text + criterion_of(prompt)] * 3
 
     separate = False
-    found = answered(questions("votes", "individual"), grades).grades
+    found = answered(example_requests("votes", "individual"), grades).grades
     expected = 1 + np.arange(4)[:, None] + np.arange(2)
     assert (found[..., :3] == expected[..., None]).all()
     assert np.isnan(found[..., 3:]).all()  # what the reply lacks
     separate = True
-    assert (answered(questions("separate_votes", "individual"), grades).grades == expected[..., None]).all()
+    assert (answered(example_requests("separate_votes", "individual"), grades).grades == expected[..., None]).all()
 
 
-def test_requests_are_the_same_each_time_and_ask_in_the_manner_of_the_method() -> None:
+def test_requests_are_the_same_each_time_and_their_options_are_those_of_the_method() -> None:
     bodies: dict[str, dict[str, Any]] = {}
     for method in ("logprobs", "votes", "separate_votes"):
-        one, other = ([(r.position, r.repeat, r.content) for r in questions(method).requests()] for _ in range(2))
+        one, other = ([(r.position, r.repeat, r.content) for r in example_requests(method).all()] for _ in range(2))
         assert one == other
-        assert [position for position, _, _ in one] == list(range(questions(method).num_calls))
-        bodies[method] = dict(next(questions(method).requests()).body)
+        assert [position for position, _, _ in one] == list(range(example_requests(method).num_calls))
+        bodies[method] = dict(next(example_requests(method).all()).body)
     assert bodies["logprobs"]["top_logprobs"] == 20
     assert bodies["votes"]["n"] == 5
     assert not {"logprobs", "n"} & bodies["separate_votes"].keys()
     assert {body["max_tokens"] for body in bodies.values()} == {1}
-    assert next(questions("votes", "individual").requests()).body["max_tokens"] > 1  # a grade may be 10
+    assert next(example_requests("votes", "individual").all()).body["max_tokens"] > 1  # a grade may be 10
 
 
-def test_a_reply_is_read_in_the_manner_of_the_method() -> None:
+def test_a_reply_is_parsed_by_the_method() -> None:
     logprobs = logprob_reply({"A": float(np.log(0.25)), "B": float(np.log(0.75))})
-    assert questions("logprobs").parse(logprobs) == pytest.approx([0.25, 0.75])
-    assert questions("votes").parse(votes_reply("A", "B", "B", "B", "?")) == [1, 3]
-    assert questions("separate_votes").parse(votes_reply("B")) == [0, 1]
-    assert questions("votes", "individual").parse(votes_reply("7", "9")) == [7, 9]
+    assert example_requests("logprobs").parse(logprobs) == pytest.approx([0.25, 0.75])
+    assert example_requests("votes").parse(votes_reply("A", "B", "B", "B", "?")) == [1, 3]
+    assert example_requests("separate_votes").parse(votes_reply("B")) == [0, 1]
+    assert example_requests("votes", "individual").parse(votes_reply("7", "9")) == [7, 9]
     with pytest.raises(AnswerError):
-        questions("logprobs").parse(votes_reply("A"))
+        example_requests("logprobs").parse(votes_reply("A"))
 
 
 def test_an_estimate_counts_every_call() -> None:
@@ -85,9 +85,9 @@ def test_an_estimate_counts_every_call() -> None:
             self.ids = text.split()
             return self
 
-    asked = questions("votes")
+    asked = example_requests("votes")
     found = asked.estimate(Words(), None)
-    contents = [[m["content"] for m in json.loads(r.content)["messages"]] for r in asked.requests()]
+    contents = [[m["content"] for m in json.loads(r.content)["messages"]] for r in asked.all()]
     assert found.num_calls == len(contents) == 12
     assert found.prompt_tokens == sum(len(text.split()) + 4 for prompt in contents for text in prompt)
     assert found.usd is None

@@ -1,4 +1,4 @@
-"""Settings and criteria of a judge that cannot work, and what is said of them."""
+"""Invalid settings and criteria of a judge, and their messages."""
 
 from pathlib import Path
 from typing import Any
@@ -22,12 +22,12 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ({"modell": "x"}, "no setting modell"),
         ({"num_pairs": 0}, "num_pairs is 0"),
         ({"num_pairs": "many"}, "num_pairs is many: it must be a whole number"),
-        ({"max_cost_usd": "abc"}, "max_cost_usd is abc: a sum in US dollars"),
+        ({"max_cost_usd": "abc"}, "max_cost_usd is abc: it must be a sum in US dollars"),
         ({"simulated": False}, "judge.base_url"),
         ({"simulated": False, "base_url": "http://x/v1", "api_key_variable": "NO_SUCH_KEY"}, "NO_SUCH_KEY"),
         ({"prompt": "conf/prompts/none.txt"}, "none.txt"),
-        ({"num_pairs": 10**6}, "different pairs.*lower judge.num_pairs"),
-        ({"min_words": 10**6}, "0 can be judged"),
+        ({"num_pairs": 10**6}, "different pairs.*Lower judge.num_pairs"),
+        ({"min_words": 10**6}, "and 0 of them can be judged"),
     ],
 )
 def test_settings_that_cannot_work(tmp_path: Path, corpus: Path, changes: dict[str, Any], says: str) -> None:
@@ -57,13 +57,13 @@ ONE = {"educational_value": CRITERIA["educational_value"]}
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
-        ({"mode": "individual", "method": "logprobs"}, "grades are sampled"),
+        ({"mode": "individual", "method": "logprobs"}, "judge.mode=individual samples grades"),
         ({"mode": "both"}, "pairwise or individual"),
         ({"simulated": True, "mode": "individual"}, "the simulated judge compares pairs"),
         ({"api": "azure"}, "judge.api_version is not set"),
         ({"triple_fraction": 2}, "triple_fraction is 2"),
         ({"max_cost_usd": -1}, "max_cost_usd is -1"),
-        ({"base_url": "localhost:8000/v1"}, "no http:// or https:// address"),
+        ({"base_url": "localhost:8000/v1"}, "is not an http:// or https:// address"),
     ],
 )
 def test_more_settings_that_cannot_work(tmp_path: Path, corpus: Path, changes: dict[str, Any], says: str) -> None:

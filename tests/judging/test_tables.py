@@ -1,4 +1,4 @@
-"""The tables of a judge's answers, from preferences that are known."""
+"""The tables of a judge's answers, from known preferences."""
 
 import json
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from questions_example import PAIRS, TEXTS, TWO, answered, criterion_of, questions, texts_of
+from requests_example import PAIRS, TEXTS, TWO, answered, criterion_of, example_requests, texts_of
 
 from qurating.judging import tables
 
@@ -24,7 +24,7 @@ def weights(prompt: str, repeat: int) -> list[float] | None:
 
 
 def test_judgments_hold_both_orders_and_their_mean(tmp_path: Path) -> None:
-    asked = answered(questions("logprobs"), weights)
+    asked = answered(example_requests("logprobs"), weights)
     preferred = tables.preferred(asked, PAIRS)
     tables.write(tmp_path, PAIRS, TWO, asked, preferred, asked.settings)
     rows = pq.read_table(tmp_path / "judgments.parquet").to_pylist()
@@ -48,12 +48,12 @@ def test_judgments_hold_both_orders_and_their_mean(tmp_path: Path) -> None:
     ]
 
 
-def test_grades_stand_beside_the_preferences_that_they_make(tmp_path: Path) -> None:
+def test_grades_are_written_with_the_preferences_derived_from_them(tmp_path: Path) -> None:
     def grades(prompt: str, repeat: int) -> list[float] | None:
         (text,) = texts_of(prompt)
         return None if text == 2 else [10 * strength(text), 10 * strength(text) - 1]
 
-    asked = answered(questions("votes", "individual", num_votes=2), grades)
+    asked = answered(example_requests("votes", "individual", num_votes=2), grades)
     preferred = tables.preferred(asked, PAIRS)
     tables.write(tmp_path, PAIRS, TWO, asked, preferred, asked.settings)
     rows = pq.read_table(tmp_path / "grades.parquet").to_pylist()

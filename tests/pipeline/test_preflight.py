@@ -8,6 +8,7 @@ import threading
 from pathlib import Path
 
 import pytest
+from hub_server import TOKEN, Hub
 from hydra import compose
 from omegaconf import DictConfig, OmegaConf
 from repository import ROOT
@@ -16,7 +17,6 @@ from qurating.pipeline import preflight
 from qurating.pipeline.naming import STAGES, name_artifacts
 from qurating.runtime import hub as runtime_hub
 from qurating.runtime.errors import StageError
-from tests.runtime.test_hub import TOKEN, Hub
 
 LQS = "+experiment=lqs_scorer"
 
@@ -32,7 +32,7 @@ def composed(artifacts: Path, *overrides: str) -> tuple[DictConfig, list[str]]:
 
 @pytest.fixture
 def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[set[str], set[str]]]:
-    """The models and data sets of each call of `hub_access.check_access`, which lets everything pass."""
+    """The models and data sets of each call of `hub.check_access`, which lets everything pass."""
     calls: list[tuple[set[str], set[str]]] = []
 
     def note(models: list[str | None], datasets: list[str | None]) -> None:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from analysis_example import Page
 from matplotlib.figure import Figure
-from questions_example import PAIRS, TWO, answered, questions, texts_of
+from requests_example import PAIRS, TWO, answered, example_requests, texts_of
 
 from qurating.judging import tables
 from qurating.reports import judge, judge_figures
@@ -50,7 +50,7 @@ def test_the_page_shows_the_figures_that_there_are_answers_for(
         monkeypatch.setattr(
             judge_figures, name, lambda *given, _n=name, _o=original: drawn.update({_n: given}) or _o(*given)
         )
-    asked = answered(questions("votes", mode), answer)
+    asked = answered(example_requests("votes", mode), answer)
     preferred = tables.preferred(asked, PAIRS)
     judge.write(tmp_path, SUMMARY | {"mode": mode}, list(TWO), PAIRS, preferred, asked, num_pairs=2)
     names = {"preferences", "lengths"} | ({"orders"} if mode == "pairwise" else set())

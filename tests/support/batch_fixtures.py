@@ -1,4 +1,4 @@
-"""A local server that plays the files and batches of the API over real HTTP, for the real `openai` client."""
+"""A local server that imitates the files and batches of the API over real HTTP, for the real `openai` client."""
 
 import contextlib
 import json
@@ -10,7 +10,7 @@ from judge_fixtures import served
 
 
 class BatchServer:
-    """`answer(body)` gives (status, body) of a line, or None for a line that expires. `refuse` may refuse a batch."""
+    """`answer(body)` returns (status, body) of a line, or None for a line that expires; `refuse` may refuse a batch."""
 
     def __init__(self, answer: Callable[[dict[str, Any]], tuple[int, Any] | None]) -> None:
         self.answer = answer

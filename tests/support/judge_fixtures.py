@@ -1,4 +1,4 @@
-"""What the judge's tests share: a small corpus of real text, and an endpoint that can misbehave."""
+"""Shared by the tests of the judge: a small corpus of real text, and an endpoint that can misbehave."""
 
 import asyncio
 import contextlib
@@ -39,7 +39,7 @@ room turns pale: it stops making chlorophyll when there is nothing to be gained 
 
 
 def make_corpus(folder: Path, texts: dict[str, list[str]], rows_per_shard: int = 40) -> Path:
-    """Write a corpus of one sequence a text; ids are running numbers from 1,000."""
+    """Write a corpus with one sequence per text; ids count from 1,000."""
     everything = [(domain, text) for domain, of_domain in texts.items() for text in of_domain]
     bpe = ByteLevelBPETokenizer()
     bpe.train_from_iterator([text for _, text in everything], vocab_size=1000, special_tokens=["<|endoftext|>"])
@@ -66,7 +66,7 @@ def real_corpus(folder: Path, num_topics: int = 60) -> Path:
 
 @contextlib.contextmanager
 def served(app: web.Application) -> Iterator[str]:
-    """An application on a real HTTP server, in a thread. Gives the base URL."""
+    """Run an application on a real HTTP server in a thread, and yield its base URL."""
     loop, started, port = asyncio.new_event_loop(), threading.Event(), [0]
 
     async def start() -> web.AppRunner:
@@ -95,7 +95,7 @@ def served(app: web.Application) -> Iterator[str]:
 
 @contextlib.contextmanager
 def endpoint(answer: Callable[[dict[str, Any]], Awaitable[web.StreamResponse] | web.StreamResponse]) -> Iterator[str]:
-    """A real HTTP server; `answer(call)` makes the response. Gives the base URL."""
+    """Run a real HTTP server, whose responses `answer(call)` makes, and yield its base URL."""
 
     async def handle(request: web.Request) -> web.StreamResponse:
         made = answer({"body": await request.json(), "headers": dict(request.headers), "request": request})

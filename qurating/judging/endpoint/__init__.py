@@ -1,1 +1,1 @@
-"""Asking an endpoint: transport, retries, rate limit, costs, response log, batches."""
+"""Requests to a paid endpoint: transport, retries, rate limiter, costs, response log, batches."""

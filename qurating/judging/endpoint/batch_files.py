@@ -1,17 +1,17 @@
-"""The files of a Batch API: requests as lines, packed within its limits, and their responses read."""
+"""Input and output files of a Batch API: writing requests within its limits, and reading responses."""
 
 import json
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
-from qurating.judging.endpoint.response_log import Request
+from qurating.judging.endpoint.base import Request
 from qurating.judging.endpoint.transport import PATH
 
 URL = f"/v1{PATH}"
 
 
 class Limits(NamedTuple):
-    """Of one input file; `poll_seconds` between two looks at what has become of it."""
+    """Limits of one input file; `poll_seconds` is the time between two status requests."""
 
     max_requests: int
     max_bytes: int
@@ -19,9 +19,9 @@ class Limits(NamedTuple):
 
 
 def packed(
-    requests: Iterable[Request], limits: Limits, let_out: Callable[[Request], bool]
+    requests: Iterable[Request], limits: Limits, admit: Callable[[Request], bool]
 ) -> Iterator[tuple[list[str], bool]]:
-    """The lines of one input file after another, and whether `let_out` refused the request after them: then no more."""
+    """Yield the lines of each input file, and whether `admit` refused the next request, which ends the iteration."""
     lines: list[str] = []
     size = 0
     for request in requests:
@@ -29,7 +29,7 @@ def packed(
         if lines and (len(lines) == limits.max_requests or size + len(line) + 1 > limits.max_bytes):
             yield lines, False
             lines, size = [], 0
-        if not let_out(request):
+        if not admit(request):
             yield lines, True
             return
         lines.append(line)
@@ -39,7 +39,7 @@ def packed(
 
 
 def responses(content: bytes) -> Iterator[tuple[str, int | None, Any]]:
-    """Key, HTTP status (None if there is none) and body of each line of an output or error file that can be read."""
+    """Key, HTTP status (or None) and body of each readable line of an output or error file."""
     for line in content.splitlines():
         try:
             entry = json.loads(line)

@@ -1,6 +1,6 @@
-"""What is under way at a Batch API, in a file of JSON lines: a batch's digest before it is made, its id after.
+"""The log of submitted batches, a file of JSON lines: the digest of a batch before its creation, its id afterwards.
 
-A kill between the two leaves a batch that is paid for and not known here: `unidentified`.
+A kill between the two leaves a batch that is paid for and has no id here: `unidentified`.
 """
 
 import contextlib
@@ -11,37 +11,37 @@ from typing import Any
 
 
 class BatchLog:
-    """Batches by digest: {"digest", "num_requests", "id" once it is made, "done" once its answers are fetched}."""
+    """Batches by digest: {"digest", "num_requests", "id" after creation, "done" after its answers were fetched}."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._known: dict[str, dict[str, Any]] = {}
         with contextlib.suppress(FileNotFoundError):
             for line in path.read_bytes().splitlines():
-                with contextlib.suppress(ValueError):  # torn
+                with contextlib.suppress(ValueError):  # incomplete: a kill interrupted the write
                     entry = json.loads(line)
                     self._known.setdefault(entry["digest"], {}).update(entry)
 
     def note(self, digest: str, **found: Any) -> None:
-        """Write down what is new about a batch."""
+        """Append new facts about a batch to the file."""
         entry = {"digest": digest, **found}
         self._known.setdefault(digest, {}).update(entry)
         with open(self._path, "ab", buffering=0) as log:
-            torn = log.tell() and not self._path.read_bytes().endswith(b"\n")
-            log.write((b"\n" if torn else b"") + json.dumps(entry).encode() + b"\n")
+            incomplete = log.tell() and not self._path.read_bytes().endswith(b"\n")
+            log.write((b"\n" if incomplete else b"") + json.dumps(entry).encode() + b"\n")
 
     def digest(self, keys: str, number: int) -> str:
-        """Of a batch of the requests with these keys, in round `number`; another one if that batch is done."""
+        """The digest of a batch of these requests (`keys`) in round `number`; a new one if that batch is done."""
         digest = hashlib.blake2b(f"{number} {keys}".encode(), digest_size=16).hexdigest()
-        if self._known.get(digest, {}).get("done"):  # the same once more, in another run
+        if self._known.get(digest, {}).get("done"):  # the same requests again, in another run
             digest = hashlib.blake2b(f"{digest} {len(self._known)}".encode(), digest_size=16).hexdigest()
         return digest
 
     def unidentified(self) -> set[str]:
-        """Digests of batches that may have been made, but whose id is not known."""
+        """Digests of batches that may exist at the endpoint and have no id here."""
         return {digest for digest, entry in self._known.items() if "id" not in entry and not entry.get("done")}
 
     def under_way(self) -> list[tuple[str, str]]:
-        """Digest and id of each batch whose answers are not fetched yet."""
+        """Digest and id of each batch whose answers have not been fetched yet."""
         known = self._known.items()
         return [(digest, entry["id"]) for digest, entry in known if "id" in entry and not entry.get("done")]

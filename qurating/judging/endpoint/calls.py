@@ -1,4 +1,4 @@
-"""One call of an endpoint: let out by its pace and the cap on costs, tried again where that may help, accounted for."""
+"""One call of an endpoint: it waits for the rate limiter and the cap on costs, is retried, and is accounted for."""
 
 import asyncio
 import contextlib
@@ -11,70 +11,71 @@ from typing import Any
 import orjson
 
 from qurating.judging.endpoint import replies
-from qurating.judging.endpoint.base import Endpoint, NoReplyError, Reply, asks_for_patience, may_pass
+from qurating.judging.endpoint.base import Endpoint, NoReplyError, Reply, Request, is_throttling, is_transient
 from qurating.judging.endpoint.costs import CapReachedError, Spending, completion_limit, prompt_limit
-from qurating.judging.endpoint.rate_limiter import Pace
+from qurating.judging.endpoint.rate_limiter import RateLimiter
 from qurating.judging.endpoint.replies import AnswerError
-from qurating.judging.endpoint.response_log import Journal, Request
-from qurating.judging.endpoint.retries import EndpointHealth, Tries
+from qurating.judging.endpoint.response_log import ResponseLog
+from qurating.judging.endpoint.retries import EndpointHealth, Retries
 from qurating.judging.endpoint.transport import Sender
 
-Used = tuple[int | None, int | None]  # tokens of prompt and completion, where the endpoint says so
+Used = tuple[int | None, int | None]  # tokens of prompt and completion; None: the endpoint does not report them
 
 
 @dataclass
 class Calls:
-    """The calls of one run. Any number may wait for their replies at once: `pace` and `spending` hold them back."""
+    """The calls of one run. Any number may be made at once: `rate_limiter` and `spending` hold them back."""
 
     endpoint: Endpoint
     sender: Sender
-    journal: Journal  # of calls whose reply is lost; answers are written by those who ask
+    response_log: ResponseLog  # for calls whose reply is lost; the caller logs the answers
     spending: Spending
-    pace: Pace
+    rate_limiter: RateLimiter
     health: EndpointHealth
     stopped_by: BaseException | None = None
     _num_reserved: int = 0
     _settled: asyncio.Event = field(default_factory=asyncio.Event)
 
     def stop(self, error: BaseException) -> None:
-        """Begin nothing more: whoever waits to be let out gets the error. What is in flight comes in."""
+        """Start no more calls: waiting ones raise the error, calls in flight are completed."""
         self.stopped_by = self.stopped_by or error
-        self.pace.open()
+        self.rate_limiter.release_all()
 
     async def reply(self, request: Request) -> tuple[Any, Used]:
-        """The decoded reply to one request, after the retries it takes; and the tokens of prompt and completion.
+        """The decoded reply to one request, after retries, and its tokens of prompt and completion.
 
-        Raises AnswerError for a reply that is none, UnansweredError, StageError where all requests would fare alike,
-        CapReachedError.
+        Raises AnswerError if the reply is unusable, UnansweredError if all retries failed, StageError if every request
+        would fail like this, CapReachedError.
         """
-        tries = Tries(self.endpoint)
+        retries = Retries(self.endpoint)
         while True:
             try:
                 reply, content, used, entered = await self._send(request)
             except NoReplyError as error:
-                await asyncio.sleep(tries.no_reply(error, time.monotonic()))
+                await asyncio.sleep(retries.no_reply(error, time.monotonic()))
                 continue
-            if not may_pass(reply.status):
+            if not is_transient(reply.status):
                 break
-            seconds = tries.refused(reply, time.monotonic())
-            if asks_for_patience(reply.status):
-                self.pace.refused(entered, reply.headers, seconds)  # all wait, this one too
+            seconds = retries.refused(reply, time.monotonic())
+            if is_throttling(reply.status):
+                self.rate_limiter.refused(entered, reply.headers, seconds)  # all calls wait, including this one
             else:
                 await asyncio.sleep(seconds)
         self.health.answered(time.monotonic())
         if reply.status >= 300:
-            raise self.endpoint.refused(reply)
-        self.pace.answered(reply.headers)
+            raise self.endpoint.error_for(reply)
+        self.rate_limiter.answered(reply.headers)
         if content is None:
             raise AnswerError("the reply is not JSON", self.endpoint.redacted(reply.content.decode(errors="replace")))
         return content, used
 
     async def _send(self, request: Request) -> tuple[Reply, Any, Used, float]:
-        """Send once, when there is room and money; returns the reply, its content decoded, its tokens, and when it was
-        let out. What it took is added to the spending, also if the reply is lost (NoReplyError).
+        """Send once, when the rate limiter and the cap allow it; the cost is added even if the reply is lost.
+
+        Returns the reply, its decoded content, its tokens, and when it was sent. Raises NoReplyError.
         """
-        most = self.spending.most(request.body)
-        entered = await self._enter(most)
+        usd = self.spending.max_usd(request.body)
+        entered = await self._enter(usd)
         try:
             reply = await self.sender.send(request)
             content = _decoded(reply.content)
@@ -83,41 +84,41 @@ class Calls:
             if error.lost and self.spending.price is not None:
                 lost = prompt_limit(request.body), completion_limit(request.body) or 0
                 self.spending.add(*lost)
-                self.journal.add_lost(*lost)
+                self.response_log.add_lost(*lost)
             raise
         finally:
-            self._leave(most)
+            self._leave(usd)
 
-    async def _enter(self, most: float) -> float:
-        """Wait for a place in flight, and for `most` US dollars for it."""
+    async def _enter(self, usd: float) -> float:
+        """Wait for a place in flight, and for room for `usd` under the cap; returns the time."""
         while True:
-            entered = await self.pace.enter()
-            if self.stopped_by is None and self.spending.reserve(most):
+            entered = await self.rate_limiter.enter()
+            if self.stopped_by is None and self.spending.reserve(usd):
                 self._num_reserved += 1
                 return entered
-            self.pace.leave()
+            self.rate_limiter.leave()
             if self.stopped_by is not None:
                 raise self.stopped_by
             if not self._num_reserved:
                 raise CapReachedError(
                     f"judge.max_cost_usd={self.spending.max_cost_usd:g} is reached: ${self.spending.usd:,.4f} is "
-                    f"spent, and the next call can cost ${most:,.4f}.\n  What is answered is kept: the same command "
-                    "with a higher judge.max_cost_usd goes on from there"
+                    f"spent, and the next call can cost ${usd:,.4f}.\n  Answers so far are kept: the same command with "
+                    "a higher judge.max_cost_usd continues"
                 )
             await self._settled.wait()
 
-    def _leave(self, most: float) -> None:
+    def _leave(self, usd: float) -> None:
         self._num_reserved -= 1
-        self.spending.release(most)
-        self.pace.leave()
-        self._settled.set()  # wakes those that wait for money
+        self.spending.release(usd)
+        self.rate_limiter.leave()
+        self._settled.set()  # wakes calls that wait for room under the cap
         self._settled.clear()
 
     def _account(self, body: Mapping[str, Any], status: int, content: Any) -> Used:
-        """Add what a reply took to the spending; returns its tokens."""
+        """Add the tokens of a reply to the spending; returns them."""
         used = replies.usage(content)
         if used is None and status < 300 and self.spending.price is not None:
-            used = prompt_limit(body), completion_limit(body) or 0  # it does not say: the most that it can be
+            used = prompt_limit(body), completion_limit(body) or 0  # not reported: the upper bound counts
         if used is None:
             return None, None
         self.spending.add(*used)
@@ -125,7 +126,7 @@ class Calls:
 
 
 def _decoded(content: bytes) -> Any:
-    """Of JSON, also what is not quite JSON: NaN, half a character; None for anything else."""
+    """Decode JSON, also with NaN or lone surrogates, which are not quite JSON; None for anything else."""
     try:
         return orjson.loads(content)
     except ValueError:

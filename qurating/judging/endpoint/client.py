@@ -1,6 +1,6 @@
-"""Asking an OpenAI-compatible endpoint many questions at once, so that no answer is lost or paid for twice.
+"""Many concurrent requests to an OpenAI-compatible endpoint; no answer is lost or paid for twice.
 
-Every answer goes into an append-only journal as it comes. A rerun reads the journal and asks only what is missing.
+Every answer goes to an append-only response log as it arrives. A rerun reads the log and sends only missing requests.
 """
 
 import asyncio
@@ -11,31 +11,31 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from qurating.judging.endpoint import transport
-from qurating.judging.endpoint.base import Endpoint
+from qurating.judging.endpoint.base import Endpoint, Request
 from qurating.judging.endpoint.calls import Calls, Used
 from qurating.judging.endpoint.costs import Spending
-from qurating.judging.endpoint.rate_limiter import Pace
+from qurating.judging.endpoint.rate_limiter import RateLimiter
 from qurating.judging.endpoint.replies import AnswerError
-from qurating.judging.endpoint.response_log import Answer, Journal, Request
+from qurating.judging.endpoint.response_log import Answer, ResponseLog
 from qurating.judging.endpoint.retries import (
     MAX_UNUSABLE_AT_FIRST,
     EndpointHealth,
     Next,
     UnansweredError,
-    nothing_usable,
+    nothing_usable_error,
 )
 from qurating.runtime.errors import StageError
 
 
 @dataclass
-class Asking:
-    """One run of questions to an endpoint: see `opened`."""
+class Client:
+    """Sends the requests of one run to an endpoint; `open_client` makes it."""
 
     calls: Calls
-    journal: Journal
+    response_log: ResponseLog
     _usable_seen: bool = False
-    _unproven: list[tuple[Request, Answer]] = field(default_factory=list)  # unusable, before any usable answer
-    _left_for_the_end: list[Request] = field(default_factory=list)
+    _held_back: list[tuple[Request, Answer]] = field(default_factory=list)  # unusable, until one is usable
+    _deferred: list[Request] = field(default_factory=list)  # without a reply: sent again at the end
 
     async def ask_all(
         self,
@@ -43,39 +43,39 @@ class Asking:
         parse: Callable[[Any], list[float]],
         record: Callable[[int, Answer], None],
     ) -> None:
-        """Ask every request that the journal does not answer yet, and `record(position, answer)` each exactly once.
+        """Send every request without an answer in the response log; call `record(position, answer)` once per request.
 
-        At most `max_concurrency` requests are in flight, and `requests` is consumed no faster than that. `parse` makes
-        numbers of a reply or raises AnswerError, which is recorded as a failure and stops nothing. A request without
-        a reply is asked again at the end. Raises StageError where going on is no use: access refused, no such
-        model, an endpoint that is down, nothing but unusable answers, a cap that is reached. Whatever ends it, calls
-        that are in flight are waited for and journalled first: they are paid for.
+        At most `max_concurrency` requests are in flight, and `requests` is consumed no faster than that. `parse` turns
+        a reply into numbers or raises AnswerError, which is recorded as a failure and stops nothing. A request without
+        a reply is sent again at the end. Raises StageError when continuing is pointless: access refused, unknown
+        model, endpoint down, only unusable answers, cap reached. However the run ends, calls in flight are waited for
+        and logged first, because they are paid for.
         """
 
         def missing() -> Iterator[Request]:
             for request in requests:
-                known = self.journal.get(request.key()) if len(self.journal) else None
+                known = self.response_log.get(request.key()) if len(self.response_log) else None
                 if known:
                     record(request.position, known)
                 else:
                     yield request
 
         for at_the_end in (False, True):
-            left = iter(self._left_for_the_end) if at_the_end else missing()
+            remaining = iter(self._deferred) if at_the_end else missing()
             workers = [
-                asyncio.create_task(self._work(left, parse, record, at_the_end))
+                asyncio.create_task(self._work(remaining, parse, record, at_the_end))
                 for _ in range(self.calls.endpoint.max_concurrency)
             ]
             try:
                 await asyncio.wait(workers)
-            except BaseException as error:  # an interruption, most likely
+            except BaseException as error:  # most likely an interruption
                 self.calls.stop(error)
                 await asyncio.wait(workers, timeout=self.calls.endpoint.timeout_seconds)
                 raise
             if self.calls.stopped_by:
                 raise self.calls.stopped_by
-        if self._unproven:
-            raise self._nothing_usable()
+        if self._held_back:
+            raise self._nothing_usable_error()
 
     async def _work(
         self,
@@ -84,22 +84,22 @@ class Asking:
         record: Callable[[int, Answer], None],
         at_the_end: bool,
     ) -> None:
-        """Ask what the shared iterator gives until it is empty, or something stops the run."""
+        """Send requests from the shared iterator until it is empty or something stops the run."""
         try:
             while not self.calls.stopped_by and (request := next(requests, None)) is not None:
-                while not await self._one(request, parse, record, at_the_end):
+                while not await self._send(request, parse, record, at_the_end):
                     await asyncio.sleep(self.calls.health.seconds_between())
         except Exception as error:
             self.calls.stop(error)
 
-    async def _one(
+    async def _send(
         self,
         request: Request,
         parse: Callable[[Any], list[float]],
         record: Callable[[int, Answer], None],
         at_the_end: bool,
     ) -> bool:
-        """Ask one; False if it has to be asked once more, now that nothing comes after it."""
+        """Send one request; False if it must be sent again at once, because no other requests remain."""
         used: Used = (None, None)
         try:
             reply, used = await self.calls.reply(request)
@@ -109,36 +109,37 @@ class Asking:
         except UnansweredError as error:
             next_step = self.calls.health.unanswered(request.position, error, at_the_end, time.monotonic())
             if next_step is Next.AT_THE_END:
-                self._left_for_the_end.append(request)
+                self._deferred.append(request)
             elif next_step is Next.FAILED:
                 self._unusable(request, Answer(None, str(error)), record)
             return next_step is not Next.NOW
         else:
             self._usable_seen = True
-            while self._unproven:
-                self._keep(*self._unproven.pop(0), record)
+            while self._held_back:
+                self._keep(*self._held_back.pop(0), record)
             self._keep(request, answer, record)
         return True
 
     def _unusable(self, request: Request, answer: Answer, record: Callable[[int, Answer], None]) -> None:
-        """Keep a failure; but while nothing has worked at all, hold it back, for a setting may be what is wrong."""
+        """Keep a failure; but hold it back until the first usable answer: a setting may be wrong."""
         if self._usable_seen:
             return self._keep(request, answer, record)
-        self._unproven.append((request, answer))
-        if len(self._unproven) >= MAX_UNUSABLE_AT_FIRST:
-            raise self._nothing_usable()
+        self._held_back.append((request, answer))
+        if len(self._held_back) >= MAX_UNUSABLE_AT_FIRST:
+            raise self._nothing_usable_error()
 
-    def _nothing_usable(self) -> StageError:
-        return nothing_usable(self.calls.endpoint, [answer for _, answer in self._unproven])
+    def _nothing_usable_error(self) -> StageError:
+        return nothing_usable_error(self.calls.endpoint, [answer for _, answer in self._held_back])
 
     def _keep(self, request: Request, answer: Answer, record: Callable[[int, Answer], None]) -> None:
-        self.journal.add(request.key(), answer)
+        self.response_log.add(request.key(), answer)
         record(request.position, answer)
 
 
 @contextlib.asynccontextmanager
-async def opened(endpoint: Endpoint, journal: Journal, spending: Spending) -> AsyncIterator[Asking]:
-    """Connect to an endpoint; raises StageError if its key is not set, or its address is none."""
+async def open_client(endpoint: Endpoint, response_log: ResponseLog, spending: Spending) -> AsyncIterator[Client]:
+    """A client for an endpoint; raises StageError if its key is not set or its address is invalid."""
     async with transport.opened(endpoint) as sender:
-        calls = Calls(endpoint, sender, journal, spending, Pace(endpoint.max_concurrency), EndpointHealth(endpoint))
-        yield Asking(calls, journal, _usable_seen=journal.num_usable > 0)
+        rate_limiter, health = RateLimiter(endpoint.max_concurrency), EndpointHealth(endpoint)
+        calls = Calls(endpoint, sender, response_log, spending, rate_limiter, health)
+        yield Client(calls, response_log, _usable_seen=response_log.num_usable > 0)

@@ -1,4 +1,4 @@
-"""What judging costs: prices, the estimate before the first call, and a cap that calls in flight cannot overshoot."""
+"""Costs of judging: prices, an estimate before the first call, and a cap that calls in flight cannot exceed."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -10,16 +10,16 @@ from omegaconf import OmegaConf
 
 from qurating.runtime.errors import StageError
 
-TOKENS_AROUND_A_MESSAGE = 16  # its role and marks, in every chat format seen so far
+TOKENS_AROUND_A_MESSAGE = 16  # upper bound of its role and markers, in every chat format seen so far
 _DATED = re.compile(r"-\d{4}-\d{2}-\d{2}$")  # gpt-4o-mini-2024-07-18 is priced as gpt-4o-mini
 
 
 class CapReachedError(StageError):
-    """The next call could cost more than is left of `max_cost_usd`."""
+    """The next call could exceed `max_cost_usd`."""
 
 
 class Price(NamedTuple):
-    """US dollars per million tokens, and where that is from."""
+    """US dollars per million tokens, and the source of the price."""
 
     prompt: float
     completion: float
@@ -30,9 +30,9 @@ class Price(NamedTuple):
 
 
 def find_price(model: str, table: Path, given: Sequence[float] | None, batch: bool) -> Price | None:
-    """The price of a model: as `given` [prompt, completion], else by the table; None where nobody says.
+    """The price of a model: `given` as [prompt, completion], else from the table; None if unknown.
 
-    Raises StageError for a table, or a price given, that cannot be read.
+    Raises StageError if the table or the given price cannot be read.
     """
     try:
         read: Any = OmegaConf.to_container(OmegaConf.load(table))
@@ -47,28 +47,28 @@ def find_price(model: str, table: Path, given: Sequence[float] | None, batch: bo
                 return None
             dated = f"{table.name}, {entry.get('as_of', read['as_of'])}{source}"
             price = Price(float(entry["prompt"]) * factor, float(entry["completion"]) * factor, dated)
-    except Exception as error:  # of YAML, of the file, of what it holds
+    except Exception as error:  # YAML errors, file errors, wrong content
         what = "judge.usd_per_million_tokens" if given is not None else f"judge.prices={table}"
         form = "; it is [PROMPT,COMPLETION], in US dollars" if given is not None else ""
         raise StageError(f"{what} cannot be read as prices ({type(error).__name__}: {error}){form}") from None
     if not (price.prompt >= 0 and price.completion >= 0):
-        raise StageError(f"{price.source}: a price is a number of at least 0")
+        raise StageError(f"{price.source}: a price must be a number of at least 0")
     return price
 
 
 def completion_limit(body: Mapping[str, Any]) -> int | None:
-    """How many tokens the choices of a request can have between them; None if nothing bounds them."""
+    """Upper bound of the tokens in all choices of a request; None without a limit."""
     limit = body.get("max_completion_tokens") or body.get("max_tokens")
     return int(limit) * int(body.get("n") or 1) if limit else None
 
 
 def prompt_limit(body: Mapping[str, Any]) -> int:
-    """More tokens than a prompt can have: no token is shorter than a byte."""
+    """Upper bound of the tokens of a prompt: every token has at least one byte."""
     return sum(len(message["content"].encode()) + TOKENS_AROUND_A_MESSAGE for message in body["messages"])
 
 
 class Estimate(NamedTuple):
-    """What a run is expected to take; prompt tokens as the corpus' tokenizer counts a sample of prompts."""
+    """Calls, tokens and cost of a run, expected or actual."""
 
     num_calls: int
     prompt_tokens: int
@@ -89,10 +89,11 @@ def _count(number: float) -> str:
 
 @dataclass
 class Spending:
-    """Tokens used so far, and what is set aside for calls in flight.
+    """Tokens used so far, and dollars reserved for calls in flight.
 
-    A call is let through only if what was spent, what is in flight at its most, and its own most stay within
-    `max_cost_usd`. So the cap holds whatever the concurrency, unless an endpoint bills more tokens than were asked for.
+    A call is sent only if three sums together stay within `max_cost_usd`: the money spent, the highest possible cost
+    of the calls in flight, and that of the call itself. So the cap holds at any concurrency, unless an endpoint bills
+    more tokens than the limits of the request allow.
     """
 
     price: Price | None
@@ -100,29 +101,29 @@ class Spending:
     prompt_tokens: int = 0
     completion_tokens: int = 0
     reserved_usd: float = 0.0
-    otherwise_usd: float = 0.0  # what tokens of earlier runs cost more, or less, by another transport
+    other_transport_usd: float = 0.0  # price difference of tokens that an earlier run used with the other transport
 
     @property
     def usd(self) -> float | None:
         if self.price is None:
             return None
-        return self.price.usd(self.prompt_tokens, self.completion_tokens) + self.otherwise_usd
+        return self.price.usd(self.prompt_tokens, self.completion_tokens) + self.other_transport_usd
 
-    def most(self, body: Mapping[str, Any]) -> float:
-        """What a call can cost at most, in US dollars; 0 where nothing is to be kept."""
+    def max_usd(self, body: Mapping[str, Any]) -> float:
+        """The highest possible cost of a call, in US dollars; 0 without a price or a cap."""
         if self.price is None or self.max_cost_usd is None:
             return 0.0
         return self.price.usd(prompt_limit(body), completion_limit(body) or 0)
 
-    def reserve(self, most_usd: float) -> bool:
-        """Set aside what a call can cost, if the cap allows it."""
-        if self.max_cost_usd is not None and (self.usd or 0.0) + self.reserved_usd + most_usd > self.max_cost_usd:
+    def reserve(self, usd: float) -> bool:
+        """Reserve the highest possible cost of a call; False if the cap does not allow it."""
+        if self.max_cost_usd is not None and (self.usd or 0.0) + self.reserved_usd + usd > self.max_cost_usd:
             return False
-        self.reserved_usd += most_usd
+        self.reserved_usd += usd
         return True
 
-    def release(self, most_usd: float) -> None:
-        self.reserved_usd = max(0.0, self.reserved_usd - most_usd)
+    def release(self, usd: float) -> None:
+        self.reserved_usd = max(0.0, self.reserved_usd - usd)
 
     def add(self, prompt_tokens: int, completion_tokens: int) -> None:
         self.prompt_tokens += prompt_tokens

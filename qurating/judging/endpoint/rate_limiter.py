@@ -1,4 +1,4 @@
-"""How many requests may be in flight: as many as are allowed, fewer where an endpoint asks for patience."""
+"""How many requests may be in flight: up to a maximum, fewer after the endpoint has refused some."""
 
 import asyncio
 import collections
@@ -7,30 +7,30 @@ import re
 import time
 from collections.abc import Mapping
 
-MAX_PAUSE_SECONDS = 120.0  # whatever a header says
+MAX_PAUSE_SECONDS = 120.0  # upper bound of a pause, even if a header states a longer one
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "": 1.0}
 
 
-class Pace:
-    """A gate for requests whose width follows the endpoint, in the manner of TCP.
+class RateLimiter:
+    """A limit on requests in flight that adapts to the endpoint, as TCP adapts its congestion window.
 
-    It opens with `start` requests at once and grows by one with each answer, up to `most`. A refusal (429, 503) halves
-    it, once for all requests that were in flight then, and from there it grows by one a round. `Retry-After` and
-    spent-up `x-ratelimit-*` headers close the gate for as long as they say.
+    `limit` starts at `start` and grows by one per answer, up to `max_in_flight`. A refusal (429, 503) halves it, once
+    for all requests in flight at that time. From then on it grows by one per round of `limit` answers. `Retry-After`
+    and exhausted `x-ratelimit-*` headers pause all requests for the time they state.
     """
 
-    def __init__(self, most: int, start: int = 32) -> None:
-        self.most, self.width = most, float(min(most, start))
+    def __init__(self, max_in_flight: int, start: int = 32) -> None:
+        self.max_in_flight, self.limit = max_in_flight, float(min(max_in_flight, start))
         self.in_flight = 0
         self.resume_at = 0.0
-        self._careful = False  # after the first refusal: by one a round
+        self._additive = False  # after the first refusal: growth by one per round
         self._halved_at = 0.0
         self._waiting: collections.deque[asyncio.Future[None]] = collections.deque()
         self._timer: asyncio.TimerHandle | None = None
 
     async def enter(self) -> float:
-        """Wait for a place, and take it; returns when, as `leave` and `refused` want to know."""
-        while self.in_flight >= int(self.width) or time.monotonic() < self.resume_at:
+        """Wait for a place in flight and take it; returns the time, which `refused` needs."""
+        while self.in_flight >= int(self.limit) or time.monotonic() < self.resume_at:
             turn = asyncio.get_running_loop().create_future()
             self._waiting.append(turn)
             self._wake_later()
@@ -43,32 +43,35 @@ class Pace:
         self._wake()
 
     def answered(self, headers: Mapping[str, str]) -> None:
-        """A reply that was no refusal: room for more, unless its headers say that the allowance is used up."""
-        if self.width < self.most:
-            self.width = min(self.most, self.width + (1.0 / self.width if self._careful else 1.0))
+        """Raise the limit after a reply; pause if its headers report an exhausted rate limit."""
+        if self.limit < self.max_in_flight:
+            self.limit = min(self.max_in_flight, self.limit + (1.0 / self.limit if self._additive else 1.0))
         if "x-ratelimit-remaining-requests" in headers or "x-ratelimit-remaining-tokens" in headers:
             for kind in ("requests", "tokens"):
                 if headers.get(f"x-ratelimit-remaining-{kind}", "").strip() == "0":
                     self.pause(seconds_in(headers.get(f"x-ratelimit-reset-{kind}", "")) or 1.0)
 
     def refused(self, entered: float, headers: Mapping[str, str], seconds: float) -> None:
-        """A refusal of a request that had `entered` then: fewer at once, and none for what the headers say."""
+        """Lower the limit after a refusal of a request that `entered` at that time, and pause as its headers say.
+
+        `seconds`: the pause if the headers state none.
+        """
         if entered >= self._halved_at:
-            self.width, self._careful, self._halved_at = max(1.0, self.width / 2), True, time.monotonic()
+            self.limit, self._additive, self._halved_at = max(1.0, self.limit / 2), True, time.monotonic()
         self.pause(retry_after(headers) or seconds)
 
     def pause(self, seconds: float) -> None:
         self.resume_at = max(self.resume_at, time.monotonic() + min(seconds, MAX_PAUSE_SECONDS))
 
-    def open(self) -> None:
-        """Let everybody in: nothing is asked any more."""
-        self.width, self.most, self.resume_at = 1e9, 10**9, 0.0
+    def release_all(self) -> None:
+        """Let every waiting call in: the run has stopped, and nothing more is sent."""
+        self.limit, self.max_in_flight, self.resume_at = 1e9, 10**9, 0.0
         self._wake()
 
     def _wake(self) -> None:
         if time.monotonic() < self.resume_at:
             return self._wake_later()
-        room = int(self.width) - self.in_flight
+        room = int(self.limit) - self.in_flight
         while self._waiting and room > 0:
             turn = self._waiting.popleft()
             if not turn.done():
@@ -82,7 +85,7 @@ class Pace:
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:
-    """The seconds that an endpoint asks to wait: `retry-after-ms`, or `retry-after` in seconds or as a date."""
+    """Seconds to wait by `retry-after-ms`, or by `retry-after` in seconds or as a date; None without them."""
     for name, unit in (("retry-after-ms", 0.001), ("retry-after", 1.0)):
         given = headers.get(name, "").strip()
         try:
@@ -94,6 +97,6 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
 
 
 def seconds_in(text: str) -> float:
-    """A duration as rate-limit headers write it, in seconds: `20ms`, `1s`, `6m0s`, `2`; 0 for anything else."""
+    """Seconds of a duration in a rate-limit header: `20ms`, `1s`, `6m0s`, `2`; 0 for anything else."""
     parts = re.findall(r"(\d+(?:\.\d+)?)(ms|s|m|h|)", text.strip())
     return sum(float(number) * _UNITS[unit] for number, unit in parts) if parts else 0.0

@@ -1,4 +1,4 @@
-"""From a judge's reply, a decoded chat completion, to the weights of the labels or to grades.
+"""From a judge's reply, a decoded chat completion, to weights of the labels or grades.
 
 A reply about two texts becomes two weights, one for each label: probabilities of the labels, or votes for them. A reply
 about one text becomes grades from 1 to 10. Pure functions on decoded JSON.
@@ -11,11 +11,11 @@ from typing import Any
 
 LABELS = ("A", "B")
 GRADES = range(1, 11)
-MIN_LABEL_PROBABILITY = 0.01  # below, the model means to say something else, and the ratio of the labels is noise
+MIN_LABEL_PROBABILITY = 0.01  # below this the model means another answer, and the ratio of the labels is noise
 
 
 class AnswerError(ValueError):
-    """A reply that holds no judgment: `reason` is the same for all of its kind, `detail` says what was there."""
+    """A reply without a judgment: `reason` is the same for all replies of its kind, `detail` quotes the reply."""
 
     def __init__(self, reason: str, detail: str = "") -> None:
         super().__init__(f"{reason}: {detail}" if detail else reason)
@@ -23,7 +23,7 @@ class AnswerError(ValueError):
 
 
 def label_of(token: str | None) -> int | None:
-    """0 for the label A, 1 for B, None for anything else; blanks and marks around it do not matter, its case does."""
+    """0 for the label A, 1 for B, None for anything else. Blanks and marks around it are ignored; case is not."""
     stripped = (token or "").strip(" \t\r\n\"'*()[].:Ġ▁")
     return LABELS.index(stripped) if stripped in LABELS else None
 
@@ -31,8 +31,8 @@ def label_of(token: str | None) -> int | None:
 def weights_from_logprobs(reply: Mapping[str, Any]) -> tuple[float, float]:
     """Probabilities of the two labels as the first token, from a chat completion with `top_logprobs`.
 
-    Spellings of a label (" A", "A") are added up; a label beyond the listed tokens has weight 0. Raises AnswerError
-    if the reply has no log-probabilities, or the labels have less than 1 % of the probability between them.
+    Spellings of a label (" A", "A") are summed; a label that is not among the listed tokens has weight 0. Raises
+    AnswerError if the reply has no log-probabilities, or if both labels together have less than 1 % probability.
     """
     choice = _choices(reply)[0]
     try:
@@ -40,14 +40,14 @@ def weights_from_logprobs(reply: Mapping[str, Any]) -> tuple[float, float]:
         listed = {entry["token"]: float(entry["logprob"]) for entry in [*(first.get("top_logprobs") or []), first]}
     except (KeyError, TypeError, IndexError, ValueError):
         raise AnswerError(
-            "the endpoint gives no log-probabilities (judge.method=votes does without)", _said(choice)
+            "the endpoint gives no log-probabilities (judge.method=votes needs none)", _quoted(choice)
         ) from None
     weights = [0.0, 0.0]
     for token, logprob in listed.items():
         if (label := label_of(token)) is not None:
             weights[label] += math.exp(min(logprob, 0.0))
-    if not sum(weights) >= MIN_LABEL_PROBABILITY:  # also when a log-probability is not a number
-        raise AnswerError("neither label is among the likely first tokens", _said(choice))
+    if not sum(weights) >= MIN_LABEL_PROBABILITY:  # also true if a log-probability is NaN
+        raise AnswerError("neither label is among the likely first tokens", _quoted(choice))
     return weights[0], weights[1]
 
 
@@ -59,55 +59,55 @@ def weights_from_votes(reply: Mapping[str, Any], num_votes: int) -> tuple[float,
     choices = _choices(reply)
     if 2 * len(choices) <= num_votes:
         raise AnswerError(
-            "fewer choices came than half of the votes asked for (judge.method=separate_votes asks one by one)",
+            "the reply has at most half of the requested votes (judge.method=separate_votes requests them one by one)",
             f"{len(choices)} of {num_votes}",
         )
     labels = [label_of(_content(choice)) for choice in choices]
     votes = float(labels.count(0)), float(labels.count(1))
     if not 2 * sum(votes) > num_votes:
         other = next((choice for choice, label in zip(choices, labels, strict=True) if label is None), choices[0])
-        raise AnswerError("no more than half of the votes name a label", _said(other))
+        raise AnswerError("at most half of the votes name a label", _quoted(other))
     return votes
 
 
 def vote_of(reply: Mapping[str, Any]) -> tuple[float, float]:
-    """One vote for a label, where every vote is a call of its own; raises AnswerError if the answer is no label."""
+    """One vote for a label, if every vote is a separate call; raises AnswerError if the answer is no label."""
     choice = _choices(reply)[0]
     label = label_of(_content(choice))
     if label is None:
-        raise AnswerError("the answer names no label", _said(choice))
+        raise AnswerError("the answer names no label", _quoted(choice))
     return (1.0, 0.0) if label == 0 else (0.0, 1.0)
 
 
 def grades_from_votes(reply: Mapping[str, Any]) -> list[float]:
-    """The grades, 1 to 10, that the choices of a chat completion give; choices without one are left out.
+    """The grades, 1 to 10, in the choices of a chat completion; choices without a grade are left out.
 
-    Raises AnswerError if none gives one.
+    Raises AnswerError if no choice has a grade.
     """
     choices = _choices(reply)
     found = [grade for choice in choices if (grade := grade_of(_content(choice))) is not None]
     if not found:
-        raise AnswerError("the answer gives no grade from 1 to 10", _said(choices[0]))
+        raise AnswerError("the answer gives no grade from 1 to 10", _quoted(choices[0]))
     return [float(grade) for grade in found]
 
 
 def grade_of(content: str | None) -> int | None:
-    """The whole number from 1 to 10 that an answer consists of, such as `7`, `7/10` or `**7**`; None for all else."""
+    """The whole number from 1 to 10 in an answer such as `7`, `7/10` or `**7**`; None for anything else."""
     found = re.fullmatch(r"\W*(\d{1,2})(?:\s*/\s*10)?\W*", content or "")
     return int(found[1]) if found and int(found[1]) in GRADES else None
 
 
 def num_choices(reply: Mapping[str, Any]) -> int:
-    """How many choices a chat completion has; raises AnswerError if it is none."""
+    """Number of choices in a chat completion; raises AnswerError if the reply is not one."""
     return len(_choices(reply))
 
 
 def usage(reply: Any) -> tuple[int, int] | None:
-    """Tokens of the prompt and of the completion that the endpoint says it has used; None where it does not say."""
-    said = reply.get("usage") if isinstance(reply, Mapping) else None
-    if not isinstance(said, Mapping):
+    """Tokens of prompt and completion as the endpoint reports them; None if it does not."""
+    reported = reply.get("usage") if isinstance(reply, Mapping) else None
+    if not isinstance(reported, Mapping):
         return None
-    prompt, completion = said.get("prompt_tokens"), said.get("completion_tokens", 0)
+    prompt, completion = reported.get("prompt_tokens"), reported.get("completion_tokens", 0)
     if isinstance(prompt, int) and isinstance(completion, int) and prompt >= 0 and completion >= 0:
         return prompt, completion
     return None
@@ -116,7 +116,7 @@ def usage(reply: Any) -> tuple[int, int] | None:
 def _choices(reply: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     choices = reply.get("choices") if isinstance(reply, Mapping) else None
     if not isinstance(choices, list) or not choices or not all(isinstance(choice, Mapping) for choice in choices):
-        raise AnswerError("the reply is no chat completion", repr(reply)[:80])
+        raise AnswerError("the reply is not a chat completion", repr(reply)[:80])
     return choices
 
 
@@ -126,5 +126,5 @@ def _content(choice: Mapping[str, Any]) -> str | None:
     return content if isinstance(content, str) else None
 
 
-def _said(choice: Mapping[str, Any]) -> str:
+def _quoted(choice: Mapping[str, Any]) -> str:
     return f"the answer was {_content(choice)!r}"[:80]

@@ -1,64 +1,41 @@
-"""The judge's journal: answers on disk as they come, so that a kill loses none and none is paid for twice."""
+"""The response log: each answer is written as it arrives, so that a kill loses none and none is paid for twice."""
 
 import contextlib
-import functools
-import hashlib
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import orjson
 
 
-@dataclass(frozen=True)
-class Request:
-    """One call: where its answer belongs, the body to post, and which of several equal calls it is."""
-
-    position: int
-    body: Mapping[str, Any]
-    repeat: int = 0
-
-    @functools.cached_property
-    def content(self) -> bytes:
-        """The body as it is sent, in JSON with its keys in order."""
-        return orjson.dumps(self.body, option=orjson.OPT_SORT_KEYS)
-
-    def key(self) -> str:
-        """A hash of model, messages, sampling parameters and `repeat`: the same in every run."""
-        which = f"#{self.repeat}".encode() if self.repeat else b""
-        return hashlib.blake2b(self.content + which, digest_size=12).hexdigest()
-
-
 class Answer(NamedTuple):
-    """A list of numbers, or why there is none for good; and the tokens that it took, where the endpoint says so."""
+    """The numbers of an answer, or why the request failed for good; tokens are None if the endpoint reports none."""
 
     values: list[float] | None
     reason: str = ""
     detail: str = ""
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
-    batch: bool | None = None  # whether it came by the Batch API, which has its own price
+    batch: bool | None = None  # from the Batch API, which has its own price
 
 
-class Journal:
-    """An append-only file of JSON lines, one an answered request; what a kill left torn is dropped at opening.
+class ResponseLog:
+    """An append-only file of JSON lines, one per answered request; opening it drops an incomplete line.
 
-    A line reaches the system before the answer counts as given: a killed process loses nothing, a machine that loses
-    power may lose the last seconds. In memory: where each answer of earlier runs stands in the file, not the answers;
-    with `remember`, those of this run too.
+    A line is written to the file before the answer counts as received: a killed process loses nothing, a power failure
+    may lose the last seconds. In memory: the file positions of answers from earlier runs, and with `remember` of this
+    run too; never the answers.
     """
 
     def __init__(self, path: Path, remember: bool = False) -> None:
         self._remember = remember
         self._places: dict[bytes, int] = {}
         self.prompt_tokens = self.completion_tokens = self.num_usable = 0
-        self.by_batch = (0, 0)  # tokens of the prompts and of the completions, of those
+        self.by_batch = (0, 0)  # tokens of prompts and completions from the Batch API
         place, whole = 0, True
         with contextlib.suppress(FileNotFoundError), open(path, "rb") as lines:
             for line in lines:
-                with contextlib.suppress(ValueError, KeyError, TypeError):  # a torn line: its request is asked again
+                with contextlib.suppress(ValueError, KeyError, TypeError):  # incomplete: its request is sent again
                     entry = json.loads(line)
                     self._count(entry)
                     if entry["key"] is not None:
@@ -73,7 +50,7 @@ class Journal:
         return len(self._places)
 
     def get(self, key: str) -> Answer | None:
-        """The answer that an earlier run was given (with `remember`, or this one)."""
+        """The answer from an earlier run (with `remember`, also from this run); None if there is none."""
         place = self._places.get(bytes.fromhex(key))
         if place is None:
             return None
@@ -82,13 +59,14 @@ class Journal:
         return Answer(*(entry.get(name) for name in Answer._fields))
 
     def add(self, key: str, answer: Answer, remember: bool = False) -> None:
+        """Append an answer; `remember`: `get` finds it in this run."""
         entry = {"key": key} | {name: value for name, value in answer._asdict().items() if value not in (None, "")}
         if remember or self._remember:
             self._places[bytes.fromhex(key)] = self._stream.seek(0, 2)
         self._write(entry | {"values": answer.values, "reason": answer.reason, "detail": answer.detail})
 
     def add_lost(self, prompt_tokens: int, completion_tokens: int) -> None:
-        """Tokens of a call that may have been paid for without an answer: its reply did not come through."""
+        """Append the tokens of a call that may be paid for although its reply was lost or is not an answer."""
         if prompt_tokens or completion_tokens:
             self._write(
                 {"key": None, "values": None, "prompt_tokens": prompt_tokens, "completion_tokens": completion_tokens}
@@ -97,7 +75,7 @@ class Journal:
     def _write(self, entry: dict[str, Any]) -> None:
         try:
             line = orjson.dumps(entry, option=orjson.OPT_APPEND_NEWLINE)
-        except TypeError:  # half a character in what an endpoint said
+        except TypeError:  # a lone surrogate in a text from the endpoint
             line = json.dumps(entry).encode() + b"\n"
         self._stream.write(line)
         self._count(entry)

@@ -1,8 +1,8 @@
-"""What is asked again, after how long a wait, and what stops a run. Only decisions: nothing here waits or sends.
+"""Which requests are sent again, after how long, and what stops a run. Decisions only: nothing here waits or sends.
 
-A request that fails is tried again by itself, up to `max_retries` times (`Tries`). If that does not help, it is left
-for the end of the run and asked once more. A run stops where going on is no use: access refused or no such model
-(`Endpoint.refused`), an endpoint that is down (`EndpointHealth`), nothing but unusable answers (`nothing_usable`).
+A request that fails is retried up to `max_retries` times (`Retries`). If that does not help, it is sent once more at
+the end of the run. A run stops when continuing is pointless: access refused or unknown model (`Endpoint.error_for`),
+endpoint down (`EndpointHealth`), only unusable answers (`nothing_usable_error`).
 Times are seconds of the monotonic clock.
 """
 
@@ -12,20 +12,20 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 
-from qurating.judging.endpoint.base import Endpoint, NoReplyError, Reply, asks_for_patience
+from qurating.judging.endpoint.base import Endpoint, NoReplyError, Reply, is_throttling
 from qurating.judging.endpoint.response_log import Answer
 from qurating.runtime.errors import StageError
 
-MAX_UNANSWERED_IN_A_ROW = 8  # requests without any reply, each already repeated, after which an endpoint counts as down
-MAX_UNUSABLE_AT_FIRST = 20  # unusable answers before the first usable one, after which a setting must be wrong
+MAX_UNANSWERED_IN_A_ROW = 8  # retried requests without a reply, after which the endpoint counts as down
+MAX_UNUSABLE_AT_FIRST = 20  # unusable answers without a usable one, after which a setting must be wrong
 MAX_BACKOFF_SECONDS = 8.0
 
 
 class UnansweredError(Exception):
     """No usable reply to a request, after all its retries.
 
-    `status`: of the last reply, None if none came. `own_fault`: the request itself may be the reason. `lost_since`:
-    when its connection first broke, if that is how it failed to the last.
+    `status`: of the last reply, None without a reply. `own_fault`: the request itself may be the cause. `lost_since`:
+    when its connection first broke, if it broke in every try since then; else None.
     """
 
     def __init__(
@@ -36,8 +36,8 @@ class UnansweredError(Exception):
 
 
 @dataclass
-class Tries:
-    """How one request has fared so far, and whether it is tried again."""
+class Retries:
+    """The failures of one request so far, and whether it is retried."""
 
     endpoint: Endpoint
     _failures: int = 0
@@ -45,7 +45,7 @@ class Tries:
     _lost_since: float | None = None
 
     def no_reply(self, error: NoReplyError, now: float) -> float:
-        """Seconds to wait before the next try; raises UnansweredError if there is none."""
+        """Seconds to wait before the next try; raises UnansweredError after the last one."""
         if not error.lost:
             self._lost_since = None
         elif self._lost_since is None:
@@ -55,13 +55,14 @@ class Tries:
         return self._next()
 
     def refused(self, reply: Reply, now: float) -> float:
-        """The same for a reply whose status may pass. Refusals are waited out for `patience_seconds`, whatever their
-        number. Raises StageError if the account's quota is used up.
+        """The same for a reply with a transient status. Refusals are retried for `patience_seconds`, in any number.
+
+        Raises StageError if the account's quota is used up.
         """
-        if isinstance(stop := self.endpoint.refused(reply), StageError):
+        if isinstance(stop := self.endpoint.error_for(reply), StageError):
             raise stop
         patient = False
-        if asks_for_patience(reply.status):
+        if is_throttling(reply.status):
             self._refused_since = now if self._refused_since is None else self._refused_since
             patient = now - self._refused_since < self.endpoint.patience_seconds
         if self._failures >= self.endpoint.max_retries and not patient:
@@ -69,46 +70,46 @@ class Tries:
         return self._next()
 
     def _next(self) -> float:
-        """Doubling from half a second, with a quarter left to chance."""
+        """Seconds before the next try: doubled each time from 0.5, times a random factor from 0.75 to 1."""
         self._failures += 1
         return min(MAX_BACKOFF_SECONDS, 0.5 * 2.0 ** min(self._failures - 1, 8)) * random.uniform(0.75, 1.0)
 
 
 class Next(Enum):
-    """What becomes of a request that was not answered after all its retries."""
+    """What happens to a request that was not answered after all its retries."""
 
-    AT_THE_END = "asked again when all others are done"
-    NOW = "asked again now: nothing else is left"
+    AT_THE_END = "sent again when all others are done"
+    NOW = "sent again now: no others remain"
     FAILED = "recorded as failed"
 
 
 @dataclass
 class EndpointHealth:
-    """Whether an endpoint is still there, by how the requests of a run fare."""
+    """Whether an endpoint is up, judged by the requests of a run."""
 
     endpoint: Endpoint
     _last_answer: float = -math.inf
     _unanswered_in_a_row: int = 0
-    _lost_since: dict[int, float] = field(default_factory=dict)  # by position, of requests left for the end
+    _lost_since: dict[int, float] = field(default_factory=dict)  # by position, of deferred requests
 
     def answered(self, now: float) -> None:
-        """An answer has come, of use or not."""
+        """Note an answer, usable or not."""
         self._last_answer, self._unanswered_in_a_row = now, 0
 
     def unanswered(self, position: int, error: UnansweredError, at_the_end: bool, now: float) -> Next:
-        """What becomes of the request at `position`; raises StageError if the endpoint is down.
+        """What happens to the request at `position`; raises StageError if the endpoint is down.
 
-        A request is to blame if it may be the reason, or broke its connection before and after others were answered;
-        that is recorded only at the end, when every other request was asked.
+        A request counts as failed if it may be the cause itself, or if its connection broke before and after another
+        request was answered. This is decided only at the end, when every other request has been sent.
         """
         self._unanswered_in_a_row += 1
         if at_the_end and (error.own_fault or self._breaks_connections(position, error)):
             self._unanswered_in_a_row = 0
             return Next.FAILED
-        gone = now - self._last_answer > self.endpoint.patience_seconds
-        few = min(MAX_UNANSWERED_IN_A_ROW, self.endpoint.max_concurrency)
-        if gone and (at_the_end or self._unanswered_in_a_row >= few):
-            raise down(self.endpoint, error) from None
+        silent = now - self._last_answer > self.endpoint.patience_seconds
+        enough = min(MAX_UNANSWERED_IN_A_ROW, self.endpoint.max_concurrency)
+        if silent and (at_the_end or self._unanswered_in_a_row >= enough):
+            raise down_error(self.endpoint, error) from None
         if at_the_end:
             return Next.NOW
         if error.lost_since is not None:
@@ -119,24 +120,23 @@ class EndpointHealth:
         return error.lost_since is not None and self._last_answer > self._lost_since.get(position, math.inf)
 
     def seconds_between(self) -> float:
-        """To wait between two attempts at a request when nothing else is left."""
+        """Wait between two attempts at a request when no others remain."""
         return min(MAX_BACKOFF_SECONDS, self.endpoint.patience_seconds / 8)
 
 
-def down(endpoint: Endpoint, error: UnansweredError) -> StageError:
-    """The error of an endpoint that gives no answers at all."""
+def down_error(endpoint: Endpoint, error: UnansweredError) -> StageError:
+    """The error for an endpoint that does not answer."""
     if error.status == 429:
-        said = f"refuses for now ({error}, too many requests): wait, or lower judge.max_concurrency"
-    else:
-        said = f"does not answer ({error}): see that it runs and can be reached from here"
-    return endpoint.stopped(said)
+        advice = "wait, or lower judge.max_concurrency"
+        return endpoint.stop_error(f"refuses for now ({error}, too many requests): {advice}")
+    return endpoint.stop_error(f"does not answer ({error}): check that it runs and is reachable from here")
 
 
-def nothing_usable(endpoint: Endpoint, answers: Sequence[Answer]) -> StageError:
-    """The error of an endpoint that gave only these answers, none of them of use."""
+def nothing_usable_error(endpoint: Endpoint, answers: Sequence[Answer]) -> StageError:
+    """The error for an endpoint that gave only these unusable answers."""
     first = answers[0]
-    said = f"{first.reason}: {first.detail}" if first.detail else first.reason
-    return endpoint.stopped(
-        f"gave no usable answer to any of the first {len(answers)} requests ({said}): check judge.model, "
+    example = f"{first.reason}: {first.detail}" if first.detail else first.reason
+    return endpoint.stop_error(
+        f"gave no usable answer to any of the first {len(answers)} requests ({example}): check judge.model, "
         "judge.method, judge.request_options and judge.prompt"
     )

@@ -1,1 +1,1 @@
-"""Our own servers, each in a process of its own."""
+"""Our own judge servers, each in a separate process."""

@@ -1,4 +1,4 @@
-"""A local language model as the judge: a llama.cpp server on loopback, in a process of its own.
+"""A local language model as the judge: a llama.cpp server on loopback, in a separate process.
 
 Needs the optional package xllamacpp (`pip install -e '.[local]'`) and a GGUF file. Run as a process:
 `python -m qurating.judging.servers.local`, which reads a JSON line of settings, prints its address, serves, and ends
@@ -18,35 +18,38 @@ from typing import Any
 from qurating.judging.servers import process
 from qurating.runtime.errors import StageError
 
-MODEL = "local"  # a server has one model, and takes any name for it
+MODEL = "local"  # the server has one model and accepts any name for it
 
 
 @contextlib.contextmanager
 def serving(gguf: Path, context_tokens: int, max_concurrency: int, num_threads: int | None) -> Iterator[str]:
-    """Run the server and give its base URL, which ends in /v1; it is gone afterwards.
+    """Run the server during the block, and yield its base URL, which ends in /v1.
 
-    Raises StageError if xllamacpp is not installed, if there is no such file, or if the server does not come up.
+    Raises StageError if xllamacpp is not installed, the file is missing or not GGUF, or the server does not start.
     """
     if importlib.util.find_spec("xllamacpp") is None:
         raise StageError("judge=local needs the package xllamacpp: pip install -e '.[local]', or pip install xllamacpp")
     if not gguf.is_file():
-        raise StageError(f"judge.gguf={gguf}: there is no such file. Name a model in llama.cpp's format (.gguf)")
+        raise StageError(f"judge.gguf={gguf}: no such file. Name a model in llama.cpp's format (.gguf)")
     with open(gguf, "rb") as stream:
         if stream.read(4) != b"GGUF":
-            raise StageError(f"judge.gguf={gguf} is no GGUF file: convert the model with llama.cpp's tools")
+            raise StageError(f"judge.gguf={gguf} is not a GGUF file: convert the model with llama.cpp's tools")
     settings = {
         "gguf": str(gguf.resolve()),
         "context": context_tokens,
         "slots": max_concurrency,
         "threads": num_threads,
     }
-    with tempfile.TemporaryFile() as said, process.started("qurating.judging.servers.local", settings, said) as printed:
+    with (
+        tempfile.TemporaryFile() as errors,
+        process.started("qurating.judging.servers.local", settings, errors) as printed,
+    ):
         while (line := printed.readline()) and not line.startswith("http://"):
-            pass  # llama.cpp may have its say first
+            pass  # llama.cpp may print other lines first
         if not line:
-            said.seek(0)
-            tail = said.read()[-800:].decode(errors="replace").strip()
-            raise StageError(f"the llama.cpp server did not start on {gguf}. It said:\n{tail}")
+            errors.seek(0)
+            tail = errors.read()[-800:].decode(errors="replace").strip()
+            raise StageError(f"the llama.cpp server did not start on {gguf}. Its output ends with:\n{tail}")
         yield f"{line.strip()}/v1"
 
 
@@ -57,15 +60,15 @@ def _serve() -> None:
     params = xllamacpp.CommonParams()
     params.model.path = given["gguf"]
     params.port = 0  # a free one, on loopback
-    # each slot has an equal part of the context
+    # the context is divided equally among the slots
     params.n_parallel, params.n_ctx = given["slots"], given["context"] * given["slots"]
     params.warmup = False
     if given["threads"]:
         params.cpuparams.n_threads = params.cpuparams_batch.n_threads = given["threads"]
     server = xllamacpp.Server(params)
     print(server.listening_address, flush=True)
-    sys.stdin.read()  # returns when the parent closes the pipe, or dies
-    os._exit(0)  # the model's threads need no farewell
+    sys.stdin.read()  # returns when the parent closes the pipe or dies
+    os._exit(0)  # without waiting for the threads of the model
 
 
 if __name__ == "__main__":

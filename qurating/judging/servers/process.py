@@ -1,4 +1,4 @@
-"""A server of our own in a process of its own, which cannot outlive the one that started it."""
+"""Runs one of our servers in a child process, which cannot outlive its parent."""
 
 import contextlib
 import json
@@ -12,11 +12,11 @@ from typing import IO, Any
 
 @contextlib.contextmanager
 def started(module: str, settings: Mapping[str, Any], errors: IO[bytes] | None = None) -> Iterator[IO[str]]:
-    """Run `python -m module`; gives what it prints. It is stopped at the end of the block.
+    """Run `python -m module` during the block, and yield its standard output.
 
     Args:
-        module: reads a JSON line of settings, says where it serves, and ends when its standard input closes.
-        errors: where its standard error goes; None: where ours does.
+        module: reads a JSON line of settings, prints its port or address, and ends when its standard input closes.
+        errors: receives its standard error; None: inherited.
     """
     path = os.pathsep.join(filter(None, [str(Path(__file__).parents[3]), os.environ.get("PYTHONPATH")]))
     server = subprocess.Popen(
@@ -26,12 +26,12 @@ def started(module: str, settings: Mapping[str, Any], errors: IO[bytes] | None =
         stderr=errors,
         text=True,
         env={**os.environ, "PYTHONPATH": path},
-        start_new_session=True,  # Ctrl-C is the stage's business: it closes the pipe
+        start_new_session=True,  # Ctrl-C goes to the stage only, which closes the pipe
     )
     assert server.stdin is not None
     assert server.stdout is not None
     try:
-        with contextlib.suppress(BrokenPipeError):  # it has died already: what it prints is empty
+        with contextlib.suppress(BrokenPipeError):  # it has died already: its output is empty
             server.stdin.write(json.dumps(settings) + "\n")
             server.stdin.flush()
         yield server.stdout

@@ -1,17 +1,17 @@
-"""A simulated judge: a small OpenAI-compatible server on loopback that prefers by text statistics.
+"""A simulated judge: a small OpenAI-compatible server on loopback that prefers texts by their statistics.
 
-It stands where a language model would, so that everything between prompt and judgment runs for real; it knows nothing
+It takes the place of a language model, so that all code between prompt and judgment is exercised; it knows nothing
 about quality. It finds the criterion by its question in the prompt, and the texts between the tags of
-`conf/prompts/pairwise.txt`. Asked about texts A and B by criterion c it answers with the label B in proportion to
+`conf/prompts/pairwise.txt`. For texts A and B and criterion c, the probability of the label B is
 
     σ( score_c(B) − score_c(A) + noise · z − positional_bias )
 
 where score_c is the criterion's weighted sum of standardised statistics (text_statistics.py), and z is a standard
 normal number drawn from a hash of (seed, c, A, B): the same prompt always gets the same answer, and the other order
-another z. A hundredth of the probability goes to a word that is no label, as it would in a real model.
+gets another z. One percent of the probability goes to a word that is not a label, as in a real model.
 
-Run as a process: `python -m qurating.judging.servers.simulated`, which reads a JSON line of settings, prints its port,
-serves, and ends when its standard input closes: it cannot outlive the process that started it.
+Run as a process: `python -m qurating.judging.servers.simulated` reads a JSON line of settings, prints its port, serves,
+and ends when its standard input closes, so it cannot outlive the process that started it.
 """
 
 import asyncio
@@ -35,11 +35,11 @@ MODEL = "simulated"
 LABELS = ("A", "B")
 NO_LABEL = "Neither"
 _TEXTS = re.compile(r"<text_a>\n(.*)\n</text_a>\s*<text_b>\n(.*)\n</text_b>", re.DOTALL)
-_statistics = functools.lru_cache(maxsize=4096)(standardised)  # a text comes in every criterion, in both orders
+_statistics = functools.lru_cache(maxsize=4096)(standardised)  # a text occurs with every criterion, in both orders
 
 
 class Settings(NamedTuple):
-    """`criteria`: question -> weights by statistic. `noise` and `positional_bias` are logits."""
+    """Settings of the server. `criteria`: question -> weights by statistic; `noise`, `positional_bias`: logits."""
 
     criteria: dict[str, dict[str, float]]
     noise: float
@@ -48,7 +48,7 @@ class Settings(NamedTuple):
 
 
 class SettingsError(ValueError):
-    """Weights that name no statistic."""
+    """Weights for an unknown statistic."""
 
 
 class RefusedError(Exception):
@@ -60,7 +60,7 @@ class RefusedError(Exception):
 
 
 def logit_of_b(settings: Settings, prompt: str) -> float:
-    """The log-odds of label B for a prompt; raises RefusedError if it holds no known question or no two texts."""
+    """The log-odds of label B for a prompt; raises RefusedError without a known question or two texts."""
     found = _TEXTS.search(prompt)
     if not found:
         raise RefusedError(400, "the simulated judge finds no texts between <text_a>, </text_a>, <text_b>, </text_b>")
@@ -76,7 +76,7 @@ def logit_of_b(settings: Settings, prompt: str) -> float:
 
 
 def label_logprobs(logit: float) -> dict[str, float]:
-    """Log-probabilities of the labels and of the word that is none, most probable first; they sum to 1."""
+    """Log-probabilities of the labels and of another word, most probable first; their exponentials sum to 1."""
     b = -math.log1p(math.exp(-logit)) if logit > -700 else logit
     found = {"A": b - logit + math.log(0.99), "B": b + math.log(0.99), NO_LABEL: math.log(0.01)}
     return dict(sorted(found.items(), key=lambda item: -item[1]))
@@ -88,14 +88,14 @@ def _random(seed: int, *parts: str) -> random.Random:
 
 
 def complete(settings: Settings, body: Mapping[str, Any]) -> dict[str, Any]:
-    """The reply to a chat completion of one token; raises RefusedError as the real server would with an HTTP status."""
+    """The reply to a chat completion of one token; raises RefusedError with the HTTP status of a real server."""
     try:
         prompt = "\n".join(message["content"] for message in body["messages"])
         model, num_choices, temperature = body["model"], int(body.get("n") or 1), float(body.get("temperature", 1))
     except (KeyError, TypeError, ValueError) as error:
         raise RefusedError(400, f"not a chat completion of plain text: {error!r}") from None
     if model != MODEL:
-        raise RefusedError(404, f"the model {model!r} does not exist here; there is only {MODEL!r}")
+        raise RefusedError(404, f"the model {model!r} does not exist here; the only model is {MODEL!r}")
     logprobs = label_logprobs(logit_of_b(settings, prompt))
     if temperature > 0:
         draw = _random(settings.seed, "votes", prompt)
@@ -133,7 +133,7 @@ def _token(token: str, logprob: float) -> dict[str, Any]:
 
 
 def application(settings: Settings) -> web.Application:
-    """The server's two routes."""
+    """The server with its two routes: chat completions and models."""
 
     async def chat(request: web.Request) -> web.Response:
         try:
@@ -160,20 +160,20 @@ async def _serve() -> None:
     site = web.TCPSite(runner, "127.0.0.1", 0)
     await site.start()
     print(runner.addresses[0][1], flush=True)
-    await loop.run_in_executor(None, sys.stdin.read)  # returns when the parent closes the pipe, or dies
+    await loop.run_in_executor(None, sys.stdin.read)  # returns when the parent closes the pipe or dies
     await runner.cleanup()
 
 
 @contextlib.contextmanager
 def serving(settings: Settings) -> Iterator[str]:
-    """Run the server in a process of its own and give its base URL; it is gone afterwards.
+    """Run the server in a separate process during the block, and yield its base URL.
 
-    Raises SettingsError for a weight on a statistic that does not exist, RuntimeError if the server does not start.
+    Raises SettingsError for a weight on an unknown statistic, RuntimeError if the server does not start.
     """
     for question, weights in settings.criteria.items():
         if unknown := set(weights) - set(STATISTICS):
-            there_are = ", ".join(STATISTICS)
-            raise SettingsError(f"{question!r}: no statistic {', '.join(sorted(unknown))}; there are {there_are}")
+            names = ", ".join(STATISTICS)
+            raise SettingsError(f"{question!r}: no statistic {', '.join(sorted(unknown))}; the statistics are {names}")
     with process.started("qurating.judging.servers.simulated", settings._asdict()) as printed:
         port = printed.readline().strip()
         if not port:

@@ -1,8 +1,8 @@
 """Readable statistics of a text, standardised so that one unit of each is one standard deviation.
 
-The simulated judge prefers by weighted sums of these. The means and deviations were measured once, on 1,900 snippets
-of 450 to 900 characters of Python's language reference, docstrings, package READMEs, licences, source code and data
-files; they are constants so that a score depends on nothing but the text.
+The simulated judge prefers texts by weighted sums of these. The means and deviations were measured once, on 1,900
+snippets of 450 to 900 characters of Python's language reference, docstrings, package READMEs, licences, source code and
+data files; they are constants, so that a score depends on the text alone.
 """
 
 import math
@@ -36,7 +36,7 @@ _FUNCTION_WORDS, _LEGAL_WORDS = frozenset(_FUNCTION.split()), frozenset(_LEGAL.s
 
 
 class Parts(NamedTuple):
-    """What every statistic starts from."""
+    """The common input of all statistics."""
 
     text: str
     words: list[str]
@@ -52,7 +52,7 @@ def _parts(text: str) -> Parts:
 
 
 def mean_word_length(parts: Parts) -> float:
-    """Letters a word."""
+    """Letters per word."""
     return sum(map(len, parts.words)) / parts.num_words
 
 
@@ -78,40 +78,40 @@ def share_of_symbols(parts: Parts) -> float:
 
 
 def type_token_ratio(parts: Parts) -> float:
-    """Different words among the first hundred, as a share: the variety of the vocabulary whatever the length."""
+    """Share of different words among the first hundred: the variety of the vocabulary at any length."""
     first = parts.lower_words[:100]
     return len(set(first)) / max(len(first), 1)
 
 
 def even_sentences(parts: Parts) -> float:
-    """1 where sentences have 20 words on average, falling to 0 for fragments and for text without sentences."""
+    """1 if sentences have 20 words on average, falling to 0 for fragments and for text without sentences."""
     length = parts.num_words / max(len(_SENTENCE_END.findall(parts.text)), 0.5)
     return math.exp(-(math.log(length / 20) ** 2))
 
 
 def share_of_function_words(parts: Parts) -> float:
-    """Share of words such as "the", "of" and "which", that make sentences of lists of terms."""
+    """Share of words such as "the", "of" and "which", which sentences have and lists of terms lack."""
     return sum(word in _FUNCTION_WORDS for word in parts.lower_words) / parts.num_words
 
 
 def explanatory_markers(parts: Parts) -> float:
-    """Words and phrases that reason or give examples, a hundred words; at most 8."""
+    """Words and phrases that reason or give examples, per hundred words; at most 8."""
     return min(100 * len(_EXPLAINS.findall(parts.text)) / max(parts.num_words, 20), 8.0)
 
 
 def names_inside_sentences(parts: Parts) -> float:
-    """Capitalised words after a small one, a hundred words; at most 15."""
+    """Capitalised words after a lower-case one, per hundred words; at most 15."""
     return min(100 * len(_NAME_INSIDE_SENTENCE.findall(parts.text)) / max(parts.num_words, 20), 15.0)
 
 
 def figures_in_prose(parts: Parts) -> float:
-    """Numbers a hundred words, at most 10, and none where numbers outweigh words, as they do in tables."""
+    """Numbers per hundred words, at most 10; 0 if the text has more than one number per four words, as tables have."""
     numbers = len(_NUMBER.findall(parts.text))
     return 0.0 if 4 * numbers > parts.num_words else min(100 * numbers / parts.num_words, 10.0)
 
 
 def share_of_legal_words(parts: Parts) -> float:
-    """Share of words of licences and terms of use."""
+    """Share of words that are typical of licences and terms of use."""
     return sum(word in _LEGAL_WORDS for word in parts.lower_words) / parts.num_words
 
 

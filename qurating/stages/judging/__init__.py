@@ -1,1 +1,1 @@
-"""From judgments to ratings."""
+"""The stages from judgments to ratings."""

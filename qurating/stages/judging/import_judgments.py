@@ -1,4 +1,4 @@
-"""Take over judgments that are there, such as the released 250K, in the place of asking a judge."""
+"""Import existing judgments, such as the released 250K, instead of asking a judge."""
 
 import itertools
 from collections.abc import Mapping, Sequence
@@ -22,16 +22,17 @@ ROWS_AT_A_TIME = 10_000
 def import_judgments(*, output: Path, source: Mapping[str, Any], criteria: Sequence[str]) -> dict[str, Any]:
     """Check every row, and write `judgments.parquet` and `summary.json` as `stage=judge` does.
 
-    The rows keep their order. Those without `indices` get running numbers. All are of the domain `source.name`, for
-    released judgments do not say it.
+    The rows keep their order. Rows without `indices` get running numbers. The domain of all rows is `source.name`,
+    because released judgments have no domains.
 
     Args:
-        source: of the group `judge`: `name`; `paths` of files, or else `dataset`, `subset` and `split` of the Hub;
-            `num_pairs`, the first so many, or None; `simulated`, whether no language model judged.
-        criteria: to take over; all of them must be there.
+        source: settings of the group `judge`: `name`; `paths` of files, else `dataset`, `subset` and `split` on the
+            Hub; `num_pairs`, the number of rows to import, or None for all; `simulated`, true if no language model
+            judged.
+        criteria: criteria to import; every row must have all of them.
 
     Raises:
-        StageError: files or a data set that cannot be had; a row that is not as it should be, with its place.
+        StageError: inaccessible files or data set; an invalid row, with its place.
     """
     if source.get("paths"):
         rows = rows_of_files(source["paths"])
@@ -40,7 +41,7 @@ def import_judgments(*, output: Path, source: Mapping[str, Any], criteria: Seque
         hub = Hub(dataset=name, name=name, subset=source.get("subset"), split=source.get("split", "train"))
         rows = ((f"{name}, row {number}", row) for number, row in enumerate(hub.rows()))
     else:
-        raise StageError("judgments to take over: set judge.paths to files, or judge.dataset to a data set of the Hub")
+        raise StageError("no judgments to import: set judge.paths to files, or judge.dataset to a data set of the Hub")
     progress = tqdm(
         itertools.islice(rows, source.get("num_pairs")), desc="check judgments", unit="pair", mininterval=0.5
     )
@@ -59,7 +60,7 @@ def import_judgments(*, output: Path, source: Mapping[str, Any], criteria: Seque
                     tallies[name].add(row[f"{name}_average"][0][1])
             writer.write_table(pa.Table.from_pylist(part, schema))
         if not num_pairs:
-            raise StageError(f"{source.get('paths') or source['dataset']} holds no judgments")
+            raise StageError(f"{source.get('paths') or source['dataset']} has no judgments")
     given = source.get("paths") or source["dataset"]
     summary = {
         "judge": source["name"],
@@ -87,7 +88,7 @@ def _schema(criteria: Sequence[str]) -> pa.Schema:
 
 @dataclass
 class _Tally:
-    """Of the pairs that are judged by a criterion, how many have |2p − 1| ≥ ½."""
+    """Counts the pairs judged by a criterion, and those with |2p − 1| ≥ ½."""
 
     num_pairs: int = 0
     num_confident: int = 0

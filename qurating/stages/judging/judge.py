@@ -1,4 +1,4 @@
-"""Pairs of texts, judged by a language model in both orders, or texts that it grades, by each criterion."""
+"""A language model judges pairs of texts in both orders, or grades texts, by each criterion."""
 
 import asyncio
 import contextlib
@@ -14,22 +14,23 @@ from qurating.artifacts.files import read_json, write_json
 from qurating.artifacts.seeds import seed_for
 from qurating.judging import summary as judging_summary
 from qurating.judging import tables
-from qurating.judging.endpoint import client, replies
-from qurating.judging.endpoint.base import Endpoint
+from qurating.judging.endpoint import replies
+from qurating.judging.endpoint.base import Endpoint, Request
 from qurating.judging.endpoint.batch_files import Limits
 from qurating.judging.endpoint.batch_log import BatchLog
 from qurating.judging.endpoint.batches import Batches
+from qurating.judging.endpoint.client import Client, open_client
 from qurating.judging.endpoint.costs import Estimate, Price, Spending
-from qurating.judging.endpoint.response_log import Answer, Journal, Request
-from qurating.judging.endpoint.retries import UnansweredError, down
+from qurating.judging.endpoint.response_log import Answer, ResponseLog
+from qurating.judging.endpoint.retries import UnansweredError, down_error
 from qurating.judging.pairs import draw_pairs, read_ranking, with_ranked
-from qurating.judging.requests import Questions, find_method
+from qurating.judging.requests import Requests, find_method
 from qurating.judging.servers import local, simulated
 from qurating.judging.settings import ROOT, JudgeSettings, check_criteria
 from qurating.reports import judge as reports_judge
 from qurating.runtime.errors import StageError
 
-WORKING_FILES = ("journal.jsonl", "method.json", "batches.jsonl")  # gone once the summary is there
+WORKING_FILES = ("journal.jsonl", "method.json", "batches.jsonl")  # removed after the summary is written
 
 
 def judge(
@@ -44,20 +45,20 @@ def judge(
     """Judge `num_pairs` pairs of training sequences by every criterion: judgments.parquet, summary.json, report.html.
 
     `criteria`: name -> {name, question, description, simulated_weights, prompt}. `judge`: see JudgeSettings. A pair
-    takes 2 × len(criteria) calls, an individually graded text len(criteria); num_votes times as many where votes have
-    to be asked one by one. `compared`: other judgments, whose pairs are held against these.
-    Sequences of fewer than `min_words` words are passed over: they cannot be judged. Rows of judgments.parquet are in
-    the order in which the pairs were drawn, whatever the order of the answers; a request that fails for good leaves
-    -100 in its place, and stands in failures.jsonl with its reason.
+    needs 2 × len(criteria) calls, an individually graded text len(criteria); num_votes times as many if votes must be
+    requested one by one. `compared`: other judgments to compare with these.
+    Sequences of fewer than `min_words` words are skipped: they cannot be judged. Rows of judgments.parquet are in the
+    order in which the pairs were drawn, whatever the order of the answers. A request that fails for good leaves -100 in
+    its place, and failures.jsonl has its reason.
 
-    Raises StageError for settings that cannot work, a corpus of fewer than two sequences that can be judged, an
-    endpoint that cannot be used, and a cap on costs that is reached; then a journal of the answers so far stays in
-    `output`: the next run goes on from it.
+    Raises StageError for invalid settings, a corpus with fewer than two sequences that can be judged, an unusable
+    endpoint, and a reached cap on costs. The response log with the answers so far then stays in `output`, and the next
+    run continues from it.
     """
     settings = JudgeSettings.read(judge)
     check_criteria(criteria, settings.simulated)
     summary_file = output / "summary.json"
-    if summary_file.is_file():  # killed after the last write: all is there
+    if summary_file.is_file():  # killed after the last write: everything is done
         _clean(output)
         return _counts(read_json(summary_file))
     prompts, price = settings.read_prompts(criteria), settings.price(batch=settings.transport == "batch")
@@ -65,7 +66,7 @@ def judge(
 
     with contextlib.ExitStack() as stack:
         endpoint = stack.enter_context(_endpoint(settings, criteria, seed))
-        endpoint.api_key()  # missing: said before any work
+        endpoint.api_key()  # reports a missing key before any work
         tokenizer = _tokenizer(corpus)
         pairs = draw_pairs(
             corpus / "train",
@@ -79,142 +80,145 @@ def judge(
         if ranking:
             pairs = with_ranked(pairs, ranking, tokenizer, settings.max_snippet_tokens, seed)
 
-        def as_method(method: str) -> Questions:
-            return Questions(settings, criteria, prompts, pairs, method)
+        def as_method(method: str) -> Requests:
+            return Requests(settings, criteria, prompts, pairs, method)
 
-        journal = Journal(output / "journal.jsonl", remember=settings.transport == "batch")
-        stack.enter_context(contextlib.closing(journal))
-        questions, costs = asyncio.run(_ask(settings, endpoint, journal, price, as_method, tokenizer, output))
+        response_log = ResponseLog(output / "journal.jsonl", remember=settings.transport == "batch")
+        stack.enter_context(contextlib.closing(response_log))
+        requests, costs = asyncio.run(_ask(settings, endpoint, response_log, price, as_method, tokenizer, output))
 
-    preferred = tables.preferred(questions, pairs)
-    tables.write(output, pairs, criteria, questions, preferred, settings)
+    preferred = tables.preferred(requests, pairs)
+    tables.write(output, pairs, criteria, requests, preferred, settings)
     summary = {
         "judge": settings.name,
         "model": settings.model,
         "simulated": settings.simulated,
         "mode": settings.mode,
-        "method": questions.method,
-        "num_votes": None if questions.method == "logprobs" else settings.num_votes,
+        "method": requests.method,
+        "num_votes": None if requests.method == "logprobs" else settings.num_votes,
         "num_pairs": settings.num_pairs,
         "num_texts": len(pairs.ids) - (len(ranking.texts) if ranking else 0),
         "num_sequences_too_short": pairs.num_too_short,
-        "num_requests": questions.num_calls,
-        "failed": _by_reason(questions.failures),
+        "num_requests": requests.num_calls,
+        "failed": _by_reason(requests.failures),
         "cost": costs,
-        "criteria": judging_summary.measures(list(criteria), pairs, preferred, questions, ranking, settings.num_pairs),
+        "criteria": judging_summary.measures(list(criteria), pairs, preferred, requests, ranking, settings.num_pairs),
     }
     if compared is not None:
         summary["compared"] = judging_summary.compare(list(criteria), pairs, preferred, compared, settings.num_pairs)
-    reports_judge.write(output, summary, list(criteria), pairs, preferred, questions, settings.num_pairs)
+    reports_judge.write(output, summary, list(criteria), pairs, preferred, requests, settings.num_pairs)
     write_json(summary_file, summary)
-    _clean(output)  # last: until the summary is there, the journal alone holds what was paid for
+    _clean(output)  # last: until the summary is written, only the response log holds the paid answers
     return _counts(summary)
 
 
 async def _ask(
     settings: JudgeSettings,
     endpoint: Endpoint,
-    journal: Journal,
+    response_log: ResponseLog,
     price: Price | None,
-    as_method: Callable[[str], Questions],
+    as_method: Callable[[str], Requests],
     tokenizer: Tokenizer,
     output: Path,
-) -> tuple[Questions, dict[str, Any]]:
-    """Estimate, find out how to ask, ask; returns the answered questions, and the costs beside their estimate."""
-    spending = Spending(price, settings.max_cost_usd, journal.prompt_tokens, journal.completion_tokens)
+) -> tuple[Requests, dict[str, Any]]:
+    """Estimate, find the method, send the requests; returns them with their answers, and the costs."""
+    spending = Spending(price, settings.max_cost_usd, response_log.prompt_tokens, response_log.completion_tokens)
     other = settings.price(batch=settings.transport != "batch")
-    if price and other:  # answers of an earlier run may have come the other way
-        totals = np.array([journal.prompt_tokens, journal.completion_tokens])
-        elsewhere = totals - journal.by_batch if settings.transport == "batch" else np.array(journal.by_batch)
-        spending.otherwise_usd = other.usd(*elsewhere.tolist()) - price.usd(*elsewhere.tolist())
+    if price and other:  # an earlier run may have used the other transport
+        totals = np.array([response_log.prompt_tokens, response_log.completion_tokens])
+        elsewhere = totals - response_log.by_batch if settings.transport == "batch" else np.array(response_log.by_batch)
+        spending.other_transport_usd = other.usd(*elsewhere.tolist()) - price.usd(*elsewhere.tolist())
     method = settings.method
     with contextlib.suppress(FileNotFoundError):
         method = read_json(output / "method.json")["method"]
     assumed = method if method != "auto" else "logprobs" if settings.mode == "pairwise" else "votes"
     estimate = as_method(assumed).estimate(tokenizer, price)
-    _say_before(settings, price, estimate, spending, method, len(journal))
-    async with client.opened(endpoint, journal, spending) as asking:
+    _print_estimate(settings, price, estimate, spending, method, len(response_log))
+    async with open_client(endpoint, response_log, spending) as client:
         if method == "auto":
-            method = await _probe(settings, asking, as_method)
+            method = await _probe(settings, client, as_method)
             write_json(output / "method.json", {"method": method})
             if method != assumed:
                 estimate = as_method(method).estimate(tokenizer, price)
                 print(f"    the endpoint gives no log-probabilities: {method}; estimate: {estimate}", flush=True)
-        questions = as_method(method)
-        total = questions.num_calls
-        with tqdm(total=total, desc=f"asking {settings.name}", unit="call", mininterval=0.5) as progress:
+        requests = as_method(method)
+        total = requests.num_calls
+        with tqdm(total=total, desc=f"requests to {settings.name}", unit="call", mininterval=0.5) as progress:
 
             def record(position: int, answer: Answer) -> None:
-                questions.record(position, answer)
-                if progress.update() and settings.transport == "online":  # it was time to draw
+                requests.record(position, answer)
+                if progress.update() and settings.transport == "online":  # the bar was redrawn
                     progress.set_postfix_str(_outlook(spending, progress.n, total), refresh=False)
 
             if settings.transport == "batch":
                 limits = Limits(settings.max_batch_requests, settings.max_batch_bytes, settings.poll_seconds)
-                log, say = BatchLog(output / "batches.jsonl"), lambda said: progress.write(f"    {said}")
-                batches = Batches(endpoint, journal, spending, log, limits, say)
-                await batches.ask_all(questions.requests, questions.parse, record)
+                batch_log, say = BatchLog(output / "batches.jsonl"), lambda message: progress.write(f"    {message}")
+                batches = Batches(endpoint, response_log, spending, batch_log, limits, say)
+                await batches.ask_all(requests.all, requests.parse, record)
             else:
-                await asking.ask_all(questions.requests(), questions.parse, record)
+                await client.ask_all(requests.all(), requests.parse, record)
             progress.set_postfix_str(f"{spending} spent" if spending.usd else "")
     actual = Estimate(total, spending.prompt_tokens, spending.completion_tokens, spending.usd)
     if settings.where == "remote":
         print(f"    actual: {actual} (estimate: {estimate})".replace("at most ", "", 1), flush=True)
-    return questions, {
+    return requests, {
         "price": price._asdict() if price else None,
         "actual": actual._asdict(),
         "estimate": estimate._asdict(),
     }
 
 
-def _say_before(
+def _print_estimate(
     settings: JudgeSettings, price: Price | None, estimate: Estimate, spending: Spending, method: str, num_known: int
 ) -> None:
     if settings.where != "remote":
         return
     if price is None:
-        said = f"no price of {settings.model} is known (judge.usd_per_million_tokens=[PROMPT,COMPLETION])"
+        price_note = f"the price of {settings.model} is unknown (judge.usd_per_million_tokens=[PROMPT,COMPLETION])"
     else:
-        said = f"at ${price.prompt:g} and ${price.completion:g} per million tokens ({price.source})"
-    print(f"    estimate: {estimate}; {said}", flush=True)
+        price_note = f"at ${price.prompt:g} and ${price.completion:g} per million tokens ({price.source})"
+    print(f"    estimate: {estimate}; {price_note}", flush=True)
     if method == "auto" and settings.mode == "pairwise":
-        print(f"      if it gives no log-probabilities: {settings.num_votes} votes a question", flush=True)
+        print(f"      if it gives no log-probabilities: {settings.num_votes} votes per request", flush=True)
     elif method == "auto":
-        print(f"      if it gives one choice a call: {settings.num_votes} times the calls", flush=True)
+        print(f"      if it gives one choice per call: {settings.num_votes} times the calls", flush=True)
     if num_known:
-        print(f"    of these, {num_known:,} are answered already: {spending}", flush=True)
+        print(f"    already answered: {num_known:,} of these calls, {spending}", flush=True)
     cap = settings.max_cost_usd
     if cap is not None and estimate.usd is not None and estimate.usd > cap:
-        print(f"    judge.max_cost_usd={cap:g} is less: the run will stop there, and can go on with more", flush=True)
+        print(
+            f"    judge.max_cost_usd={cap:g} is less: the run stops there, and continues with a higher cap",
+            flush=True,
+        )
 
 
-async def _probe(settings: JudgeSettings, asking: client.Asking, as_method: Callable[[str], Questions]) -> str:
-    """Find the method out; what that took is journalled, as an answer where it is one."""
+async def _probe(settings: JudgeSettings, client: Client, as_method: Callable[[str], Requests]) -> str:
+    """Find the method; the replies are logged, as answers if they are answers, else as lost tokens."""
 
     used = (0, 0)
 
     async def reply(body: Mapping[str, Any]) -> Any:
         nonlocal used
-        asking.journal.add_lost(*used)  # of the one before
+        client.response_log.add_lost(*used)  # of the previous reply
         try:
-            found, said = await asking.calls.reply(Request(0, body))
+            found, tokens = await client.calls.reply(Request(0, body))
         except UnansweredError as error:
-            raise down(asking.calls.endpoint, error) from None
-        used = said[0] or 0, said[1] or 0
+            raise down_error(client.calls.endpoint, error) from None
+        used = tokens[0] or 0, tokens[1] or 0
         return found
 
     method, found = await find_method(settings, as_method, reply)
-    questions = as_method(method)
-    first: Request = next(questions.requests())
+    requests = as_method(method)
+    first: Request = next(requests.all())
     try:
-        asking.journal.add(first.key(), Answer(questions.parse(found), "", "", *used), remember=True)
+        client.response_log.add(first.key(), Answer(requests.parse(found), "", "", *used), remember=True)
     except replies.AnswerError:
-        asking.journal.add_lost(*used)
+        client.response_log.add_lost(*used)
     return method
 
 
 def _outlook(spending: Spending, done: int, total: int) -> str:
-    """What is spent, and what the rest will come to at this rate."""
+    """Dollars spent, and the expected cost of the rest at this rate."""
     if not spending.usd:
         return ""
     return f"{spending} spent, ${spending.usd / max(done, 1) * (total - done):,.2f} to go"
@@ -222,7 +226,7 @@ def _outlook(spending: Spending, done: int, total: int) -> str:
 
 @contextlib.contextmanager
 def _endpoint(settings: JudgeSettings, criteria: Mapping[str, Mapping[str, Any]], seed: int) -> Iterator[Endpoint]:
-    """The endpoint to ask; for the simulated and the local judge, a server that runs as long as the block."""
+    """The endpoint of the judge; the simulated and the local judge run their server during the block."""
 
     def at(base_url: str, **others: Any) -> Endpoint:
         return Endpoint(
@@ -264,15 +268,15 @@ def _endpoint(settings: JudgeSettings, criteria: Mapping[str, Mapping[str, Any]]
 def _tokenizer(corpus: Path) -> Tokenizer:
     file = corpus / "tokenizer" / "tokenizer.json"
     if not file.is_file():
-        raise StageError(f"{file} is not there: snippets need a fast tokenizer, with its tokenizer.json")
-    tokenizer = Tokenizer.from_file(str(file))  # not by transformers, whose import takes longer than the judging
+        raise StageError(f"{file} does not exist: snippets need a fast tokenizer, with its tokenizer.json")
+    tokenizer = Tokenizer.from_file(str(file))  # not with transformers: its import takes longer than the judging
     tokenizer.no_truncation()
     tokenizer.no_padding()
     return tokenizer
 
 
 def _by_reason(failures: Mapping[int, Answer]) -> dict[str, dict[str, Any]]:
-    """Failed requests by reason, each with the first one's detail."""
+    """Failed requests by reason, with the detail of the first one."""
     found: dict[str, dict[str, Any]] = {}
     for _, answer in sorted(failures.items()):
         found.setdefault(answer.reason, {"num_requests": 0, "example": answer.detail})["num_requests"] += 1

@@ -30,32 +30,32 @@ def rate(
     num_shards: int | None,
     accelerator: str,
 ) -> dict[str, Any] | None:
-    """Write a shard of ratings beside each training shard of the corpus, row for row; finished shards are skipped.
+    """Write one shard of ratings per training shard of the corpus, row for row; finished shards are skipped.
 
     Columns: `id`, `length`, `chunk_lengths`, and for each criterion `<c>_chunks` (the rating of each window) and
-    `<c>_average` (their mean weighted by the windows' lengths). Windows hold at most `max_tokens` tokens and no
-    special tokens (an end-of-text token is left out). Where the rater's tokenizer is not the corpus', texts are
-    tokenised anew.
+    `<c>_average` (their mean weighted by the lengths of the windows). Windows have at most `max_tokens` tokens and
+    no special tokens (an end-of-text token is left out). If the tokenizers of rater and corpus differ, texts are
+    tokenised again.
 
     Args:
         rater: folder of a trained rater.
-        from_pretrained: a folder or a name of the Hugging Face Hub, instead.
-        criteria: what the outputs of a rater stand for, in order, where it does not say so itself (`criteria.json`).
-        max_tokens: of a window (paper: 512).
-        tokens_per_batch: of a forward pass, padding included; None: 4,096 on a CPU, 32,768 on a GPU. The ratings do not
-            depend on it.
+        from_pretrained: a folder or a name on the Hugging Face Hub, instead of `rater`.
+        criteria: the criteria of the outputs in order, for a rater without `criteria.json`.
+        max_tokens: maximum of a window (paper: 512).
+        tokens_per_batch: maximum of a forward pass, padding included; None: 4,096 on a CPU, 32,768 on a GPU. The
+            ratings do not depend on it.
         precision: 32-true, or bf16-true (bf16-mixed is the same).
-        compilation: auto (if there is enough to rate to repay it), always, never.
-        num_workers: processes that tokenise.
-        shard, num_shards: only every `num_shards`-th shard of the corpus, from this one on; None: all.
+        compilation: auto (if the corpus is large enough to repay it), always, never.
+        num_workers: number of tokenising processes.
+        shard, num_shards: rate only every `num_shards`-th shard of the corpus, starting at `shard`; None: all.
         accelerator: auto, cpu or gpu.
 
     Returns:
         counts; None while shards of other tasks are missing.
 
     Raises:
-        StageError: no rater, or two; one that cannot be loaded, or has another number of outputs than criteria; a
-            rating is not a number; a GPU is asked for, and there is none.
+        StageError: no rater, or two; a rater that cannot be loaded, or whose number of outputs is not that of the
+            criteria; a rating that is not a number; a GPU is requested, but none is available.
     """
     share = share_or_all(shard, num_shards)
     device = device_of(accelerator, share)
@@ -67,7 +67,7 @@ def rate(
         output=output,
         corpus=corpus,
         reader=TokenReader(corpus, trained.tokenizer),
-        # tried on the device, as it will run
+        # tested on the device, as it will run
         network=lambda: rating_network(trained.network().to(device), max_tokens),
         fingerprint=shards.fingerprint_of(folder),
         engine=functools.partial(

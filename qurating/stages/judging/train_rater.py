@@ -1,4 +1,4 @@
-"""Train a rater on judgments, and write it as a Hugging Face folder with a card."""
+"""Train a rater on judgments, and write it as a Hugging Face folder with a model card."""
 
 import functools
 from collections.abc import Callable
@@ -48,23 +48,23 @@ def train_rater(
     checkpoint_every_steps: int,
     seed: int,
 ) -> dict[str, Any]:
-    """Train by the Bradley-Terry loss; keep the weights with the best validation accuracy.
+    """Train with the Bradley-Terry loss; keep the weights with the best validation accuracy.
 
-    Writes the network and its tokenizer, `criteria.json` (the outputs' names in order), `validation.json` (see
+    Writes the network and its tokenizer, `criteria.json` (the names of the outputs in order), `validation.json` (see
     `qurating.metrics.rater`), the rater card (`README.md`, its figures in `card/`) and `metrics.csv`.
 
     Args:
-        corpus: whose tokenizer is used.
+        corpus: its tokenizer is used.
         criteria: outputs of the rater.
         network: makes the network, see `qurating.models.networks`.
-        lora: puts adapters into it, see `qurating.models.lora`; None trains all weights.
-        max_tokens: of a judged text.
-        minimum_confidence: pairs train where |2p − 1| is at least this.
+        lora: adds adapters to the network, see `qurating.models.lora`; None trains all weights.
+        max_tokens: maximum of a judged text.
+        minimum_confidence: only pairs with |2p − 1| of at least this train.
         label_temperature: above 1 softens the preferences, below 1 sharpens them.
 
     Raises:
-        StageError: judgments that cannot be used, see `Judgments`; a network that cannot be had, or does not read so
-            many tokens; a training that diverges.
+        StageError: unusable judgments, see `Judgments`; a network that cannot be loaded, or cannot read so many
+            tokens; a training that diverges.
     """
     tokenizer = AutoTokenizer.from_pretrained(corpus / "tokenizer")
     data = Judgments(
@@ -102,7 +102,7 @@ def train_rater(
     if not module.trainer.is_global_zero:
         return {}
     device, precision = module.trainer.strategy.root_device, str(module.trainer.precision)
-    # another one, since what was trained may be shared out over processes
+    # a new module: the weights of the trained one may be sharded over processes
     module = untrained()
     load_best(output, module)
     made = merged(module.network)
@@ -145,7 +145,7 @@ def train_rater(
             "confident from |2p − 1|": f"{minimum_confidence:g}",
             "label temperature": f"{label_temperature:g}",
             "longest text, tokens": f"{max_tokens:,}",
-            "epochs, pairs a batch": f"{num_epochs:,}, {batch_size_pairs:,}",
+            "epochs, pairs per batch": f"{num_epochs:,}, {batch_size_pairs:,}",
             "precision": precision,
         },
     )
@@ -170,7 +170,7 @@ def _network(
         limit = networks.max_tokens(made)
         if limit is not None and num_tokens > limit:
             raise ValueError(
-                f"it reads 1 to {limit} tokens, and a text may have {num_tokens} (rater.max_tokens, or a judged text)"
+                f"it reads 1 to {limit} tokens, but a text may have {num_tokens} (rater.max_tokens, or a judged text)"
             )
         check_padding(MaskedRater(made.eval()), made)
         made.train()
@@ -179,7 +179,7 @@ def _network(
 
 @torch.inference_mode()
 def ratings(module: Rater, data: Judgments, device: torch.device) -> tuple[np.ndarray, np.ndarray]:
-    """Ratings of the texts A and B of the held-out pairs, in the order of `data.held_out`, (pairs, criteria) each."""
+    """Ratings of texts A and B of the held-out pairs, in the order of `data.held_out`: (pairs, criteria) each."""
     module.eval().to(device)
     ordered = data.by_length(data.held_out)
     parts = []

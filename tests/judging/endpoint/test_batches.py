@@ -1,4 +1,4 @@
-"""The Batch API, played by a local server: limits, failed lines, restarts, caps, full queues."""
+"""Requests through a Batch API, which a local server imitates: failed lines, restarts, caps, full queues."""
 
 import asyncio
 import json
@@ -16,18 +16,19 @@ import pyarrow.parquet as pq
 import pytest
 from aiohttp import web
 from batch_fixtures import BatchServer
-from judge_fixtures import CRITERIA, logprob_reply, real_corpus
+from endpoint_client import endpoint_at
+from judge_fixtures import CRITERIA, endpoint, logprob_reply, real_corpus, respond
+from judge_stage import KILLED, run, settings
 
 from qurating.artifacts.files import read_json
+from qurating.judging.endpoint.base import Request
 from qurating.judging.endpoint.batch_files import Limits
 from qurating.judging.endpoint.batch_log import BatchLog
 from qurating.judging.endpoint.batches import Batches
 from qurating.judging.endpoint.costs import CapReachedError, Price, Spending, prompt_limit
 from qurating.judging.endpoint.replies import AnswerError
-from qurating.judging.endpoint.response_log import Answer, Journal, Request
+from qurating.judging.endpoint.response_log import Answer, ResponseLog
 from qurating.runtime.errors import StageError
-from tests.judging.endpoint.test_client import at
-from tests.stages.judging.test_judge import KILLED, run, settings
 
 
 def requests(number: int = 25) -> list[Request]:
@@ -56,10 +57,10 @@ def ask(
     found: dict[int, Answer] = {}
 
     async def asked() -> None:
-        journal = Journal(folder / "journal.jsonl", remember=True)
-        spending = Spending(price, cap, journal.prompt_tokens, journal.completion_tokens)
+        response_log = ResponseLog(folder / "journal.jsonl", remember=True)
+        spending = Spending(price, cap, response_log.prompt_tokens, response_log.completion_tokens)
         log, given = BatchLog(folder / "b.jsonl"), limits or Limits(10, 10**6, 0.01)
-        batches = Batches(at(url), journal, spending, log, given, lambda said: None)
+        batches = Batches(endpoint_at(url), response_log, spending, log, given, lambda said: None)
 
         def record(position: int, answer: Answer) -> None:
             assert position not in found
@@ -69,7 +70,7 @@ def ask(
             await batches.ask_all(requests, parse, record)
             assert spending.reserved_usd == pytest.approx(0)
         finally:
-            journal.close()
+            response_log.close()
 
     asyncio.run(asked())
     return found
@@ -116,10 +117,6 @@ def test_failed_lines_are_sent_again_and_those_that_fail_for_good_are_recorded(t
     assert server.sizes()[:4] == [10, 10, 5, 3]
 
 
-class KilledError(BaseException):
-    pass
-
-
 def test_a_restart_takes_up_batches_by_their_ids_and_makes_none_twice(tmp_path: Path) -> None:
     server = BatchServer(value)
     server.polls_until_done = 10**9
@@ -130,7 +127,7 @@ def test_a_restart_takes_up_batches_by_their_ids_and_makes_none_twice(tmp_path: 
         server.polls_until_done, server.down = 1, False
         assert values(ask(url, tmp_path)) == {i: i for i in range(25)}
         assert len(server.batches) == 3
-        ask(url, tmp_path)  # all is in the journal
+        ask(url, tmp_path)  # all answers are in the response log
         assert len(server.batches) == 3
 
 
@@ -146,7 +143,7 @@ def test_a_batch_made_just_before_a_kill_is_found_again_by_its_mark(tmp_path: Pa
     with server.serving() as url:
         ask(url, tmp_path)
         lines = (tmp_path / "b.jsonl").read_bytes().splitlines(keepends=True)
-        # the last batch's id was never written, nor any answer; the line before is torn off in the middle
+        # neither ids nor answers were written, and the last line is incomplete
         kept = [line for line in lines if b'"num_requests"' in line]
         (tmp_path / "b.jsonl").write_bytes(b"".join(kept) + b'{"digest": "0')
         (tmp_path / "journal.jsonl").unlink()
@@ -167,9 +164,9 @@ def test_the_cap_holds_and_a_higher_one_goes_on(tmp_path: Path) -> None:
     with server.serving() as url:
         with pytest.raises(CapReachedError, match=r"judge\.max_cost_usd"):
             ask(url, tmp_path, price=price, cap=3.5 * most)
-        journal = Journal(tmp_path / "journal.jsonl")
-        spent, so_far = price.usd(journal.prompt_tokens, 0), len(journal)
-        journal.close()
+        response_log = ResponseLog(tmp_path / "journal.jsonl")
+        spent, so_far = price.usd(response_log.prompt_tokens, 0), len(response_log)
+        response_log.close()
         assert 2.5 * most < spent <= 3.5 * most
         assert 10 <= so_far < 25
         assert values(ask(url, tmp_path, price=price)) == {i: i for i in range(25)}
@@ -219,8 +216,6 @@ def test_a_full_queue_is_waited_for_and_one_too_small_is_said(tmp_path: Path) ->
 
 
 def test_an_endpoint_without_batches_says_so(tmp_path: Path) -> None:
-    from judge_fixtures import endpoint, respond
-
     with endpoint(lambda call: respond({})) as url, pytest.raises(StageError, match=r"judge\.base_url"):
         ask(url, tmp_path)
 
@@ -246,11 +241,6 @@ def test_the_stage_by_batches_is_the_stage_online(tmp_path: Path, monkeypatch: p
             tables.append(pq.read_table(tmp_path / transport / "judgments.parquet"))
             costs.append(read_json(tmp_path / transport / "summary.json")["cost"]["actual"]["usd"])
     assert tables[0].equals(tables[1])
-    journal = Journal(tmp_path / "switched.jsonl")  # what came the other way keeps its price
-    journal.add("aa" * 12, Answer([1.0], "", "", 1000, 10, batch=True))
-    journal.add("bb" * 12, Answer([1.0], "", "", 500, 5))
-    assert (journal.prompt_tokens, journal.by_batch) == (1500, (1000, 10))
-    journal.close()
     assert costs[1] == pytest.approx(costs[0] / 2)
     assert server.sizes() == [9, 9, 5]  # the probe has answered the first
     assert not (tmp_path / "batch" / "batches.jsonl").exists()
@@ -275,7 +265,7 @@ def test_going_on_by_batches_counts_what_was_paid_before_at_its_price(tmp_path: 
 
 
 class Watched(BatchServer):
-    """Counts what it is asked; what `fatal` names is answered after a second, too late for who is killed."""
+    """Counts its requests, and answers request number `fatal` after a second, too late for a client that is killed."""
 
     def __init__(self, answer: Any) -> None:
         super().__init__(answer)

@@ -1,4 +1,4 @@
-"""Asking an endpoint that works, fails, lies or dies: what is answered is kept, and nothing is asked twice."""
+"""The client against an endpoint that works, fails, lies or dies: answers are kept, and nothing is sent twice."""
 
 import asyncio
 import json
@@ -8,56 +8,15 @@ from typing import Any
 
 import pytest
 from aiohttp import web
+from endpoint_client import ask, ask_all, endpoint_at, number_of, numbered_requests
 from judge_fixtures import endpoint, respond
 from ports import NOBODY_LISTENS
 
-from qurating.judging.endpoint import client, retries
-from qurating.judging.endpoint.base import Endpoint
+from qurating.judging.endpoint import retries
+from qurating.judging.endpoint.client import open_client
 from qurating.judging.endpoint.costs import Spending
-from qurating.judging.endpoint.replies import AnswerError
-from qurating.judging.endpoint.response_log import Answer, Journal, Request
+from qurating.judging.endpoint.response_log import Answer, ResponseLog
 from qurating.runtime.errors import StageError
-
-
-def requests(number: int) -> list[Request]:
-    return [
-        Request(i, {"model": "m", "messages": [{"role": "user", "content": f"question {i}"}]}) for i in range(number)
-    ]
-
-
-def number_of(call: dict[str, Any]) -> int:
-    return int(call["body"]["messages"][0]["content"].split()[1])
-
-
-def parse(reply: Any) -> list[float]:
-    if "prose" in reply:
-        raise AnswerError("prose", reply["prose"])
-    return [float(reply["value"])]
-
-
-def at(base_url: str, **changes: Any) -> Endpoint:
-    given = {"max_concurrency": 4, "timeout_seconds": 5.0, "max_retries": 0, "loopback": True} | changes
-    return Endpoint(base_url=base_url, model="m", **given)
-
-
-async def ask_all(where: Endpoint, given: Any, journal: Journal, record: Any, spending: Spending) -> None:
-    async with client.opened(where, journal, spending) as asking:
-        await asking.ask_all(given, parse, record)
-
-
-def ask(where: Endpoint, journal_file: Path, number: int = 30, spending: Spending | None = None) -> dict[int, Answer]:
-    found: dict[int, Answer] = {}
-
-    def record(position: int, answer: Answer) -> None:
-        assert position not in found
-        found[position] = answer
-
-    journal = Journal(journal_file)
-    try:
-        asyncio.run(ask_all(where, iter(requests(number)), journal, record, spending or Spending(None, None)))
-    finally:
-        journal.close()
-    return found
 
 
 def test_many_at_once_but_never_more_than_allowed(tmp_path: Path) -> None:
@@ -72,7 +31,7 @@ def test_many_at_once_but_never_more_than_allowed(tmp_path: Path) -> None:
         return respond({"value": number_of(call)})
 
     with endpoint(answer) as url:
-        found = ask(at(url, max_concurrency=5), tmp_path / "j")
+        found = ask(endpoint_at(url, max_concurrency=5), tmp_path / "j")
     assert found == {i: Answer([float(i)]) for i in range(30)}
     assert most == 5
 
@@ -82,7 +41,7 @@ def test_requests_are_drawn_no_faster_than_they_are_asked(tmp_path: Path) -> Non
 
     def lazily() -> Any:
         nonlocal drawn, ahead
-        for request in requests(40):
+        for request in numbered_requests(40):
             drawn += 1
             ahead = max(ahead, drawn - answered)
             yield request
@@ -91,33 +50,33 @@ def test_requests_are_drawn_no_faster_than_they_are_asked(tmp_path: Path) -> Non
         nonlocal answered
         answered += 1
 
-    journal = Journal(tmp_path / "j")
+    response_log = ResponseLog(tmp_path / "j")
     with endpoint(lambda call: respond({"value": 1})) as url:
-        asyncio.run(ask_all(at(url), lazily(), journal, record, Spending(None, None)))
-    journal.close()
+        asyncio.run(ask_all(endpoint_at(url), lazily(), response_log, record, Spending(None, None)))
+    response_log.close()
     assert answered == 40
     assert ahead <= 4
 
 
-def test_nothing_in_the_journal_is_asked_again_and_a_torn_line_is(tmp_path: Path) -> None:
+def test_answers_in_the_log_are_not_requested_again_and_an_incomplete_line_is(tmp_path: Path) -> None:
     asked: Counter[int] = Counter()
 
     def answer(call: dict[str, Any]) -> web.Response:
         asked[number_of(call)] += 1
         return respond({"value": number_of(call)} if number_of(call) != 3 else {"prose": "Well"})
 
-    journal = tmp_path / "j"
+    response_log = tmp_path / "j"
     with endpoint(answer) as url:
-        whole = ask(at(url), journal)
-        lines = journal.read_bytes().splitlines(keepends=True)
+        whole = ask(endpoint_at(url), response_log)
+        lines = response_log.read_bytes().splitlines(keepends=True)
         assert len(lines) == 30
-        journal.write_bytes(b"".join(lines[:12]) + lines[12][:20])  # killed while it wrote
+        response_log.write_bytes(b"".join(lines[:12]) + lines[12][:20])  # killed while it wrote
         known = {json.loads(line)["key"] for line in lines[:12]}
         asked.clear()
-        assert ask(at(url), journal) == whole
-        assert asked == Counter(r.position for r in requests(30) if r.key() not in known)
+        assert ask(endpoint_at(url), response_log) == whole
+        assert asked == Counter(r.position for r in numbered_requests(30) if r.key() not in known)
         asked.clear()
-        assert ask(at(url), journal) == whole
+        assert ask(endpoint_at(url), response_log) == whole
         assert not asked
     assert whole[3] == Answer(None, "prose", "Well")
 
@@ -125,7 +84,7 @@ def test_nothing_in_the_journal_is_asked_again_and_a_torn_line_is(tmp_path: Path
 def test_an_endpoint_that_is_down(tmp_path: Path) -> None:
     url = f"{NOBODY_LISTENS}/v1"
     with pytest.raises(StageError, match=rf"{url} does not answer \(no connection(.|\n)*run the same command again"):
-        ask(at(url), tmp_path / "j")
+        ask(endpoint_at(url), tmp_path / "j")
     assert (tmp_path / "j").read_bytes() == b""
 
 
@@ -138,10 +97,10 @@ def test_an_endpoint_that_dies_midway_and_comes_back(tmp_path: Path) -> None:
         return respond({"value": number_of(call)}) if num_answered <= 11 else respond({}, 503)
 
     with endpoint(dying) as url, pytest.raises(StageError, match="HTTP 503"):
-        ask(at(url), tmp_path / "j")
+        ask(endpoint_at(url), tmp_path / "j")
     assert len((tmp_path / "j").read_bytes().splitlines()) == 11
     with endpoint(lambda call: respond({"value": number_of(call)})) as url:
-        assert ask(at(url), tmp_path / "j") == {i: Answer([float(i)]) for i in range(30)}
+        assert ask(endpoint_at(url), tmp_path / "j") == {i: Answer([float(i)]) for i in range(30)}
 
 
 def test_passing_trouble_is_retried(tmp_path: Path) -> None:
@@ -154,7 +113,7 @@ def test_passing_trouble_is_retried(tmp_path: Path) -> None:
         return respond({"value": number_of(call)})
 
     with endpoint(answer) as url:
-        assert ask(at(url, max_retries=2), tmp_path / "j") == {i: Answer([float(i)]) for i in range(30)}
+        assert ask(endpoint_at(url, max_retries=2), tmp_path / "j") == {i: Answer([float(i)]) for i in range(30)}
     assert sum(tries.values()) == 36
 
 
@@ -166,7 +125,7 @@ def test_one_request_that_always_breaks_the_server_is_asked_again_at_the_end_and
         return respond({}, 500) if number_of(call) == 7 else respond({"value": 1})
 
     with endpoint(answer) as url:
-        found = ask(at(url), tmp_path / "j")
+        found = ask(endpoint_at(url), tmp_path / "j")
     assert found[7] == Answer(None, "HTTP 500")
     assert sum(answer.values is not None for answer in found.values()) == 29
     assert order.count(7) == 2
@@ -179,7 +138,7 @@ def test_a_request_that_never_returns_is_recorded(tmp_path: Path) -> None:
         return respond({"value": 1})
 
     with endpoint(answer) as url:
-        found = ask(at(url, timeout_seconds=0.3), tmp_path / "j", 6)
+        found = ask(endpoint_at(url, timeout_seconds=0.3), tmp_path / "j", 6)
     assert found[2] == Answer(None, "no reply within 0.3 seconds")
 
 
@@ -203,7 +162,7 @@ def test_requests_that_always_break_their_connection_are_recorded(tmp_path: Path
         return respond({"value": number_of(call)})
 
     with endpoint(answer) as url:
-        found = ask(at(url, max_retries=1), tmp_path / "j")
+        found = ask(endpoint_at(url, max_retries=1), tmp_path / "j")
     failed = {number for number, answer in found.items() if answer.values is None}
     assert failed == {3, 12, 21}
     assert "broke off" in found[3].reason
@@ -219,10 +178,10 @@ def test_an_endpoint_that_breaks_every_connection_from_some_time_on_is_down(tmp_
         return respond({"value": number_of(call)}) if num_asked <= 11 else await broken(call)
 
     with endpoint(answer) as url, pytest.raises(StageError, match="does not answer"):
-        ask(at(url, max_concurrency=1), tmp_path / "j")
+        ask(endpoint_at(url, max_concurrency=1), tmp_path / "j")
     assert len((tmp_path / "j").read_bytes().splitlines()) == 11  # no request is blamed
     with endpoint(lambda call: respond({"value": number_of(call)})) as url:
-        assert ask(at(url), tmp_path / "j") == {i: Answer([float(i)]) for i in range(30)}
+        assert ask(endpoint_at(url), tmp_path / "j") == {i: Answer([float(i)]) for i in range(30)}
 
 
 @pytest.mark.parametrize(
@@ -241,7 +200,7 @@ def test_what_is_wrong_with_all_requests_stops_at_once(
         return respond({"error": {"message": f"bad key {call['headers']['Authorization']}"}}, status)
 
     with endpoint(answer) as url, pytest.raises(StageError, match=says) as stopped:
-        ask(at(url, api_key_variable="MY_KEY", max_retries=3), tmp_path / "j")
+        ask(endpoint_at(url, api_key_variable="MY_KEY", max_retries=3), tmp_path / "j")
     assert num_asked <= 4
     assert "sk-very-secret" not in str(stopped.value)
     assert (tmp_path / "j").read_bytes() == b""
@@ -250,7 +209,7 @@ def test_what_is_wrong_with_all_requests_stops_at_once(
 def test_a_used_up_account_stops_at_once(tmp_path: Path) -> None:
     error = {"error": {"message": "pay", "code": "insufficient_quota"}}
     with endpoint(lambda call: respond(error, 429)) as url, pytest.raises(StageError, match="quota is used up"):
-        ask(at(url), tmp_path / "j")
+        ask(endpoint_at(url), tmp_path / "j")
 
 
 def test_the_key_is_sent_but_never_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -264,16 +223,10 @@ def test_the_key_is_sent_but_never_written(tmp_path: Path, monkeypatch: pytest.M
         return respond({"value": 1})
 
     with endpoint(answer) as url:
-        found = ask(at(url, api_key_variable="MY_KEY"), tmp_path / "j")
+        found = ask(endpoint_at(url, api_key_variable="MY_KEY"), tmp_path / "j")
     assert found[1].reason == "HTTP 400"
     assert "refused for Bearer ***" in found[1].detail
     assert b"sk-very-secret" not in (tmp_path / "j").read_bytes()
-
-
-def test_a_missing_key_names_its_variable(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("MY_KEY", raising=False)
-    with pytest.raises(StageError, match="MY_KEY"):
-        at("http://x", api_key_variable="MY_KEY").api_key()
 
 
 def test_unusable_answers_are_recorded_and_stop_nothing(tmp_path: Path) -> None:
@@ -282,7 +235,7 @@ def test_unusable_answers_are_recorded_and_stop_nothing(tmp_path: Path) -> None:
         return respond("<html>" if i == 4 else {"prose": "hm"} if i % 10 == 0 else {"value": i})
 
     with endpoint(answer) as url:
-        found = ask(at(url), tmp_path / "j")
+        found = ask(endpoint_at(url), tmp_path / "j")
     assert {i: a.reason for i, a in found.items() if a.values is None} == {
         0: "prose",
         4: "the reply is not JSON",
@@ -304,25 +257,41 @@ def test_nothing_but_unusable_answers_stops_and_blames_no_request(tmp_path: Path
         endpoint(answer) as url,
         pytest.raises(StageError, match=r"no usable answer.*As a language model.*judge.method"),
     ):
-        ask(at(url), tmp_path / "j", number)
+        ask(endpoint_at(url), tmp_path / "j", number)
     assert num_asked <= retries.MAX_UNUSABLE_AT_FIRST + 4
-    assert (tmp_path / "j").read_bytes() == b""  # asked anew once the endpoint is mended
+    assert (tmp_path / "j").read_bytes() == b""  # sent again once the endpoint is mended
 
 
-def test_the_key_of_a_request_depends_on_all_that_can_change_its_answer() -> None:
-    body: dict[str, Any] = {"model": "m", "messages": [{"role": "user", "content": "x"}], "temperature": 1.0}
-    same = [Request(5, dict(reversed(body.items()))).key(), Request(0, body).key()]
-    assert same[0] == same[1]
-    changes: list[dict[str, Any]] = [{}, {"model": "n"}, {"temperature": 0.5}, {"n": 2}]
-    assert len({Request(0, body | change).key() for change in changes}) == 4
+def test_what_is_in_flight_when_a_run_stops_is_logged(tmp_path: Path) -> None:
+    """The key is withdrawn while slow answers, which are paid for, are under way."""
+
+    async def answer(call: dict[str, Any]) -> web.Response:
+        if number_of(call) == 3:
+            await asyncio.sleep(0.05)
+            return respond({"error": {"message": "no"}}, 401)
+        await asyncio.sleep(0.3)
+        return respond({"value": number_of(call)})
+
+    with endpoint(answer) as url, pytest.raises(StageError, match="refuses access"):
+        ask(endpoint_at(url), tmp_path / "j")
+    assert (tmp_path / "j").read_bytes().count(b"\n") == 3
 
 
-def test_a_reply_that_is_not_quite_json_counts(tmp_path: Path) -> None:
-    """NaN and half characters, which some servers send, lose no answer that is paid for; nor does keeping them."""
-    said = ['{"value": 1.5, "logprob": NaN}', '{"prose": "\\ud800"}']
+def test_an_interruption_waits_for_what_is_in_flight(tmp_path: Path) -> None:
+    async def answer(call: dict[str, Any]) -> web.Response:
+        await asyncio.sleep(0.2)
+        return respond({"value": number_of(call)})
 
-    with endpoint(lambda call: respond(said[number_of(call) % 2])) as url:
-        found = ask(at(url), tmp_path / "journal", 4)
-    assert [found[i].values for i in range(4)] == [[1.5], None, [1.5], None]
-    assert found[1].detail == "\ud800"
-    assert ask(at("http://127.0.0.1:1/v1"), tmp_path / "journal", 4) == found
+    async def interrupted(url: str, response_log: ResponseLog) -> None:
+        async with open_client(endpoint_at(url), response_log, Spending(None, None)) as client:
+            task = asyncio.create_task(client.ask_all(numbered_requests(30), lambda r: [r["value"]], lambda i, a: None))
+            await asyncio.sleep(0.1)
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+
+    response_log = ResponseLog(tmp_path / "j")
+    with endpoint(answer) as url:
+        asyncio.run(interrupted(url, response_log))
+    response_log.close()
+    assert (tmp_path / "j").read_bytes().count(b"\n") == 4

@@ -1,4 +1,4 @@
-"""Replies to weights of the labels; replies that hold no judgment."""
+"""From replies to weights of the labels and grades; replies without a judgment."""
 
 import math
 
@@ -41,9 +41,9 @@ def test_the_answer_counts_where_no_alternatives_are_listed() -> None:
         (logprob_reply({"Both": -0.01, "A": -9.0, "B": -7.0}), "neither label"),
         (logprob_reply({"A": math.nan}), "neither label"),
         (votes_reply("A"), "no log-probabilities"),
-        ({"choices": []}, "no chat completion"),
-        ({"error": "busy"}, "no chat completion"),
-        ([], "no chat completion"),
+        ({"choices": []}, "not a chat completion"),
+        ({"error": "busy"}, "not a chat completion"),
+        ([], "not a chat completion"),
         ({"choices": [{"logprobs": {"content": []}}]}, "no log-probabilities"),
     ],
 )

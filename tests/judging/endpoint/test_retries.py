@@ -1,14 +1,14 @@
-"""What is tried again, how long is waited, what stops a run: the decisions alone, at times that are given."""
+"""Decisions on retries, waits and stops, at given times."""
 
 import itertools
 
 import pytest
+from endpoint_client import endpoint_at
 
 from qurating.judging.endpoint import retries
 from qurating.judging.endpoint.base import Endpoint, NoReplyError, Reply
-from qurating.judging.endpoint.retries import EndpointHealth, Next, Tries, UnansweredError
+from qurating.judging.endpoint.retries import EndpointHealth, Next, Retries, UnansweredError
 from qurating.runtime.errors import StageError
-from tests.judging.endpoint.test_client import at
 
 LOST = NoReplyError("no connection: the reply broke off", lost=True)
 UNREACHED = NoReplyError("no connection: refused", lost=False)
@@ -16,7 +16,7 @@ TOO_LATE = NoReplyError("no reply within 5 seconds", lost=True, timed_out=True)
 
 
 def where(**changes: float) -> Endpoint:
-    return at("http://x/v1", **changes)
+    return endpoint_at("http://x/v1", **changes)
 
 
 def reply(status: int) -> Reply:
@@ -24,7 +24,7 @@ def reply(status: int) -> Reply:
 
 
 def test_a_request_has_its_retries_and_waits_longer_before_each() -> None:
-    tries = Tries(where(max_retries=7))
+    tries = Retries(where(max_retries=7))
     waits = [tries.no_reply(UNREACHED, 0.0) for _ in range(7)]
     for failures, seconds in enumerate(waits):
         longest = min(8.0, 0.5 * 2**failures)
@@ -34,7 +34,7 @@ def test_a_request_has_its_retries_and_waits_longer_before_each() -> None:
 
 
 def test_failures_of_every_kind_count_together() -> None:
-    tries = Tries(where(max_retries=2))
+    tries = Retries(where(max_retries=2))
     tries.no_reply(UNREACHED, 0.0)
     tries.refused(reply(502), 0.0)
     with pytest.raises(UnansweredError) as unanswered:
@@ -44,7 +44,7 @@ def test_failures_of_every_kind_count_together() -> None:
 
 @pytest.mark.parametrize("status", [429, 503])
 def test_refusals_are_waited_out_beyond_the_retries_for_as_long_as_patience_lasts(status: int) -> None:
-    tries = Tries(where(max_retries=1, patience_seconds=30.0))
+    tries = Retries(where(max_retries=1, patience_seconds=30.0))
     for now in (100.0, 101.0, 120.0, 129.9):
         assert tries.refused(reply(status), now) <= retries.MAX_BACKOFF_SECONDS
     with pytest.raises(UnansweredError) as unanswered:
@@ -53,21 +53,21 @@ def test_refusals_are_waited_out_beyond_the_retries_for_as_long_as_patience_last
 
 
 def test_a_thousand_refusals_wait_no_longer_than_ten() -> None:
-    tries = Tries(where(patience_seconds=1e9))
+    tries = Retries(where(patience_seconds=1e9))
     assert max(tries.refused(reply(429), 0.0) for _ in range(2000)) <= retries.MAX_BACKOFF_SECONDS
 
 
 def test_a_quota_that_is_used_up_stops_at_once() -> None:
     refusal = Reply(429, {}, b'{"error": {"message": "pay", "code": "insufficient_quota"}}')
     with pytest.raises(StageError, match="quota is used up"):
-        Tries(where(max_retries=5, patience_seconds=60.0)).refused(refusal, 0.0)
+        Retries(where(max_retries=5, patience_seconds=60.0)).refused(refusal, 0.0)
 
 
 @pytest.mark.parametrize(
     ("error", "own_fault", "lost_since"), [(LOST, False, 3.0), (TOO_LATE, True, 3.0), (UNREACHED, False, None)]
 )
 def test_who_may_be_to_blame(error: NoReplyError, own_fault: bool, lost_since: float | None) -> None:
-    tries = Tries(where(max_retries=1))
+    tries = Retries(where(max_retries=1))
     tries.no_reply(error, 3.0)
     with pytest.raises(UnansweredError) as unanswered:
         tries.no_reply(error, 4.0)
@@ -77,7 +77,7 @@ def test_who_may_be_to_blame(error: NoReplyError, own_fault: bool, lost_since: f
 def test_only_a_fault_of_the_server_with_this_request_may_be_its_own() -> None:
     def own_fault(status: int) -> bool:
         with pytest.raises(UnansweredError) as unanswered:
-            Tries(where()).refused(reply(status), 0.0)
+            Retries(where()).refused(reply(status), 0.0)
         return unanswered.value.own_fault
 
     assert [own_fault(status) for status in (500, 502, 503, 429)] == [True, False, False, False]
@@ -131,8 +131,8 @@ def test_a_request_is_blamed_for_broken_connections_only_if_others_were_answered
 
 def test_what_is_said_of_an_endpoint_that_is_down_follows_the_status_not_the_words() -> None:
     refused = UnansweredError("HTTP 429", status=429, own_fault=False)
-    assert "too many requests" in str(retries.down(where(), refused))
+    assert "too many requests" in str(retries.down_error(where(), refused))
     elsewhere = UnansweredError("no connection: Cannot connect to host x:4290", own_fault=False)
-    said = str(retries.down(where(), elsewhere))
+    said = str(retries.down_error(where(), elsewhere))
     assert "does not answer" in said
     assert "too many requests" not in said

@@ -1,4 +1,4 @@
-"""One request over a real socket: what servers write, where it may not go, and whether it may have been paid for."""
+"""One request over a real socket: what servers reply, invalid addresses, and whether the request may be billed."""
 
 import asyncio
 import contextlib
@@ -14,20 +14,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from aiohttp import web
+from endpoint_client import ALL, ask, endpoint_at, number_of
 from judge_fixtures import endpoint, respond
 from ports import NOBODY_LISTENS
+from single_requests import Found, send, send_once
 
 from qurating.judging.endpoint import transport
-from qurating.judging.endpoint.base import Endpoint, NoReplyError
-from qurating.judging.endpoint.response_log import Answer, Request
 from qurating.runtime.errors import StageError
-from tests.judging.endpoint.test_client import at
 
-ALL = {i: Answer([float(i)]) for i in range(30)}
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n"
 BROKEN = "no connection: the reply broke off"
 ZIPPED = gzip.compress(b'{"value": 1}')
-Found = tuple[int, bytes] | tuple[str, bool]  # status and content, or why there is no reply and whether it may be lost
 
 
 class Server:
@@ -72,16 +70,8 @@ class Server:
                 await asyncio.sleep(0.001)
 
 
-async def send(sender: transport.Sender) -> Found:
-    try:
-        reply = await sender.send(Request(0, {"n": 1}))
-    except NoReplyError as error:
-        return str(error), error.lost
-    return reply.status, reply.content
-
-
 async def what_is_under_way_arrives() -> None:
-    """Give the event loop the few turns that it takes to read what is in its sockets, and to act upon it."""
+    """Give the event loop the few turns that it needs to read its sockets and to act on the data."""
     for _ in range(10):
         await asyncio.sleep(0)
 
@@ -91,19 +81,11 @@ def ask_server(server: Server, num_requests: int = 1, **changes: Any) -> list[Fo
 
     async def asked() -> list[Found]:
         found: list[Found] = []
-        async with server.serving() as place, transport.opened(at(f"http://{place}", **changes)) as sender:
+        async with server.serving() as place, transport.opened(endpoint_at(f"http://{place}", **changes)) as sender:
             for _ in range(num_requests):
                 found.append(await send(sender))
                 await what_is_under_way_arrives()
         return found
-
-    return asyncio.run(asked())
-
-
-def send_once(where: Endpoint) -> Found:
-    async def asked() -> Found:
-        async with transport.opened(where) as sender:
-            return await send(sender)
 
     return asyncio.run(asked())
 
@@ -152,7 +134,7 @@ def test_compressed_replies_are_asked_for_and_the_sender_says_who_it_is() -> Non
     assert b"content-type: application/json" in head
 
 
-def test_a_question_is_not_silently_sent_twice_when_a_used_connection_dies() -> None:
+def test_a_request_is_not_silently_sent_twice_when_a_used_connection_dies() -> None:
     server = Server(lambda n: [OK + b"{}"] if n == 1 else [b""])
     found = ask_server(server, 2)
     assert found[0] == (200, b"{}")
@@ -160,11 +142,11 @@ def test_a_question_is_not_silently_sent_twice_when_a_used_connection_dies() -> 
     assert (len(server.heads), server.num_connections) == (2, 1)
 
 
-def test_a_connection_closed_while_idle_is_opened_anew() -> None:
+def test_a_connection_closed_while_idle_is_opened_again() -> None:
     server = Server(lambda n: [OK + b"{}", b""] if n == 1 else [OK + b"[]"])
 
     async def asked() -> list[Found]:
-        async with server.serving() as place, transport.opened(at(f"http://{place}")) as sender:
+        async with server.serving() as place, transport.opened(endpoint_at(f"http://{place}")) as sender:
             first = await send(sender)
             while server.num_open:
                 await asyncio.sleep(0.001)
@@ -181,7 +163,7 @@ def test_a_reply_that_nobody_asked_for_is_taken_for_no_answer() -> None:
 
     async def asked() -> list[Found]:
         found: list[Found] = []
-        async with server.serving() as place, transport.opened(at(f"http://{place}")) as sender:
+        async with server.serving() as place, transport.opened(endpoint_at(f"http://{place}")) as sender:
             found.append(await send(sender))
             await asyncio.sleep(0.05)  # the server pauses between pieces, for less
             await what_is_under_way_arrives()
@@ -201,9 +183,9 @@ def test_a_server_that_accepts_and_never_answers_is_a_time_out() -> None:
 
 
 def test_a_request_that_was_never_sent_is_not_lost() -> None:
-    assert send_once(at(f"{NOBODY_LISTENS}/v1"))[1] is False
+    assert send_once(endpoint_at(f"{NOBODY_LISTENS}/v1"))[1] is False
     with socket.create_server(("127.0.0.1", 0)) as deaf:  # accepts, and says nothing of the TLS that is asked for
-        said, lost = send_once(at(f"https://127.0.0.1:{deaf.getsockname()[1]}/v1", timeout_seconds=1.0))
+        said, lost = send_once(endpoint_at(f"https://127.0.0.1:{deaf.getsockname()[1]}/v1", timeout_seconds=1.0))
     assert str(said).startswith("no connection")
     assert lost is False
 
@@ -235,7 +217,7 @@ def test_certificate_authorities_are_those_of_python(tmp_path: Path, monkeypatch
     def asked() -> Found:
         async def over_tls() -> Found:
             server = Server(lambda n: [OK + b"{}"])
-            async with server.serving(tls) as place, transport.opened(at(f"https://{place}")) as sender:
+            async with server.serving(tls) as place, transport.opened(endpoint_at(f"https://{place}")) as sender:
                 return await send(sender)
 
         return asyncio.run(over_tls())
@@ -249,7 +231,7 @@ def test_certificate_authorities_are_those_of_python(tmp_path: Path, monkeypatch
 
 def test_a_low_limit_on_open_files_is_raised_or_said_before_connections_fail() -> None:
     allowed, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    where = at(f"{NOBODY_LISTENS}/v1", max_concurrency=500)
+    where = endpoint_at(f"{NOBODY_LISTENS}/v1", max_concurrency=500)
     resource.setrlimit(resource.RLIMIT_NOFILE, (400, most))
     try:
         send_once(where)
@@ -266,19 +248,38 @@ def test_a_low_limit_on_open_files_is_raised_or_said_before_connections_fail() -
 )
 def test_an_address_that_is_none(base_url: str) -> None:
     with pytest.raises(StageError, match=r"judge\.base_url"):
-        send_once(at(base_url))
+        send_once(endpoint_at(base_url))
 
 
 def test_an_account_in_the_address_is_sent_and_does_not_go_with_a_key(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MY_KEY", "sk-very-secret")
     with pytest.raises(StageError, match="MY_KEY") as refused:
-        send_once(at("http://user:hidden@127.0.0.1:9/v1", api_key_variable="MY_KEY"))
+        send_once(endpoint_at("http://user:hidden@127.0.0.1:9/v1", api_key_variable="MY_KEY"))
     assert "hidden" not in str(refused.value)
 
     async def asked() -> list[bytes]:
         server = Server(lambda n: [OK + b"{}"])
-        async with server.serving() as place, transport.opened(at(f"http://user:pass@{place}")) as sender:
+        async with server.serving() as place, transport.opened(endpoint_at(f"http://user:pass@{place}")) as sender:
             await send(sender)
         return server.heads
 
     assert b"Authorization: Basic dXNlcjpwYXNz" in asyncio.run(asked())[0]
+
+
+def test_azure_by_its_own_client(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MY_KEY", "azure-secret")
+    seen: list[dict[str, Any]] = []
+
+    def answer(call: dict[str, Any]) -> web.Response:
+        seen.append({"path": call["request"].path_qs, "key": call["headers"].get("api-key")})
+        return respond({"value": number_of(call)}) if len(seen) > 1 else respond({}, 503, {"retry-after": "0"})
+
+    with endpoint(answer) as url:
+        where = endpoint_at(
+            url.removesuffix("/v1"), api_key_variable="MY_KEY", api="azure", api_version="2024-10-21", max_retries=2
+        )
+        assert ask(where, tmp_path / "j") == ALL
+        with pytest.raises(StageError, match="does not know this path or model"):
+            ask(dataclasses.replace(where, base_url=url + "/other"), tmp_path / "k")
+    assert {s["path"] for s in seen} == {"/openai/deployments/m/chat/completions?api-version=2024-10-21"}
+    assert {s["key"] for s in seen} == {"azure-secret"}

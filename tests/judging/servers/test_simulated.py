@@ -123,7 +123,7 @@ def test_the_server_through_the_typed_client() -> None:
 
 def test_an_unknown_statistic_is_an_error_before_the_server_starts() -> None:
     with (
-        pytest.raises(SettingsError, match=r"sparkle.*there are mean_word_length"),
+        pytest.raises(SettingsError, match=r"no statistic sparkle; the statistics are mean_word_length"),
         simulated.serving(QUIET._replace(criteria={"Which?": {"sparkle": 1.0}})),
     ):
         pass

@@ -1,4 +1,4 @@
-"""The statistics of texts that the simulated judge goes by."""
+"""The text statistics of the simulated judge."""
 
 import itertools
 import pydoc_data.topics

@@ -1,4 +1,4 @@
-"""The judge stage from a corpus to judgments, by the simulated judge and by endpoints that misbehave."""
+"""The judge stage from a corpus to judgments, with the simulated judge and with endpoints that misbehave."""
 
 import asyncio
 import json
@@ -41,7 +41,7 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(autouse=True)
 def _quick_figures(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Figures are built and not drawn: that takes a second, and has a test of its own (test_summary.py)."""
+    """Figures are built but not drawn: drawing takes a second, and test_summary.py tests it."""
     monkeypatch.setattr(
         "qurating.reports.style.save", lambda figure, path: path.parent.mkdir(exist_ok=True) or "<svg/>"
     )
@@ -127,15 +127,15 @@ def test_a_stage_killed_midway_gives_the_same_and_asks_only_the_rest(tmp_path: P
         output.mkdir()
         arguments = {"output": str(output), "corpus": str(corpus), "criteria": one, "judge": given}
         process = subprocess.Popen([sys.executable, "-c", KILLED, json.dumps(arguments)], stderr=subprocess.DEVNULL)
-        journal = output / "journal.jsonl"
+        log_file = output / "journal.jsonl"
         deadline = time.monotonic() + 60
-        while time.monotonic() < deadline and (not journal.exists() or journal.read_bytes().count(b"\n") < 10):
+        while time.monotonic() < deadline and (not log_file.exists() or log_file.read_bytes().count(b"\n") < 10):
             time.sleep(0.01)
         os.kill(process.pid, signal.SIGKILL)
         process.wait()
-        known = journal.read_bytes().count(b"\n")
+        known = log_file.read_bytes().count(b"\n")
         assert 10 <= known < 48
-        time.sleep(0.2)  # what was in flight has been counted
+        time.sleep(0.2)  # requests in flight have been counted
         slow = 0.0
         before = sum(asked.values())
         run(output, corpus, given, one)
@@ -198,7 +198,7 @@ def test_votes_are_asked_in_one_call_with_the_paper_s_options(tmp_path: Path, co
     assert row["method"] == "votes"
 
 
-def test_an_endpoint_that_is_down_keeps_the_journal(tmp_path: Path, corpus: Path) -> None:
+def test_an_endpoint_that_is_down_keeps_the_response_log(tmp_path: Path, corpus: Path) -> None:
     given = settings("endpoint", base_url="http://127.0.0.1:9/v1")
     with pytest.raises(StageError, match=r"http://127\.0\.0\.1:9/v1 does not answer"):
         run(tmp_path / "o", corpus, given)

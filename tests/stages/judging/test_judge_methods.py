@@ -1,4 +1,4 @@
-"""How an endpoint can be asked is found out by a call; separate votes, grades, rankings, comparisons."""
+"""The method that an endpoint supports is found by a call; separate votes, grades, rankings, comparisons."""
 
 import json
 import zlib
@@ -33,7 +33,7 @@ def _quick_figures(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 class Server:
-    """An endpoint with or without log-probabilities, `n` and a name for the limit; `says` makes the n-th choice."""
+    """An endpoint with or without log-probabilities and `n`; `says` makes the n-th choice."""
 
     def __init__(self, says: Callable[[str, int], str], logprobs: bool, most_choices: int | None) -> None:
         self.says, self.logprobs, self.most_choices = says, logprobs, most_choices
@@ -102,7 +102,7 @@ def test_an_endpoint_that_refuses_everything_says_why(tmp_path: Path, corpus: Pa
         return respond({"error": {"message": "use max_completion_tokens instead of max_tokens"}}, 400)
 
     given = settings("endpoint")
-    with endpoint(answer) as url, pytest.raises(StageError, match=r"cannot be asked(.|\n)*max_completion_tokens"):
+    with endpoint(answer) as url, pytest.raises(StageError, match=r"refuses every method(.|\n)*max_completion_tokens"):
         run(tmp_path / "o", corpus, given | {"base_url": url}, ONE)
 
 

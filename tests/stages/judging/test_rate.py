@@ -1,4 +1,4 @@
-"""The rating of a corpus: odd sequences, its shares, and what it refuses."""
+"""The rating of a corpus: unusual sequences, shares, and errors."""
 
 import json
 import shutil
@@ -118,7 +118,7 @@ def test_a_released_rater_takes_its_criteria_from_the_configuration(corpus: Path
 
 
 def test_two_tasks_of_the_command_line_share_a_corpus(tmp_path: Path) -> None:
-    """Two processes at the same time, a rater that is named, nothing judged or trained."""
+    """Two concurrent processes with an existing rater: nothing is judged or trained."""
     small = [
         *("scale=smoke", "corpus.reader.max_characters_per_domain=30_000", "num_workers=1", "hydra.mode=RUN"),
         *("corpus.documents_per_shard=40", f"paths.artifacts={tmp_path}/a", f"hydra.run.dir={tmp_path}/out"),

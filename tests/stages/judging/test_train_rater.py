@@ -1,4 +1,4 @@
-"""The rater: what it learns, and that an interruption leaves no trace."""
+"""The rater: what it learns, and that an interruption changes nothing."""
 
 import csv
 import functools
@@ -99,7 +99,7 @@ def test_judgments_that_cannot_be_used_are_refused(corpus: Path, judgments: Path
         train(corpus, judgments, tmp_path / "c", max_tokens=20)
 
 
-def test_a_training_that_diverges_is_told(corpus: Path, judgments: Path, tmp_path: Path) -> None:
+def test_a_training_that_diverges_is_an_error(corpus: Path, judgments: Path, tmp_path: Path) -> None:
     optimizer = functools.partial(torch.optim.SGD, lr=1e30)
     with pytest.raises(StageError, match=r"the rater diverged: at step \d+ .* lower rater.optimizer.lr"):
         train(corpus, judgments, tmp_path / "a", optimizer=optimizer, gradient_clip_norm=None, num_epochs=1)

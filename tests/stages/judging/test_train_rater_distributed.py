@@ -1,4 +1,4 @@
-"""The rater trained by two processes, with its weights shared out (FSDP2) or copied, against one."""
+"""The rater trained by two processes, with sharded (FSDP2) or replicated weights, compared with one process."""
 
 import csv
 import functools
@@ -37,7 +37,7 @@ def trainer(strategy: str | None) -> functools.partial[pl.Trainer]:
 
 
 def one_of_two(rank: int, port: int, inputs: tuple[Path, Path], output: Path, strategy: str, fails_at: int) -> None:
-    """A process as torchrun starts it; it fails at a forward pass, if it is to."""
+    """A process as torchrun starts it; it exits at pass `fails_at`, if not negative."""
     torch.set_num_threads(1)
     os.environ |= {
         "RANK": str(rank),

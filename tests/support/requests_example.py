@@ -1,4 +1,4 @@
-"""A few pairs of real texts, and the questions about them as the judge stage asks them."""
+"""A few pairs of real texts, and the requests about them as the judge stage makes them."""
 
 import json
 from collections.abc import Callable
@@ -10,7 +10,7 @@ from judge_fixtures import CODE, CONF, CRITERIA, EXPLANATION, LICENCE, TABLE
 from qurating.judging.endpoint.response_log import Answer
 from qurating.judging.pairs import Pairs
 from qurating.judging.prompts import Prompt
-from qurating.judging.requests import Questions
+from qurating.judging.requests import Requests
 from qurating.judging.settings import JudgeSettings
 
 TWO = {name: CRITERIA[name] for name in ("educational_value", "writing_style")}
@@ -18,7 +18,7 @@ TEXTS = [EXPLANATION, LICENCE, TABLE, CODE]
 PAIRS = Pairs([10, 11, 12, 13], ["a", "b", "b", "c"], TEXTS, np.array([0, 2, 3]), np.array([1, 0, 1]), num_too_short=0)
 
 
-def questions(method: str, mode: str = "pairwise", num_votes: int = 5) -> Questions:
+def example_requests(method: str, mode: str = "pairwise", num_votes: int = 5) -> Requests:
     prompt = CONF / "prompts" / f"{mode}.txt"
     settings = JudgeSettings.read(
         {
@@ -35,12 +35,12 @@ def questions(method: str, mode: str = "pairwise", num_votes: int = 5) -> Questi
         }
     )
     shows = ("text_a", "text_b") if mode == "pairwise" else ("text",)
-    return Questions(settings, TWO, dict.fromkeys(TWO, Prompt(prompt, shows)), PAIRS, method)
+    return Requests(settings, TWO, dict.fromkeys(TWO, Prompt(prompt, shows)), PAIRS, method)
 
 
-def answered(asked: Questions, answer: Callable[[str, int], list[float] | None]) -> Questions:
+def answered(asked: Requests, answer: Callable[[str, int], list[float] | None]) -> Requests:
     """With the answers of `answer(prompt, repeat)`; None is a request that failed."""
-    for request in asked.requests():
+    for request in asked.all():
         text = json.dumps(request.body["messages"], ensure_ascii=False)
         values = answer(text, request.repeat)
         given = Answer(values) if values else Answer(None, "no label", f"of request {request.position}")

@@ -1,0 +1,47 @@
+"""A language model before its training."""
+
+import functools
+from pathlib import Path
+from typing import Any
+
+import torch
+from sweep_example import corpus as make_corpus
+from training_example import an_order
+from transformers import AutoTokenizer, get_linear_schedule_with_warmup
+
+from qurating.models import networks
+from qurating.models.optimization import Optimization
+from qurating.training.language_model import prepare
+
+NETWORK = functools.partial(
+    networks.language_model, "llama", hidden_size=16, intermediate_size=32, num_hidden_layers=1, num_attention_heads=2,
+    num_key_value_heads=1, max_position_embeddings=32,
+)  # fmt: skip
+
+
+def weights(module: Any) -> torch.Tensor:
+    return torch.cat([parameter.detach().flatten() for parameter in module.parameters()])
+
+
+def test_the_seed_alone_draws_the_weights_and_the_tokenizer_sizes_them(tmp_path: Path) -> None:
+    corpus, order = make_corpus(tmp_path / "corpus"), an_order(tmp_path / "order")
+    made = []
+    for seed in (1, 1, 2):
+        torch.rand(3)  # what was drawn before does not matter
+        module, data = prepare(
+            corpus=corpus,
+            order=order,
+            network=NETWORK,
+            optimization=Optimization(torch.optim.AdamW, get_linear_schedule_with_warmup, 0.1),
+            sequence_length=8,
+            batch_size_sequences=4,
+            micro_batch_size=2,
+            seed=seed,
+        )
+        made.append(weights(module))
+    assert torch.equal(made[0], made[1])
+    assert not torch.equal(made[0], made[2])
+    tokenizer = AutoTokenizer.from_pretrained(corpus / "tokenizer")
+    assert module.network.config.vocab_size == len(tokenizer)
+    assert module.network.config.eos_token_id == tokenizer.eos_token_id
+    assert data.num_steps == -(-93 // (8 * 4))
