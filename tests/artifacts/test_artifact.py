@@ -1,4 +1,4 @@
-"""An artifact as a run wants it, against what lies there."""
+"""The artifact that a run asks for, compared with the existing one."""
 
 from pathlib import Path
 from typing import Any
@@ -23,8 +23,8 @@ def build(artifact: Artifact) -> None:
         work.counts = {"rows": 1}
 
 
-def as_the_version_before_wrote_it(path: Path, left_out: dict[str, Any], **given: Any) -> None:
-    """Turn a manifest back: no format; modules named as they were; settings left out by their last name."""
+def rewrite_in_format_1(path: Path, left_out: dict[str, Any], **given: Any) -> None:
+    """Rewrite a manifest in format 1: old module names; settings left out by their last name."""
     made = read_json(path / "manifest.json")
     del made["format"]
     old = {"_target_": "qurating.stages.select.select"}
@@ -33,29 +33,29 @@ def as_the_version_before_wrote_it(path: Path, left_out: dict[str, Any], **given
     write_json(path / "manifest.json", made)
 
 
-def test_what_the_version_before_made_is_recognised(tmp_path: Path) -> None:
+def test_artifacts_of_an_earlier_version_are_recognised(tmp_path: Path) -> None:
     path = tmp_path / "subsets" / "x"
     build(wanted(path))
     rule = {"_target_": "qurating.selection.select", "num_tokens": 5}
-    as_the_version_before_wrote_it(path, {"rule": rule}, rule=rule, num_workers=8)
+    rewrite_in_format_1(path, {"rule": rule}, rule=rule, num_workers=8)
     assert wanted(path, num_workers=2).is_complete()
     with pytest.raises(StageError, match=r"rule\.num_tokens: 5 before, 6 now"):
         wanted(path, {**RULE, "num_tokens": 6}).is_complete()
 
 
-def test_a_setting_that_the_version_before_left_out_is_compared_now(tmp_path: Path) -> None:
+def test_a_setting_that_an_earlier_version_left_out_is_compared(tmp_path: Path) -> None:
     """Two rules that differ in a nested `strategy` counted as the same: the second took the first one's subset."""
     path = tmp_path / "subsets" / "x"
     build(wanted(path))
     rule = {"_target_": "qurating.selection.select", "num_tokens": 5}
-    as_the_version_before_wrote_it(path, {"rule": rule}, rule={**rule, "strategy": "greedy"})
+    rewrite_in_format_1(path, {"rule": rule}, rule={**rule, "strategy": "greedy"})
     assert wanted(path, {**RULE, "strategy": "greedy"}).is_complete()
     refused = r"rule\.strategy: 'greedy' before, 'random' now(.|\n)*earlier version of qurating(.|\n)*overwrite=true"
     with pytest.raises(StageError, match=refused):
         wanted(path, {**RULE, "strategy": "random"}).is_complete()
 
 
-def test_work_that_the_version_before_began_is_gone_on_with(tmp_path: Path) -> None:
+def test_work_started_by_an_earlier_version_continues(tmp_path: Path) -> None:
     artifact = wanted(tmp_path / "subsets" / "x", num_workers=8)
 
     def killed() -> None:

@@ -1,4 +1,4 @@
-"""Settings count by what they mean: not by the last part of their name, nor by where a function lies."""
+"""Settings are compared by their whole path, and functions by their name without the module."""
 
 from pathlib import Path
 
@@ -37,18 +37,18 @@ def test_a_function_that_moves_is_the_same_function() -> None:
     assert identifying_settings(other[0], []) != identifying_settings(other[1], [])
 
 
-def test_meaning_is_what_json_can_hold() -> None:
+def test_identifying_settings_have_types_of_json() -> None:
     settings = {"t": float("inf"), "p": Path("x"), "l": (1, {"q": float("-inf")})}
     assert identifying_settings(settings, []) == plain(settings) == {"t": "inf", "p": "x", "l": [1, {"q": "-inf"}]}
 
 
-def test_meaning_of_a_meaning_is_itself() -> None:
+def test_identifying_settings_of_identifying_settings_are_the_same() -> None:
     settings = {"rule": {"_target_": "qurating.selection.rules.select", "devices": 2}, "shard": 3}
     once = identifying_settings(settings, ["shard"])
     assert identifying_settings(once, ["shard"]) == once
 
 
-def test_a_manifest_of_the_format_before_is_read_by_what_the_stage_was_given() -> None:
+def test_the_identity_of_an_earlier_format_comes_from_all_settings() -> None:
     given = {"_target_": "qurating.stages.select.select", "rule": {"strategy": "greedy"}, "num_workers": 2}
     left_out = {"_target_": "qurating.stages.select.select", "rule": {}}
     old = {"identity": {"stage": "select", "inputs": {"corpus": "x"}, "config": left_out}, "config": given}

@@ -1,4 +1,4 @@
-"""The table of stages against the configuration and the functions that it is about."""
+"""The table of stages, compared with the configuration and the functions of the stages."""
 
 import ast
 import re
@@ -67,7 +67,7 @@ def test_stages_that_can_be_shared_have_a_shard() -> None:
 
 
 def test_runtime_settings_are_settings_of_their_stage() -> None:
-    """A path that is misspelt would count again, without a word."""
+    """A misspelt path would be compared again without any warning."""
     groups = {"trainer": "trainer", "judge": "judge", "source": "judge", "reader": "corpus"}
     for stage in STAGES:
         for path in given(stage).get("runtime", []):
@@ -80,8 +80,8 @@ def test_runtime_settings_are_settings_of_their_stage() -> None:
                 assert known or rest[-1] in lightning, (stage, path)
 
 
-def test_targets_of_one_setting_have_names_of_their_own() -> None:
-    """An identity holds the name of a function, and no module: of one setting, two modules may not share a name."""
+def test_targets_of_one_setting_have_different_names() -> None:
+    """An identity has the name of a function without its module: choices of one setting need different names."""
     places: dict[tuple[str, str], set[str]] = {}
     for file in sorted((ROOT / "conf").rglob("*.yaml")):
         for target in re.findall(r"_target_: (qurating\.[\w.]+)", file.read_text(encoding="utf-8")):
@@ -89,13 +89,13 @@ def test_targets_of_one_setting_have_names_of_their_own() -> None:
     assert all(len(targets) == 1 for targets in places.values()), places
 
 
-def test_from_the_selection_on_stages_are_of_a_language_model() -> None:
+def test_stages_from_the_selection_on_depend_on_it() -> None:
     assert [name for name in CELL_STAGES if depends_on_selection(name)][:2] == ["select", "check_subset"]
     assert not depends_on_selection("rate")
 
 
 def test_nothing_else_lists_the_stages() -> None:
-    """The order, and which stages can be shared, stand in the table alone."""
+    """Only the table has the order of the stages, and which of them can be shared."""
     for file in Path(ROOT / "qurating").rglob("*.py"):
         for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
             items = node.elts if isinstance(node, ast.Tuple | ast.List | ast.Set) else []

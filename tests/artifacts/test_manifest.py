@@ -1,4 +1,4 @@
-"""A manifest says how an artifact came about, and notices what is gone."""
+"""A manifest records how an artifact was made, and reading it notices missing files."""
 
 from pathlib import Path
 from typing import Any

@@ -1,4 +1,4 @@
-"""Artifacts: whole or absent, built once, refused when they differ."""
+"""Artifacts are complete or absent, built once, and refused if their settings differ."""
 
 import multiprocessing
 import os
@@ -110,7 +110,7 @@ def test_a_failed_build_is_not_published_and_its_work_is_kept(tmp_path: Path) ->
     assert manifest(path)["files"].keys() == {"half"}
 
 
-def test_work_begun_otherwise_is_thrown_away_with_overwrite(tmp_path: Path) -> None:
+def test_overwrite_discards_work_started_with_other_settings(tmp_path: Path) -> None:
     path = tmp_path / "k" / "x"
 
     def half(folder: Path) -> dict[str, Any]:
@@ -206,7 +206,7 @@ def test_a_killed_builder_leaves_its_lock_free(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("window", ["hashing", "writing the manifest", "renaming"])
 def test_a_kill_during_publication_loses_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, window: str) -> None:
-    """What is built is not built again, and is not taken for something else."""
+    """What is built is not built again, and not mistaken for another artifact."""
     path = tmp_path / "k" / "x"
 
     def killed(*_: Any, **__: Any) -> None:

@@ -1,4 +1,4 @@
-"""Seeds are apart, and stay what they are."""
+"""Seeds differ by purpose, and stay the same."""
 
 from qurating.artifacts import seeds as artifacts_seeds
 

@@ -36,7 +36,9 @@ def test_cells_of_one_method_get_distinct_names_and_the_baseline_most_like_them(
         "writing_style top-k, seed=1": "uniform, seed=1",
         "writing_style top-k, seed=2": "uniform, seed=2",
     }
-    assert "alone span perplexities" in (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+    assert "the uniform cells alone have perplexities from" in (tmp_path / "out" / "report.html").read_text(
+        encoding="utf-8"
+    )
 
 
 def test_an_order_is_part_of_the_name_and_no_baseline(tmp_path: Path) -> None:
@@ -59,4 +61,4 @@ def test_cells_are_told_apart_by_what_their_scores_are_made_of(tmp_path: Path) -
     ]
     run([*cells, pds], tmp_path / "out")
     text = Page((tmp_path / "out" / "report.html").read_text(encoding="utf-8")).text
-    assert "these are PDS' scores" in text
+    assert "(the scores of PDS)" in text

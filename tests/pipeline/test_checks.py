@@ -1,4 +1,4 @@
-"""Every YAML against the signature that it feeds, and every refusal."""
+"""Every YAML file against the signature of its function, and every check of a config."""
 
 import importlib
 import inspect

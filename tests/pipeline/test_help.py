@@ -1,4 +1,4 @@
-"""What the command line answers: at once, and with what exists."""
+"""Help on the command line: quick, and with the available names."""
 
 import subprocess
 import sys
@@ -47,7 +47,7 @@ def test_the_command_line_lists_what_exists(argument: str, message: str) -> None
     assert "Traceback" not in found.stderr
 
 
-def test_a_sweep_is_asked_for_anywhere_on_the_command_line() -> None:
+def test_the_flag_of_a_sweep_may_stand_anywhere() -> None:
     found = run("seed=1", "-m", "selection.temprature=2")
     assert "selection has no setting 'temprature'; available: " in found.stderr
 

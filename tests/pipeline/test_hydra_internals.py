@@ -1,4 +1,4 @@
-"""Composing once gives what composing many times gives, and notices every edit."""
+"""Cached composition gives the same config as Hydra, and notices every edit."""
 
 import os
 from collections.abc import Iterator
@@ -19,7 +19,7 @@ from qurating.pipeline.naming import name_artifacts
 
 @pytest.fixture
 def once() -> Iterator[None]:
-    """Hydra works once, until the end of the test."""
+    """The caches, until the end of the test."""
     with pytest.MonkeyPatch.context() as patch:
         # so that what work_once() replaces is put back
         patch.setattr(ConfigLoaderImpl, "load_configuration", hydra_internals._load_configuration)
@@ -107,7 +107,7 @@ def test_errors_are_as_before() -> None:
         ("seed=1,2", False),
     ],
 )
-def test_values_are_told_from_choices(override: str, expected: bool) -> None:
+def test_values_and_choices_are_distinguished(override: str, expected: bool) -> None:
     (parsed,) = OverridesParser.create().parse_overrides([override])
     assert hydra_internals.sets_a_value(parsed) == expected
     if expected:  # applied to what is composed without it, it gives what is composed with it

@@ -61,7 +61,7 @@ def test_the_papers_scale_gives_the_released_names() -> None:
     ("overrides", "expected"), json.loads(Path(__file__).with_name("names.json").read_text(encoding="utf-8"))
 )
 def test_names_stay_what_they_were(overrides: list[str], expected: dict[str, str]) -> None:
-    """Other names would be other artifacts: everything would be made once more."""
+    """Other names would mean other artifacts: everything would be built again."""
     assert changed(*overrides) == expected
 
 
@@ -86,7 +86,7 @@ def test_what_the_name_says_already_is_not_appended() -> None:
     assert found["select"] == "subsets/select_1K_tokens_by-writing_style-sample_with_temperature0.5"
 
 
-def test_a_change_goes_down_the_pipeline_and_spares_what_it_does_not_touch() -> None:
+def test_a_change_reaches_all_later_stages_and_no_others() -> None:
     found = changed("judge.num_pairs=10")
     assert found == {
         "judge": "judgments/simulated,num_pairs=10",
@@ -201,7 +201,7 @@ def test_other_scores_go_down_to_what_is_selected_by_them() -> None:
         assert (one != other) == differ
 
 
-def test_a_scorer_that_is_there_needs_no_annotation() -> None:
+def test_an_existing_scorer_needs_no_annotation() -> None:
     found = name_artifacts([LQS, "scorer.from_pretrained=/data/my scorer/", "selection=top_k"])
     made = {stage for stage in STAGES if found[stage] is None} - {"import_judgments", "analyse"}
     assert made == {"pretrain_proxy", "sample_proxy", "annotate_proxy", "train_scorer"}
@@ -220,7 +220,7 @@ def test_an_override_that_does_not_compose_is_an_error() -> None:
         name_artifacts(["selection=nonsense"])
 
 
-def test_a_rater_that_is_there_needs_no_judge() -> None:
+def test_an_existing_rater_needs_no_judge() -> None:
     found = name_artifacts(["rater.from_pretrained=lab/QuRater-1.3B", "selection=top_k"])
     needless = {"judge", "import_judgments", "train_rater"}
     assert {stage for stage in STAGES if found[stage] is None} == needless | {"analyse"}

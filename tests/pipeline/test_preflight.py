@@ -1,4 +1,4 @@
-"""What is refused before the work starts, on the configurations that people run."""
+"""Checks before the work starts, on the configurations that people run."""
 
 import json
 import os
@@ -22,7 +22,7 @@ LQS = "+experiment=lqs_scorer"
 
 
 def composed(artifacts: Path, *overrides: str) -> tuple[DictConfig, list[str]]:
-    """A config as the pipeline has it, and its stages that are needed."""
+    """A config with final names, and the stages that it needs."""
     config = compose("config", [*overrides, f"paths.artifacts={artifacts}"])
     names = name_artifacts(list(overrides))
     for stage, name in names.items():
@@ -73,7 +73,7 @@ def test_the_hub_is_asked_for_all_that_is_loaded_from_it(
 
 
 @pytest.mark.usefixtures("conf")
-def test_what_is_there_or_needs_no_hub_is_not_asked_for(tmp_path: Path, asked: list[tuple[set[str], set[str]]]) -> None:
+def test_complete_artifacts_and_local_files_need_no_hub(tmp_path: Path, asked: list[tuple[set[str], set[str]]]) -> None:
     preflight.check_access(*composed(tmp_path, LQS))
     preflight.check_access(*composed(tmp_path, "corpus=fineweb", "corpus.token_variable=LAB_TOKEN"))
     assert asked == []
@@ -155,7 +155,7 @@ def test_an_annotation_that_means_nothing_is_refused_before_the_first_stage(
 
 
 @pytest.mark.usefixtures("conf")
-def test_files_that_are_not_there_are_told_of_and_what_was_made_of_them(tmp_path: Path) -> None:
+def test_missing_files_are_reported_with_the_artifact_made_from_them(tmp_path: Path) -> None:
     file = tmp_path / "mine.jsonl"
     overrides = ["corpus=jsonl", f"corpus.paths={file}"]
     config, stages = composed(tmp_path, *overrides)

@@ -1,4 +1,4 @@
-"""The functions that YAML files call."""
+"""The resolvers in YAML files."""
 
 import os
 from pathlib import Path

@@ -132,7 +132,7 @@ def test_models_load_as_hugging_face_folders(finished: tuple[Path, str]) -> None
         assert model(**tokenizer("a text", return_tensors="pt")).logits.isfinite().all()
 
 
-def test_a_second_time_everything_is_skipped(finished: tuple[Path, str]) -> None:
+def test_a_second_run_skips_everything(finished: tuple[Path, str]) -> None:
     artifacts, _ = finished
     before = manifests(artifacts)
     printed = run(artifacts, "selection=uniform,top_k")
@@ -306,7 +306,7 @@ def test_the_highest_scores_are_selected_and_the_target_is_not_evaluated(scored:
         assert set(pq.read_table(file)["document_id"].to_pylist()) == held_out - fitted
 
 
-def test_a_scorer_that_is_there_takes_the_place_of_the_annotation(scored: tuple[Path, str], tmp_path: Path) -> None:
+def test_an_existing_scorer_replaces_the_annotation(scored: tuple[Path, str], tmp_path: Path) -> None:
     import pyarrow.parquet as pq
 
     artifacts, _ = scored

@@ -1,4 +1,4 @@
-"""Which share of a stage's work a task has."""
+"""The share of a stage that a task works on."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""The page about a judge, with the figures of its answers."""
+"""The report on a judge, with the figures of its answers."""
 
 from pathlib import Path
 from typing import Any
@@ -32,9 +32,7 @@ SUMMARY: dict[str, Any] = {
 
 
 @pytest.mark.parametrize("mode", ["pairwise", "individual"])
-def test_the_page_shows_the_figures_that_there_are_answers_for(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mode: str
-) -> None:
+def test_the_page_shows_the_figures_of_its_mode(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mode: str) -> None:
     def answer(prompt: str, repeat: int) -> list[float]:
         return [1.0 + first for first in texts_of(prompt)]
 

@@ -10,7 +10,7 @@ from qurating.reports import judge_figures
 NAN = float("nan")
 
 
-def test_orders_that_are_not_both_there_are_left_out() -> None:
+def test_pairs_answered_in_one_order_are_left_out() -> None:
     first, second = np.array([0.2, NAN, 0.9, 0.4]), np.array([0.3, 0.5, 0.8, NAN])
     (panel,) = judge_figures.orders({"style": (first, second)}).axes
     assert np.asarray(panel.collections[0].get_offsets()).tolist() == [[0.2, 0.3], [0.9, 0.8]]

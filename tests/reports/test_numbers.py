@@ -1,4 +1,4 @@
-"""Numbers as people read them."""
+"""Numbers, formatted for people."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Pages from templates: every value is escaped, and none is missing in silence."""
+"""Pages from templates: every value is escaped, and a missing value is an error."""
 
 import base64
 from typing import Any
@@ -37,7 +37,7 @@ def test_what_a_corpus_or_an_endpoint_says_is_text_and_no_more() -> None:
     assert "12,345" in page.text
 
 
-def test_images_are_addresses_of_themselves() -> None:
+def test_images_are_data_urls() -> None:
     page = Page(render(content(), "judge.html.jinja"))
     sources = [str(attributes["src"]) for tag, attributes in page.tags if tag == "img"]
     assert [source.partition(",")[0] for source in sources] == ["data:image/svg+xml;base64", "data:image/png;base64"]

@@ -1,4 +1,4 @@
-"""The card of a rater: what it tells, and that the texts of a corpus cannot write it."""
+"""The card of a rater: its content, and that texts of a corpus cannot add mark-up to it."""
 
 import math
 import re

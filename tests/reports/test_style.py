@@ -1,4 +1,4 @@
-"""The figures' style: names and numbers that fit, panels, and files that are the same each time."""
+"""The style of figures: labels that fit, panels, and reproducible files."""
 
 import re
 from pathlib import Path
@@ -17,7 +17,7 @@ def a_figure() -> Figure:
     return figure
 
 
-def test_a_figure_is_the_same_file_each_time_and_tells_nothing_of_its_maker(tmp_path: Path) -> None:
+def test_a_figure_is_the_same_file_each_time_without_metadata(tmp_path: Path) -> None:
     drawn = [style.save(a_figure(), tmp_path / name / "figure.png") for name in ("a", "b")]
     first, second = ((tmp_path / name / "figure.png").read_bytes() for name in ("a", "b"))
     assert drawn[0] == drawn[1]
@@ -47,7 +47,7 @@ def test_signed_numbers_have_a_true_minus_and_nothing_has_no_sign() -> None:
     assert [style.signed("{:+.1f}", value) for value in (1.26, -1.26, -0.04, 0.0)] == ["+1.3", "−1.3", "0.0", "0.0"]
 
 
-def test_there_are_as_many_panels_as_are_asked_for() -> None:
+def test_a_grid_has_the_number_of_panels_asked_for() -> None:
     for number in (1, 2, 3):
         figure, panels = style.panel_grid(number, 2.0)
         assert len(panels) == number

@@ -29,7 +29,7 @@ def test_deciles_start_at_the_lowest() -> None:
         assert [round(bar.get_x() + bar.get_width() / 2) for bar in bars] == list(range(1, 11))
 
 
-def test_a_subset_is_not_held_against_itself() -> None:
+def test_a_subset_is_not_compared_with_itself() -> None:
     values = np.array([[1.0, 0.25], [0.25, 1.0]])
     figure = subset_figures.overlaps(["a", "b"], values)
     assert [text.get_text() for text in figure.axes[0].texts] == ["25", "25"]

@@ -1,4 +1,4 @@
-"""The numbers in a comparison's figures, against those of the cells' files."""
+"""The numbers in the figures of a comparison, compared with the files of the cells."""
 
 import csv
 import math
@@ -24,7 +24,7 @@ def cells(tmp_path_factory: pytest.TempPathFactory) -> list[Cell]:
 
 @pytest.fixture
 def drawn(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
-    """What each figure was given, by its name; none is drawn."""
+    """The arguments of each figure by name; no figure is drawn."""
     given: dict[str, Any] = {}
     for module, names in (
         (figures, ("changes", "heat_map", "curves", "shares", "boxes", "inside_outside", "trajectory")),
