@@ -46,7 +46,7 @@ def test_files_come_sorted_and_each_once(tmp_path: Path) -> None:
         (tmp_path / name).touch()
     here = named_files([f"{tmp_path}/a/*", f"{tmp_path}/a/x.txt"])
     assert here == [(tmp_path / "a/x.txt", "x.txt"), (tmp_path / "a/y.txt", "y.txt")]
-    # two files of one name are told apart by their folders
+    # folders distinguish files of the same name
     assert [name for _, name in named_files(f"{tmp_path}/**/*.txt")] == ["a/x.txt", "a/y.txt", "b/x.txt"]
     with pytest.raises(StageError, match=r"is a folder; name its files, for example .*/a/\*\.jsonl"):
         named_files(f"{tmp_path}/a/")

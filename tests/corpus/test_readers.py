@@ -1,4 +1,4 @@
-"""Readers: what they yield, and what they say about rows and files that are not right."""
+"""Readers: their documents, and their errors for invalid rows and files."""
 
 import gzip
 import json

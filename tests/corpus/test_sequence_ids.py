@@ -1,4 +1,4 @@
-"""Ids of sequences, and those that were seen before."""
+"""Ids of sequences, and the check for repeated ids."""
 
 import pytest
 

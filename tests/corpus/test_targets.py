@@ -1,4 +1,4 @@
-"""Sources of targets: which tokens they give, and what is said of rows that give none."""
+"""Sources of targets: their target tokens, and the errors for rows without any."""
 
 import json
 import random

@@ -123,7 +123,7 @@ def test_a_gate_stops_the_run_before_any_work(tmp_path: Path) -> None:
     hub.server_close()
     assert found.returncode == 1, found.stdout + found.stderr
     assert "not needed: pretrain_proxy\n" in found.stdout
-    assert f"GAIR/lima (data set): it is gated, and not open to you: ask for access at {hub.url}" in found.stderr
+    assert f"GAIR/lima (data set): it is gated and you have no access: ask for access at {hub.url}" in found.stderr
     assert "HF_TOKEN" in found.stderr
     assert TOKEN not in found.stdout + found.stderr
     assert "Traceback" not in found.stderr

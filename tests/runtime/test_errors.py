@@ -1,4 +1,4 @@
-"""The error that users can mend."""
+"""The error for problems that the user can fix."""
 
 import pickle
 import traceback

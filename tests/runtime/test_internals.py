@@ -1,4 +1,4 @@
-"""What is private to libraries: it lies in one file, was looked at with the pinned versions, and does what it says."""
+"""Private interfaces of libraries: used in one file, checked with the pinned versions, and working as documented."""
 
 import os
 import re

@@ -1,4 +1,4 @@
-"""Memory that is kept from pass to pass: seen in page faults, in processes of their own, as it holds for a process."""
+"""Memory kept from pass to pass, seen in page faults; in separate processes, because the setting is per process."""
 
 import json
 import os

@@ -21,7 +21,7 @@ def corpus(tmp_path: Path) -> Path:
     return corpus_with_tokens(tmp_path / "corpus")
 
 
-def split_anew(corpus: Path, folder: Path, num_shards: int, seed: int) -> Path:
+def reshard(corpus: Path, folder: Path, num_shards: int, seed: int) -> Path:
     """The same rows in another order, over other shards."""
     table = rows(corpus)
     table = table.take(pa.array(np.random.default_rng(seed).permutation(len(table))))
@@ -44,7 +44,7 @@ def test_one_shard_and_sixteen_give_the_same_subset(
     rule = functools.partial(rules.select, num_tokens=900, temperature=temperature)
     found, orders = [], []
     for num_shards in (1, 16):
-        there = split_anew(corpus, tmp_path / f"c{num_shards}", num_shards, seed=num_shards)
+        there = reshard(corpus, tmp_path / f"c{num_shards}", num_shards, seed=num_shards)
         scores = np.array([score[id_] for id_ in rows(there)["id"].to_pylist()])
         ratings = rate_all(there, tmp_path / f"r{num_shards}", scores)
         subset = chosen(there, tmp_path / f"s{num_shards}", ratings, rule=rule)

@@ -1,4 +1,4 @@
-"""The stage prepare_corpus on small corpora: complete, repeatable, resumable, and clear about what it left out."""
+"""The stage prepare_corpus on small corpora: complete, repeatable, resumable, and clear about what it skipped."""
 
 import dataclasses
 import hashlib

@@ -37,7 +37,7 @@ def test_bfloat16_is_near(corpus: Path, rater: Path, tmp_path: Path) -> None:
     rated(tmp_path / "b", corpus, rater, precision="bf16-mixed")
     exact, near = averages(tmp_path / "a"), averages(tmp_path / "b")
     assert 0 < np.abs(exact - near).max() < 0.15 * exact.std()
-    with pytest.raises(StageError, match="not '16-true'"):
+    with pytest.raises(StageError, match="unknown precision '16-true' for ratings"):
         rated(tmp_path / "c", corpus, rater, precision="16-true")
 
 
@@ -82,7 +82,7 @@ def test_shares_make_the_whole(corpus: Path, rater: Path, tmp_path: Path) -> Non
 def test_raters_that_cannot_be_used_are_refused(corpus: Path, rater: Path, tmp_path: Path) -> None:
     with pytest.raises(StageError, match=r"no rater is given: add the stage train_rater"):
         rated(tmp_path / "r", corpus, None)
-    with pytest.raises(StageError, match="two raters are named"):
+    with pytest.raises(StageError, match="two raters are given"):
         rated(tmp_path / "r", corpus, rater, from_pretrained="x")
     four = save(classifier(num_labels=4), corpus, tmp_path / "four", criteria=None)
     with pytest.raises(StageError, match=r"has 4 outputs, and the configuration has 3 criteria \(clarity, depth"):

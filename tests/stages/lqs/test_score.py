@@ -161,7 +161,7 @@ def test_json_lines_hold_the_texts_and_their_scores(corpus: Path, scorer: Path, 
 def test_exactly_one_scorer_is_wanted(corpus: Path, scorer: Path, tmp_path: Path) -> None:
     with pytest.raises(StageError, match="no scorer is given: add the stage train_scorer"):
         scored(tmp_path, corpus, None)
-    with pytest.raises(StageError, match="two scorers are named"):
+    with pytest.raises(StageError, match="two scorers are given"):
         scored(tmp_path, corpus, scorer, from_pretrained=str(scorer))
     with pytest.raises(StageError, match="windows of 65 tokens: the scorer reads from 1 to 64"):
         scored(tmp_path, corpus, scorer, max_tokens=65)

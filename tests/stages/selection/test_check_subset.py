@@ -1,4 +1,4 @@
-"""Near-duplicates and contamination in a subset, flagged or left out."""
+"""Near-duplicates and contamination in a subset, flagged or removed."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Importance weighed beside each shard, and what cannot be weighed."""
+"""Importance weights of each shard, and input without weights."""
 
 from pathlib import Path
 
@@ -25,7 +25,7 @@ def target(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_importance_is_weighed_beside_each_shard(corpus: Path, target: Path, tmp_path: Path) -> None:
+def test_each_shard_has_its_importance_weights(corpus: Path, target: Path, tmp_path: Path) -> None:
     counts = weighed(tmp_path / "out", corpus, target)
     files = sorted((corpus / "train").glob("*.parquet"))
     tables = [pq.read_table(file) for file in files]
