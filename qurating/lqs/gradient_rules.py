@@ -61,9 +61,7 @@ class Sums(TorchFunctionMode):
         if out is NotImplemented or (rule is None and isinstance(out, Tensor) and out.requires_grad):
             shapes = [tuple(value.shape) for value in (*args, *kwargs.values()) if isinstance(value, Tensor)]
             called = getattr(func, "__qualname__", func)
-            raise UnsupportedLayerError(
-                f"{names[0]} is used by {called} on shapes {shapes}, which no rule covers"
-            )
+            raise UnsupportedLayerError(f"{names[0]} is used by {called} on shapes {shapes}, which no rule covers")
         return out
 
     def name(self, value: Any) -> str | None:
