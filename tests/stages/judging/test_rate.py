@@ -88,7 +88,7 @@ def test_raters_that_cannot_be_used_are_refused(corpus: Path, rater: Path, tmp_p
     with pytest.raises(StageError, match=r"has 4 outputs, and the configuration has 3 criteria \(clarity, depth"):
         rated(tmp_path / "r", corpus, None, from_pretrained=str(four))
     save(classifier(), corpus, tmp_path / "wrong", criteria=["only"])
-    with pytest.raises(StageError, match=r"has 3 outputs, and criteria.json there names 1 criteria \(only\)"):
+    with pytest.raises(StageError, match=r"has 3 outputs, and its criteria.json names 1 criteria \(only\)"):
         rated(tmp_path / "r", corpus, tmp_path / "wrong")
     with pytest.raises(StageError, match=r"windows of 65 tokens: .* reads 1 to 64"):
         rated(tmp_path / "r", corpus, rater, max_tokens=65)
