@@ -325,7 +325,9 @@ def test_config_makes_the_reader_and_every_argument(choice: str) -> None:
     parts = [OmegaConf.to_container(part, resolve=False) for part in (corpus, stage)]
     config = OmegaConf.merge({"seed": 0, "num_workers": 1}, *parts)
     settings = instantiate(config.stages.prepare_corpus, _partial_=True).keywords
-    assert settings.keys() - {"inputs", "fetches"} == inspect.signature(prepare_corpus).parameters.keys() - {"output"}
+    assert settings.keys() - {"inputs", "fetches", "runtime"} == inspect.signature(prepare_corpus).parameters.keys() - {
+        "output"
+    }
     assert type(settings["reader"]).__name__ == READERS.get(choice, "Hub")
     names = {"jsonl": "wiki", "parquet": "a", "hub": "web"}
     assert config.corpus.name == names.get(choice, choice)
