@@ -16,6 +16,12 @@ class Stage(NamedTuple):
     is_shareable: bool = False
 
 
+_WRITE_RATINGS = (
+    "rate",
+    "score",
+    "measure_perplexity",
+    "weigh_importance",
+)  # or scores, which selections and orderings read
 # In the order in which they run: a stage reads artifacts of the stages above it. The target and proxy sets come before
 # the proxy model: they are quick to make, and a mistake in their settings shows before anything is trained.
 TABLE = (
@@ -32,24 +38,10 @@ TABLE = (
     Stage("score", "scores", ("prepare_corpus", "train_scorer"), is_shareable=True),
     Stage("measure_perplexity", "ratings", ("prepare_corpus", "pretrain_proxy"), is_shareable=True),
     Stage("weigh_importance", "ratings", ("prepare_corpus", "prepare_target"), is_shareable=True),
-    Stage("select", "subsets", ("prepare_corpus", "rate", "score", "measure_perplexity", "weigh_importance")),
+    Stage("select", "subsets", ("prepare_corpus", *_WRITE_RATINGS)),
     Stage("check_subset", "subsets", ("prepare_corpus", "select")),
-    Stage(
-        "report_subset",
-        "reports",
-        (
-            *("prepare_corpus", "rate", "score", "measure_perplexity", "weigh_importance"),
-            *("select", "check_subset"),
-        ),
-    ),
-    Stage(
-        "order",
-        "orders",
-        (
-            *("prepare_corpus", "rate", "score", "measure_perplexity", "weigh_importance"),
-            *("select", "check_subset"),
-        ),
-    ),
+    Stage("report_subset", "reports", ("prepare_corpus", *_WRITE_RATINGS, "select", "check_subset")),
+    Stage("order", "orders", ("prepare_corpus", *_WRITE_RATINGS, "select", "check_subset")),
     Stage("train_lm", "models", ("prepare_corpus", "order")),
     Stage("evaluate", "evaluations", ("prepare_corpus", "prepare_target", "train_lm")),
     Stage("analyse", "analyses"),  # reads every artifact of every cell
