@@ -193,7 +193,7 @@ def test_examples_longer_than_the_context_stop_or_are_cut_or_left_out(corpus: Pa
     assert (counts["cut"], counts["skipped"]) == (0, {"too long": 2})
     exactly, counts = prepare(corpus, tmp_path / "exact", source, context_tokens=max(whole["length"].to_pylist()))
     assert exactly.equals(whole)
-    with pytest.raises(StageError, match="it can be stop, cut, skip"):
+    with pytest.raises(StageError, match="is none of stop, cut, skip"):
         prepare(corpus, tmp_path / "unknown", source, on_too_long="trim")
     with pytest.raises(StageError, match="at least 2"):
         prepare(corpus, tmp_path / "one", source, context_tokens=1)

@@ -24,7 +24,7 @@ def judgments(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_texts_beyond_the_positions_of_a_network_are_refused(corpus: Path, judgments: Path, tmp_path: Path) -> None:
     few = functools.partial(networks.rater, "gpt2", n_embd=16, n_layer=1, n_head=2, n_positions=100)
-    with pytest.raises(StageError, match=r"it reads 1 to 100 tokens, and a text may have 512 \(rater.max_tokens"):
+    with pytest.raises(StageError, match=r"it reads 1 to 100 tokens, but a text may have 512 \(rater.max_tokens"):
         train(corpus, judgments, tmp_path / "a", network=few)
 
 

@@ -44,7 +44,7 @@ def test_rules_that_differ_in_a_nested_setting_are_different_artifacts(
     strategy = [] if key == "strategy" else ["+selection.rule.strategy=first"]
     first = select(artifacts, *strategy, f"+selection.rule.{key}={one}", "overwrite=true")
     assert select(artifacts, *strategy, f"+selection.rule.{key}={one}") == first
-    with pytest.raises(StageError, match=rf"config\.rule\.{key}: .* there, .* now"):
+    with pytest.raises(StageError, match=rf"config\.rule\.{key}: .* before, .* now"):
         select(artifacts, *strategy, f"+selection.rule.{key}={other}")
     second = select(artifacts, *strategy, f"+selection.rule.{key}={other}", "overwrite=true")
     assert (second == first) == (key != "strategy")
