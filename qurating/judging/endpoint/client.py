@@ -25,6 +25,7 @@ from qurating.judging.endpoint.retries import (
     nothing_usable_error,
 )
 from qurating.runtime.errors import StageError
+from qurating.runtime.garbage import rare_collections
 
 
 @dataclass
@@ -142,4 +143,5 @@ async def open_client(endpoint: Endpoint, response_log: ResponseLog, spending: S
     async with transport.opened(endpoint) as sender:
         rate_limiter, health = RateLimiter(endpoint.max_concurrency), EndpointHealth(endpoint)
         calls = Calls(endpoint, sender, response_log, spending, rate_limiter, health)
-        yield Client(calls, response_log, _usable_seen=response_log.num_usable > 0)
+        with rare_collections():
+            yield Client(calls, response_log, _usable_seen=response_log.num_usable > 0)
