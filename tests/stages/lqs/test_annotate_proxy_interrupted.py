@@ -45,7 +45,8 @@ def whole(inputs: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> 
 
 def files(folder: Path) -> dict[str, bytes]:
     assert not (folder / "working").exists()
-    return {file.name: file.read_bytes() for file in folder.iterdir()}
+    # a kill may cut a write short: publishing deletes what that left
+    return {file.name: file.read_bytes() for file in folder.iterdir() if not file.match(".*.tmp")}
 
 
 @pytest.mark.parametrize("moment", ["before", "after"])
@@ -113,7 +114,7 @@ def test_killed_at_any_time_it_ends_the_same(inputs: dict[str, Path], whole: Pat
         started = FORKS.Event()
         child = FORKS.Process(target=_annotate_and_say_so, args=(tmp_path, inputs, started))
         child.start()
-        assert started.wait(120)
+        assert started.wait(600)
         if attempt < 3:
             time.sleep(draw.uniform(0.02, 0.2 + 0.4 * attempt))  # the whole takes half a second on a quick machine
             child.kill()
