@@ -130,6 +130,13 @@ def test_maths_imports_maths_and_numbers_alone() -> None:
         assert not {each.split(".")[0] for each in imports(name)} & heavy, name
 
 
+def test_no_stage_imports_another() -> None:
+    stages = [name for name in MODULES if room(name) == "stages"]
+    assert len(stages) > 20
+    for name in stages:
+        assert not {each for each in own_imports(name) if room(each) == "stages"}, name
+
+
 def test_the_package_does_not_know_who_uses_it() -> None:
     for name in MODULES:
         assert not {each.split(".")[0] for each in imports(name)} & {"experiments", "benchmarks", "tests", "run"}, name

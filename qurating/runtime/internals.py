@@ -23,13 +23,6 @@ def layer_classes(network: torch.nn.Module) -> set[str]:
     return set(getattr(network, "_no_split_modules", None) or [])
 
 
-def process_rank() -> int:
-    """The rank of this process in a distributed run, also before a trainer exists; 0 if it is alone."""
-    from pytorch_lightning.utilities import rank_zero_only
-
-    return int(rank_zero_only.rank)
-
-
 def set_passes(trainer: Any, passes_per_step: int, validate_every_steps: int | None) -> None:
     """Set two documented constructor arguments of a Lightning trainer later, when the number of devices is known."""
     trainer.accumulate_grad_batches = passes_per_step

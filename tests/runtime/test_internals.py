@@ -1,9 +1,6 @@
 """Private interfaces of libraries: used in one file, checked with the pinned versions, and working as documented."""
 
-import os
 import re
-import subprocess
-import sys
 
 import torch
 from repository import ROOT
@@ -58,12 +55,3 @@ def test_the_layers_of_a_model_are_known() -> None:
     layers = [module for module in network.modules() if type(module).__name__ in internals.layer_classes(network)]
     assert layers == list(network.model.layers)
     assert internals.layer_classes(torch.nn.Linear(1, 1)) == set()
-
-
-def test_a_process_knows_its_rank() -> None:
-    code = "from qurating.runtime.internals import process_rank; print(process_rank())"
-    environment = os.environ | {"RANK": "3"}
-    command = [sys.executable, "-c", code]
-    made = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=True)
-    assert made.stdout.strip() == "3"
-    assert internals.process_rank() == 0

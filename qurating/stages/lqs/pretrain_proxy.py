@@ -17,7 +17,7 @@ from qurating.artifacts.files import row_files
 from qurating.artifacts.seeds import seed_for
 from qurating.models.optimization import Optimization
 from qurating.runtime.errors import StageError
-from qurating.runtime.internals import process_rank
+from qurating.runtime.processes import rank
 from qurating.selection import ordering, rules
 from qurating.selection.index import select_rows
 from qurating.selection.token_stream import write_in_order
@@ -57,7 +57,7 @@ def pretrain_proxy(
     tokens = _num_tokens(corpus, num_tokens)
     own_seed = seed_for(seed, "pretrain_proxy")  # so that a uniform selection of the same size draws another subset
     drawn = output / "drawn"
-    if process_rank() == 0 and not drawn.exists():
+    if rank() == 0 and not drawn.exists():
         half = output / "half_drawn"  # left by a killed attempt
         shutil.rmtree(half, ignore_errors=True)
         _draw(half, corpus, tokens, own_seed)
@@ -84,7 +84,7 @@ def pretrain_proxy(
         name="lm",
     )
     counts = save(module, data, corpus, output)
-    if process_rank() == 0:
+    if rank() == 0:
         # a kill must not leave a part of the folder under its final name
         os.rename(drawn, output / "half_drawn")
         shutil.rmtree(output / "half_drawn")

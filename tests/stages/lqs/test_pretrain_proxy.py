@@ -181,7 +181,7 @@ def test_another_process_waits_for_the_tokens_and_writes_none(
         return None, None
 
     without_training(monkeypatch, noted)
-    monkeypatch.setattr(stage, "process_rank", lambda: 1)
+    monkeypatch.setattr(stage, "rank", lambda: 1)
     monkeypatch.setattr(stage, "select_rows", None)
     monkeypatch.setattr(stage, "write_in_order", None)
     waiting = threading.Thread(target=pretrain, args=(corpus, tmp_path), daemon=True)
@@ -205,6 +205,6 @@ def test_another_process_waits_for_the_tokens_and_writes_none(
 def test_an_impossible_budget_is_refused_by_every_process(
     corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rank: int, num_tokens: int | None, message: str
 ) -> None:
-    monkeypatch.setattr(stage, "process_rank", lambda: rank)
+    monkeypatch.setattr(stage, "rank", lambda: rank)
     with pytest.raises(StageError, match=message):
         pretrain(corpus, tmp_path, num_tokens=num_tokens)
