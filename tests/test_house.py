@@ -127,7 +127,8 @@ def test_maths_imports_maths_and_numbers_alone() -> None:
     heavy = {"datasets", "pyarrow", "pandas", "hydra", "omegaconf", "pytorch_lightning", "aiohttp"}
     for name in sorted(MATHS):
         assert own_imports(name) <= MATHS, name
-        assert not {each.split(".")[0] for each in imports(name)} & heavy, name
+        layers = set() if name == "lqs.per_sample_gradients" else {"transformers"}  # it names the classes of layers
+        assert not {each.split(".")[0] for each in imports(name)} & (heavy | layers), name
 
 
 def test_no_stage_imports_another() -> None:
