@@ -1,12 +1,14 @@
 """The artifact that a run asks for: its folder, and what it has to be made from."""
 
 import functools
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from qurating.artifacts.identity import differences, identifying_settings, is_current, recorded_identity
+from qurating.artifacts.integrity import check_content
 from qurating.artifacts.manifest import manifest
 from qurating.runtime.errors import StageError
 
@@ -24,6 +26,7 @@ class Artifact:
         labels: warnings inherited from the inputs.
         overwrite: replace an artifact that is damaged, or was made with other settings or inputs, instead of
             raising an error.
+        max_compared_bytes: with `overwrite`, an artifact up to this size is compared with its hashes.
     """
 
     path: Path
@@ -33,6 +36,7 @@ class Artifact:
     runtime: Sequence[str] = ()
     labels: frozenset[str] = frozenset()
     overwrite: bool = False
+    max_compared_bytes: float = math.inf
 
     @functools.cached_property
     def identity(self) -> dict[str, Any]:
@@ -51,6 +55,8 @@ class Artifact:
             return False
         try:
             made = manifest(self.path)
+            if self.overwrite:
+                check_content(self.path, made, self.max_compared_bytes)
         except StageError:
             if self.overwrite:
                 return False

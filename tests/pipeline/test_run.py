@@ -17,6 +17,8 @@ import pytest
 from hydra import compose
 from repository import ROOT
 
+from qurating.artifacts.artifact import Artifact
+from qurating.artifacts.publishing import building
 from qurating.pipeline import run as pipeline_run
 from qurating.pipeline.naming import STAGES, name_artifacts
 from qurating.training import tracking
@@ -88,8 +90,8 @@ def test_inputs_of_another_version_of_the_corpus_are_refused(finished: tuple[Pat
     copy = tmp_path / "artifacts"
     shutil.copytree(finished[0], copy)
     (corpus,) = copy.glob("corpora/[!.]*")
-    manifest = json.loads((corpus / "manifest.json").read_text(encoding="utf-8"))
-    (corpus / "manifest.json").write_text(json.dumps(manifest | {"fingerprint": "0" * 64}), encoding="utf-8")
+    with building(Artifact(corpus, "prepare_corpus", {}, {"seed": 7}, overwrite=True)) as work:
+        work.counts = {}
     arguments = ["hydra.mode=RUN", "stage=[order]", "artifacts.order=orders/mine"]
     found = subprocess.run(command(copy, *arguments), capture_output=True, text=True, timeout=1200, cwd=ROOT)
     assert found.returncode == 1
