@@ -32,7 +32,7 @@ def main() -> None:
         cost[path] = cpu, wall, time.perf_counter() - started
     rows: dict[str, list[float]] = defaultdict(lambda: [0.0, 0.0, 0.0, 0.0])
     compared = set[Path]()
-    for path, manifest in made.items():
+    for manifest in made.values():
         inputs = {root / referenced_name(given) for given in manifest["inputs"].values()}
         row = rows[manifest["stage"]]
         row[0] += manifest["seconds"]

@@ -233,7 +233,8 @@ def check_same(reference: Path, artifacts: Path, killed: dict[str, float]) -> No
     found = {name: manifest for name, manifest in manifests(artifacts).items() if not name.startswith("analyses/")}
     other = [name for name in found if found[name]["fingerprint"] != expected[name]["fingerprint"]]
     assert not other, f"killed {killed}: {', '.join(other)} came out otherwise"
-    hidden = [file.name for file in artifacts.glob("*/.*") if not file.name.endswith((".lock", ".checked.json"))]
+    beside = (file.name for kind in {name.split("/")[0] for name in found} for file in artifacts.glob(f"{kind}/.*"))
+    hidden = [name for name in beside if not name.endswith((".lock", ".checked.json"))]
     assert not hidden, f"killed {killed}: {', '.join(hidden)} is left"
 
 
