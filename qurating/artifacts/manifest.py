@@ -27,6 +27,7 @@ PACKAGES = (
     "openai",
     "pyarrow",
     "pytorch-lightning",
+    "regex",
     "tokenizers",
     "torch",
     "transformers",
