@@ -60,6 +60,12 @@ def test_plain_texts_have_the_words_that_re_finds(rule: Rule, text: str) -> None
     assert words_of(text, rule) == rule.plain.findall(text) == rule.any_script.findall(text)
 
 
+@pytest.mark.parametrize("rule", RULES)
+@given(st.text(st.sampled_from("ab1_ \n'-é\u0301\u200dह\u093f好。ท\u0e35が\u3099🤗\ufe0f\u2028"), max_size=30))
+def test_lines_do_not_change_words(rule: Rule, text: str) -> None:
+    assert words_of(text, rule) == rule.any_script.findall(unicodedata.normalize("NFC", text))
+
+
 def test_the_plain_characters_need_no_more_than_re() -> None:
     plain = [chr(code) for code in range(sys.maxunicode + 1) if words._PLAIN.fullmatch(chr(code))]
     assert len(plain) > 10_000
