@@ -25,7 +25,7 @@ MAX_MODULES = 15  # in a folder
 STRANGERS = {("models", "datamodules"), ("datamodules", "models")}  # rooms of one floor that do not know each other
 # Pure maths: of this package these import only each other, and of others none that is heavy but numpy and torch.
 MATHS = {
-    *("corpus.hashing", "corpus.labels", "corpus.windows"),
+    *("corpus.hashing", "corpus.labels", "corpus.windows", "corpus.words"),
     *("metrics.bradley_terry", "metrics.perplexity", "metrics.ranks", "metrics.rater", "metrics.scorer"),
     *("selection.budgets", "selection.cutoff", "selection.noise", "selection.ordering", "selection.rows"),
     *("selection.rules", "selection.statistics"),

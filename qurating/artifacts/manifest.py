@@ -28,6 +28,7 @@ PACKAGES = (
     "openai",
     "pyarrow",
     "pytorch-lightning",
+    "regex",
     "tokenizers",
     "torch",
     "transformers",

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from tqdm import tqdm
 
 from qurating.artifacts.seeds import seed_for
 from qurating.corpus.files import named_files
@@ -12,6 +13,7 @@ from qurating.corpus.scored_lines import copy_lines, index_lines
 from qurating.runtime.errors import StageError
 from qurating.selection import ordering, rules
 from qurating.selection.rows import Arrays
+from qurating.selection.statistics import CONSTANT, is_equal
 
 
 def order_lines(
@@ -65,4 +67,9 @@ def order_lines(
     except ValueError as error:
         raise StageError(f"{found[0]}: {error}") from error
     num_bytes = copy_lines(lines, chosen, output / "lines.jsonl")
-    return {"lines": len(chosen), "bytes": num_bytes, "lines_read": count, "order_sha256": ordering.digest(chosen)}
+    counts = {"lines": len(chosen), "bytes": num_bytes, "lines_read": count, "order_sha256": ordering.digest(chosen)}
+    uses_scores = fraction < 1 or method in ("sorting", "folding")
+    if count < 2 or not uses_scores or not is_equal(lines.scores, lines.scores[0]).all():
+        return counts
+    tqdm.write("    warning: all scores are equal: they choose and order nothing")
+    return counts | {"labels": [CONSTANT]}

@@ -56,6 +56,19 @@ def test_a_score_within_another_field(tmp_path: Path) -> None:
     assert (tmp_path / "out" / "lines.jsonl").read_text() == '{"meta": {"q": 1e0}}\n{"meta": {"q": 2}}\n'
 
 
+def test_scores_that_order_nothing_are_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "x.jsonl"
+    file.write_text('{"score": 2}\n{"score": 2.0}\n')
+    cases: list[tuple[dict[str, Any], list[str]]] = [
+        ({"method": "sorting"}, ["constant scores"]),
+        ({"method": None, "fraction": 0.5}, ["constant scores"]),
+        ({"method": "shuffle"}, []),
+    ]
+    for number, (changes, expected) in enumerate(cases):
+        assert ordered(tmp_path / f"out{number}", str(file), **changes).get("labels", []) == expected
+        assert ("all scores are equal" in capsys.readouterr().out) == bool(expected)
+
+
 def test_what_cannot_be_ordered_is_refused(tmp_path: Path, files: list[Path]) -> None:
     path = str(files[0])
     with pytest.raises(StageError, match=r"absent.jsonl"):
