@@ -75,8 +75,8 @@ class Ancestry:
         found = read_manifest(file)
         inputs = {str(key): self.referenced(str(given)) for key, given in found["inputs"].items()}
         # earlier versions recorded the modules of functions
-        given = leaves(identifying_settings(found["identity"]["config"], ()))
-        given = {key: value for key, value in given.items() if value is not None}
+        flat = leaves(identifying_settings(found["identity"]["config"], ()))
+        given = {key: value for key, value in flat.items() if key and value is not None}  # no key: no setting at all
         settings = {key: value for key, value in given.items() if key not in SEEDS}
         return Made(
             folder=file.parent,
