@@ -164,8 +164,9 @@ def _row(method: Method, name: str) -> dict[str, Any]:
 
 def _known(run: Run) -> dict[str, Any]:
     """The columns of a run that do not depend on its result; all others are None, or empty lists."""
-    model, order = run.chain.get("train_lm"), run.chain.get("order")
-    corpus = (model or order).inputs.get("corpus") if model or order else None
+    model = run.chain.get("train_lm")
+    learnt_from = model or run.chain.get("order")
+    corpus = learnt_from.inputs.get("corpus") if learnt_from else None
     row: dict[str, Any] = dict.fromkeys(COLUMNS)
     row |= {"method": run.label, "state": run.state, "seeds": [run.seed] if run.seed else [], "num_seeds": 0}
     row |= {"evaluations": [run.source], "notes": [], "labels": [], "is_uniform": run.is_uniform, "num_pairs": 0}

@@ -72,19 +72,21 @@ def _stage_of(file: Path) -> str | None:
 
 
 def _evaluated(ancestry: Ancestry, name: str) -> tuple[Run, str | None]:
-    """The run of an evaluation, and the reference to its model, if its manifest can be read."""
+    """The run of an evaluation, and the reference to its model, as far as its manifest can be read."""
     folder = ancestry.root / name
     source, model, made, damage, origin = name, None, None, "", ""
     measures: dict[str, Any] = {}
+    with contextlib.suppress(StageError, KeyError, TypeError):  # only so as not to count its model as not evaluated
+        model = read_json(folder / "manifest.json")["inputs"]["language_model"]
     try:
         found = manifest(folder)
-        source, model = reference(name, found), found["inputs"].get("language_model")
+        source = reference(name, found)
         measures = _measures(folder, found)
     except StageError as error:
         damage = _short(error)
     try:
         made = ancestry.artifact(name)
-        source, model = made.reference, made.manifest["inputs"].get("language_model")
+        source = made.reference
     except StageError as error:
         origin = f"what it was made of is unknown: {_short(error)}"
     known = _known({} if made is None else made.by_stage(), name)
