@@ -236,8 +236,8 @@ def _reference(method: Method, methods: Sequence[Method]) -> Method | None:
 
 def _excess(method: Method, reference: Method) -> float | None:
     """By which share the budget of a method exceeds that of its reference; None if they are equal or unknown."""
-    share = method.tokens / reference.tokens - 1
-    return share if abs(share) > EQUAL_BUDGETS else None
+    excess = method.tokens - reference.tokens
+    return excess / reference.tokens if abs(excess) > EQUAL_BUDGETS * reference.tokens else None
 
 
 def _against(method: Method, reference: Method, notes: list[str]) -> dict[str, Any]:
