@@ -99,9 +99,11 @@ def notes(rows: Sequence[Row]) -> list[str]:
     """What a reader of the numbers has to know, one sentence or list each."""
     complete = [row for row in rows if row["state"] == COMPLETE]
     tested = sum(row["p"] is not None for row in rows)
-    found = [
-        "Loss: nats per token on held-out documents, the mean over seeds; ±: half of its 95 % interval (Student's t)."
-    ]
+    found = []
+    if complete:
+        found.append(
+            "Loss: nats per token on held-out documents, mean over seeds; ±: half its 95 % interval (Student's t)."
+        )
     if any(row["num_pairs"] for row in rows):
         found.append(
             "− uniform: the difference of the loss from uniform with the same seed, corpus, model and documents."
@@ -154,14 +156,13 @@ def _shown(rows: Sequence[Row]) -> tuple[list[str], list[list[str]]]:
         "average": lambda row: number(row["paper_average"]),
         "state": lambda row: row["state"],
     }
-    varying = {"group": "group", "held-out": "heldout", "state": "state"}
-    optional = {"p": "p", "p (Holm)": "p", "paper: perplexity": "paper_perplexity", "average": "paper_average"}
-    shown = [
-        head
-        for head in columns
-        if not (head in varying and len({row[varying[head]] for row in rows}) == 1)
-        and not (head in optional and all(row[optional[head]] is None for row in rows))
-    ]
+    varying = {"group": "group", "held-out": "heldout"}
+    optional = {f"{MINUS} uniform": "difference", "p": "p", "p (Holm)": "p"}
+    optional |= {"paper: perplexity": "paper_perplexity", "average": "paper_average"}
+    idle = {head for head, key in varying.items() if len({row[key] for row in rows}) == 1}
+    idle |= {head for head, key in optional.items() if all(row[key] is None for row in rows)}
+    idle |= set() if any(row["state"] != COMPLETE for row in rows) else {"state"}
+    shown = [head for head in columns if head not in idle]
     return shown, [[_one_line(columns[head](row)) for head in shown] for row in rows]
 
 
