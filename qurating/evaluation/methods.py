@@ -155,6 +155,9 @@ def _row(method: Method, name: str) -> dict[str, Any]:
         row["notes"].append("one seed, so no interval")
     elif row["loss_low"] is None:
         row["notes"].append("no interval: all seeds gave exactly the same loss")
+    varied = [stage for stage in first.seeds if len({json.dumps(run.seeds.get(stage)) for run in runs}) > 1]
+    if varied and len(varied) < len(first.seeds):
+        row["notes"].append(f"the seeds vary in {' and '.join(varied)} alone")
     row["labels"] = sorted({str(label) for run in runs for label in run.chain["evaluate"].manifest.get("labels") or []})
     label = first.label
     if "annotate_proxy" in first.chain and first.chain["annotate_proxy"].settings.get("denominator") == "none":

@@ -6,6 +6,7 @@ Names come from settings and may hold anything: each format escapes what would b
 import csv
 import io
 import re
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -121,14 +122,19 @@ def notes(rows: Sequence[Row]) -> list[str]:
     for row in rows:
         for note in [*row["notes"], *row["labels"]]:
             by_note.setdefault(note, []).append(row)
+    names = Counter(row["method"] for row in complete)
     for note, noted in by_note.items():
-        which = "all" if len(noted) == len(complete) > 1 and noted == complete else "; ".join(map(_name, noted))
+        listed = "; ".join(_name(row, names[row["method"]] > 1) for row in noted)
+        which = "all" if noted == complete and len(complete) > 1 else listed
         found.append(f"{note}: {which}")
     return [_one_line(note) for note in found]
 
 
-def _name(row: Row) -> str:
-    return str(row["method"]) if row["state"] == COMPLETE else str(row["evaluations"][0])
+def _name(row: Row, is_shared: bool) -> str:
+    """The method of a row, with its group if methods of several groups have this name; otherwise its artifact."""
+    if row["state"] != COMPLETE:
+        return str(row["evaluations"][0])
+    return f"{row['method']} (group {row['group']})" if is_shared else str(row["method"])
 
 
 def _sources(rows: Sequence[Row]) -> list[str]:
@@ -147,7 +153,7 @@ def _shown(rows: Sequence[Row]) -> tuple[list[str], list[list[str]]]:
         "held-out": lambda row: f"{row['heldout'] or ''} {_text(row['num_documents'])}".strip(),
         "seeds": _seeds,
         "loss": lambda row: _mean(row, "loss", _decimals),
-        "perplexity": lambda row: _mean(row, "perplexity", number),
+        "perplexity": lambda row: _mean(row, "perplexity", _like(row["perplexity"])),
         "bits per byte": lambda row: _mean(row, "bits_per_byte", _decimals),
         f"{MINUS} uniform": lambda row: "baseline" if _is_baseline(row) else _mean(row, "difference", _signed),
         "p": lambda row: _p(row["p"]),
@@ -188,6 +194,12 @@ def _decimals(value: float) -> str:
 
 def _signed(value: float) -> str:
     return f"{value:+.4f}".replace("-", MINUS)
+
+
+def _like(mean: float | None) -> Callable[[float], str]:
+    """As many decimals for an interval as `number` gives the mean."""
+    decimals = number(mean).partition(".")[2]
+    return lambda value: f"{value:,.{len(decimals)}f}"
 
 
 def _p(value: float | None) -> str:

@@ -5,7 +5,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
-from results_example import NETWORK, corpus, evaluated, make, run, trained
+from results_example import NETWORK, corpus, evaluated, make, ordered, run, trained
 
 from qurating.evaluation.methods import COLUMNS, rows
 from qurating.evaluation.runs import find_runs
@@ -71,6 +71,17 @@ def test_seeds_without_an_effect_have_no_interval(tmp_path: Path) -> None:
     row = table(tmp_path)["uniform"]
     assert (row["num_seeds"], row["loss_low"]) == (2, None)
     assert row["notes"] == ["no interval: all seeds gave exactly the same loss"]
+
+
+def test_seeds_of_the_training_alone_are_told(tmp_path: Path) -> None:
+    texts = corpus(tmp_path)
+    order = ordered(tmp_path, "uniform", "uniform", texts, 0, 30_000, "shuffle")
+    for seed in (0, 1):
+        config = {"network": NETWORK, "seed": seed}
+        model = make(tmp_path, f"models/lm-{seed}", "train_lm", {"corpus": texts, "order": order}, config)
+        evaluated(tmp_path, model, 3.0 + seed)
+    row = table(tmp_path)["uniform"]
+    assert (row["seeds"], row["notes"]) == (["0", "0/0/1"], ["the seeds vary in train_lm alone"])
 
 
 def test_only_runs_of_the_same_seed_are_paired(tmp_path: Path) -> None:

@@ -53,6 +53,13 @@ def test_markdown_shows_means_with_their_intervals() -> None:
     assert "(0123456789abcdef)" not in as_markdown([compared("top-k")], evaluations=False)
 
 
+def test_intervals_of_perplexity_have_the_decimals_of_their_mean() -> None:
+    large = row("a", perplexity=1223.4, perplexity_low=1133.6, perplexity_high=1313.2)
+    small = row("b", perplexity=21.328, perplexity_low=20.798, perplexity_high=21.858)
+    text = as_markdown([large, small])
+    assert [cells(text, line)[cells(text, 0).index("perplexity")] for line in (2, 3)] == ["1,223 ± 90", "21.33 ± 0.53"]
+
+
 def test_notes_say_what_was_corrected_and_what_is_missing() -> None:
     one_seed = {"notes": ["one seed, so no interval"]}
     found = notes(
@@ -62,6 +69,7 @@ def test_notes_say_what_was_corrected_and_what_is_missing() -> None:
     assert "one seed, so no interval: c; d" in found
     assert "simulated judge: c" in found
     assert "one seed, so no interval: all" in notes([row("c", **one_seed), row("d", **one_seed)])
+    assert "one seed, so no interval: c (group 2)" in notes([row("c"), row("c", group=2, **one_seed)])
     assert not any("Holm" in note for note in notes([row("c")]))
     failed = row("uniform", state="damaged", group=None, notes=["metrics.json is missing"])
     assert "metrics.json is missing: evaluations/uniform (0123456789abcdef)" in notes([row("c"), failed])
