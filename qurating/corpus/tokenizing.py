@@ -10,7 +10,7 @@ import json
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -111,6 +111,36 @@ def load(folder: Path) -> TextTokenizer:
     if eos_token_id is None:
         raise StageError(f"{folder}: the end-of-text token {eos!r} is not in the vocabulary")
     return TextTokenizer(tokenizer, eos_token_id)
+
+
+class HasVocabulary(Protocol):
+    """A tokenizer of tokenizers or of transformers."""
+
+    def get_vocab(self) -> dict[str, int]: ...
+
+
+def vocabulary_size(tokenizer: HasVocabulary) -> int:
+    """The number of rows of a table of all token ids: the highest id + 1, added tokens included.
+
+    It exceeds the number of tokens where ids have gaps.
+    """
+    return max(tokenizer.get_vocab().values()) + 1
+
+
+def check_ids(input_ids: npt.NDArray[np.integer], size: int, source: Path) -> None:
+    """Raise StageError for a token id of a corpus that its vocabulary of `size` ids does not have.
+
+    Args:
+        input_ids: any shape.
+        size: see `vocabulary_size`.
+        source: the file or folder with the ids, for the message.
+    """
+    if input_ids.size and (input_ids.min() < 0 or input_ids.max() >= size):
+        strange = int(input_ids.max()) if input_ids.max() >= size else int(input_ids.min())
+        raise StageError(
+            f"{source} has the token id {strange:,}, and the ids of its tokenizer end at {size - 1:,}: the tokens or "
+            "the tokenizer of the corpus were changed. Prepare the corpus again (delete its folder, or overwrite=true)"
+        )
 
 
 class Tokens(NamedTuple):
