@@ -18,6 +18,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
+from compression_example import written
 from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
@@ -232,6 +233,18 @@ def test_bad_rows_and_empty_documents_are_counted_and_listed(tmp_path: Path) -> 
     assert counts["documents"] + counts["heldout_documents"] == len(rows)
     listed = [json.loads(line) for line in (tmp_path / "out/bad_rows.jsonl").read_text().splitlines()]
     assert [(Path(row["source"]).name, row["row"]) for row in listed] == [("web.jsonl", 31), ("web.jsonl", 34)]
+
+
+def test_of_a_damaged_file_the_rest_is_counted_as_lost(tmp_path: Path) -> None:
+    rows = [{"id": f"doc-{i}", "text": f"text {i} {i * i}"} for i in range(2000)]
+    file = written(tmp_path / "web.jsonl.gz", "".join(json.dumps(row) + "\n" for row in rows).encode())
+    file.write_bytes(file.read_bytes()[:-2000])
+    with pytest.raises(StageError, match=r"web\.jsonl\.gz, line \d+: .*\n.*corpus\.on_bad_row=skip"):
+        prepare(tmp_path, "stop", reader=Jsonl(paths=str(file), id_field="id"))
+    counts = prepare(tmp_path, reader=Jsonl(paths=str(file), id_field="id", on_bad_row="skip"), documents_per_shard=500)
+    (listed,) = map(json.loads, (tmp_path / "out/bad_rows.jsonl").read_text().splitlines())
+    assert counts["documents"] + counts["heldout_documents"] == listed["row"] - 1 > 1000
+    assert (counts["bad_rows"], counts["skipped"]) == (1, {"rest of a damaged file": 1})
 
 
 @pytest.mark.parametrize("content", ["", "\n\n", '{"id": "a", "text": "  "}\n'])
