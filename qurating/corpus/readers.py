@@ -5,7 +5,8 @@ Every reader is iterable, any number of times, over `Document` in a fixed order 
 - `bad_rows`: the rows that it could not read, if `on_bad_row="skip"`; cleared when an iteration starts, and by the
   caller at any time; of a damaged file, the row where it breaks off;
 - `skipped`: the number of documents that it skipped, by reason, and of files whose rest is lost;
-- `parts()`: readers of parts of the corpus, for drawing a sample that is spread over it.
+- `parts()`: readers of parts of the corpus, for drawing a sample that is spread over it;
+- `most_characters()`: an upper bound of the characters in all documents; None if it is not known without reading them.
 
 With `on_bad_row="stop"` the first bad row, and a damaged file, raise StageError with file, line and reason. With "skip"
 they are recorded, and what can be read of a damaged file is kept.
@@ -21,7 +22,7 @@ from pathlib import Path
 from typing import Any, ClassVar, NamedTuple, Protocol, Self
 
 from qurating.corpus.files import named_files, stem
-from qurating.corpus.lines import DamagedFileError
+from qurating.corpus.lines import DamagedFileError, is_compressed
 from qurating.corpus.records import BadRowError, json_rows, name_in, text_in, whole
 from qurating.runtime.errors import StageError
 
@@ -47,6 +48,8 @@ class Reader(Protocol):
     def __iter__(self) -> Iterator[Document]: ...
 
     def parts(self) -> Sequence["Reader"]: ...
+
+    def most_characters(self) -> int | None: ...
 
 
 @dataclasses.dataclass(kw_only=True)
@@ -80,6 +83,9 @@ class _Fields:
                 way_out = "Set the field name: corpus.text_field, domain_field or id_field. " + way_out
             raise StageError(f"{source}, {unit} {row}: {reason}\n  {way_out}")
         self.bad_rows.append(BadRow(source, row, reason))
+
+    def most_characters(self) -> int | None:
+        return None
 
     def lose(self, error: DamagedFileError) -> None:
         """Record that the rest of a file is lost, or stop at it."""
@@ -136,6 +142,10 @@ class Jsonl(_Files):
 
     def rows(self, path: Path) -> Iterator[tuple[int, Any]]:
         return json_rows(path)
+
+    def most_characters(self) -> int | None:
+        files = [path for path, _ in named_files(self.paths)]
+        return None if any(map(is_compressed, files)) else sum(file.stat().st_size for file in files)
 
 
 @dataclasses.dataclass

@@ -23,6 +23,7 @@ from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 from repository import ROOT
+from tqdm import tqdm
 from transformers import AutoTokenizer
 
 from qurating.artifacts.files import row_files
@@ -30,6 +31,7 @@ from qurating.corpus.readers import Document, Jsonl, Parquet, Reader
 from qurating.corpus.sequence_ids import sequence_id
 from qurating.pipeline import resolvers
 from qurating.runtime.errors import StageError
+from qurating.stages import prepare_corpus as module
 from qurating.stages.prepare_corpus import SCHEMA, heldout, prepare_corpus
 
 WORDS = [
@@ -233,6 +235,34 @@ def test_bad_rows_and_empty_documents_are_counted_and_listed(tmp_path: Path) -> 
     assert counts["documents"] + counts["heldout_documents"] == len(rows)
     listed = [json.loads(line) for line in (tmp_path / "out/bad_rows.jsonl").read_text().splitlines()]
     assert [(Path(row["source"]).name, row["row"]) for row in listed] == [("web.jsonl", 31), ("web.jsonl", 34)]
+
+
+@pytest.mark.parametrize("ending", ["", ".gz"])
+def test_the_bar_of_the_tokenizer_ends_at_what_it_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ending: str
+) -> None:
+    rows = [{"id": f"doc-{i}", "text": f"text {i} {i * i}"} for i in range(300)]
+    written(tmp_path / f"web.jsonl{ending}", "".join(json.dumps(row) + "\n" for row in rows).encode())
+    reader = Jsonl(paths=str(tmp_path / f"web.jsonl{ending}"), id_field="id")
+    bars: list[tuple[tqdm, int | None]] = []
+
+    def watched(**options: Any) -> tqdm:
+        bars.append((tqdm(**options), options["total"]))
+        return bars[-1][0]
+
+    monkeypatch.setattr(module, "tqdm", watched)
+    for cap in (100_000_000, 1000):
+        *_, last = module._sample(reader, cap, lambda _: False)
+        assert last
+    (bar, begun), (capped, begun_capped) = bars
+    assert bar.n == bar.total == sum(len(row["text"]) for row in rows)
+    assert capped.n == capped.total == 1000
+    if ending:
+        assert begun is begun_capped is None
+    else:
+        assert begun is not None
+        assert bar.total < begun < 4 * bar.total
+        assert begun_capped == 1000
 
 
 def test_of_a_damaged_file_the_rest_is_counted_as_lost(tmp_path: Path) -> None:
