@@ -94,31 +94,31 @@ _COMPRESSIONS = {
     ".bz2": _Compression("bzip2", b"BZh", bz2.BZ2Decompressor, False),
     ".xz": _Compression("xz", b"\xfd7zXZ\x00", lzma.LZMADecompressor, True),
 }
-_MAGICS = {
-    **{compression.magic: (compression.name, ending) for ending, compression in _COMPRESSIONS.items()},
-    b"PAR1": ("Parquet", ".parquet"),
-    b"PK\x03\x04": ("a zip archive", ".zip"),
+_OTHER_KINDS = {  # first bytes of files that hold no lines, and the way out
+    b"PAR1": "Parquet, which corpus=parquet reads, not lines of text",
+    b"PK\x03\x04": "a zip archive: unpack it",
+    b"\xff\xfe": "UTF-16: convert it to UTF-8 (iconv -f UTF-16 -t UTF-8)",
+    b"\xfe\xff": "UTF-16: convert it to UTF-8 (iconv -f UTF-16 -t UTF-8)",
 }
 _WRONG_CHECKSUM = ("incorrect data check", "incorrect length check", "checksum")  # in the words of zlib and zstd
 _HEAD_BYTES = 8
-_UTF_16 = (b"\xff\xfe", b"\xfe\xff")
 
 
 def _compression_of(path: Path, head: bytes) -> _Compression | None:
     """How a file is compressed; raises StageError if its first bytes are not what its name says."""
-    named = _COMPRESSIONS.get(path.suffix.lower())
     if head[1:4] == b"\x2a\x4d\x18" and 0x50 <= head[0] <= 0x5F:
         head = _COMPRESSIONS[".zst"].magic  # a frame to be skipped, which parallel compressors put first
-    found = next((found for magic, found in _MAGICS.items() if head.startswith(magic)), None)
-    if named is not None and head.startswith(named.magic):
-        return named
-    if found is not None:
-        name, ending = found
-        stem = path.name.removesuffix(path.suffix) if named is not None else path.name
-        raise StageError(f"{path}: its content is {name}, and its name says otherwise: rename it to {stem}{ending}")
-    if head.startswith(_UTF_16):
-        raise StageError(f"{path}: its content is UTF-16: convert it to UTF-8 (iconv -f UTF-16 -t UTF-8)")
-    if named is not None and head:
+    for magic, kind in _OTHER_KINDS.items():
+        if head.startswith(magic):
+            raise StageError(f"{path}: its content is {kind}")
+    named = _COMPRESSIONS.get(path.suffix.lower())
+    for ending, compression in _COMPRESSIONS.items():
+        if head.startswith(compression.magic) and compression is not named:
+            stem = path.name if named is None else path.name.removesuffix(path.suffix)
+            raise StageError(
+                f"{path}: its content is {compression.name}, and its name says otherwise: rename it to {stem}{ending}"
+            )
+    if named is not None and head and not head.startswith(named.magic):
         raise StageError(
             f"{path}: its name says {named.name}, and its content is none: it begins with {head!r}. Rename it, or get "
             "it again"

@@ -116,7 +116,7 @@ def test_a_name_that_does_not_fit_the_content_is_said(tmp_path: Path, named: str
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"PAR1\x15", r"its content is Parquet, and its name says otherwise: rename it to a\.jsonl\.parquet"),
+        (b"PAR1\x15", "its content is Parquet, which corpus=parquet reads, not lines of text"),
         (b"PK\x03\x04\x14", "its content is a zip archive"),
         ('{"text": "x"}'.encode("utf-16"), "its content is UTF-16: convert it to UTF-8"),
     ],

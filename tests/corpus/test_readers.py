@@ -1,5 +1,6 @@
 """Readers: their documents, and their errors for invalid rows and files."""
 
+import datetime
 import json
 from pathlib import Path
 from typing import Any
@@ -80,6 +81,12 @@ def test_bad_line_stops_with_file_and_line_or_is_listed(tmp_path: Path, line: by
         ((source, number, said),) = reader.bad_rows
         assert (source, number) == (str(file), 3)
         assert said
+
+
+def test_both_halves_of_a_surrogate_pair_are_a_character(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_bytes(rb'{"text": "\ud83c\udf89", "domain": "\u6570"}')
+    (document,) = Jsonl(paths=str(tmp_path / "a.jsonl"), domain_field="domain")
+    assert (document.text, document.domain) == ("🎉", "数")
 
 
 @pytest.mark.parametrize("row", [{"text": "x"}, {"text": "x", "meta": None}, {"text": "x", "meta": {"source": ""}}])
@@ -183,6 +190,59 @@ def test_parquet_bad_rows_columns_and_files(tmp_path: Path) -> None:
     (tmp_path / "b.parquet").write_bytes(b"PAR1 but not for long")
     with pytest.raises(StageError, match=r"b\.parquet cannot be read as Parquet"):
         list(Parquet(paths=str(tmp_path / "b.parquet")))
+
+
+TEXTS = ["a", "b 🎉"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        pa.array(TEXTS, pa.large_string()),
+        pa.array(TEXTS, pa.string_view()),
+        pa.array(TEXTS).dictionary_encode(),  # what pandas writes for a category
+        pa.chunked_array([TEXTS[:1], [], TEXTS[1:]]),
+    ],
+    ids=["large", "view", "dictionary", "chunks"],
+)
+@pytest.mark.parametrize("version", ["1.0", "2.0"])
+def test_parquet_holds_texts_in_many_ways(tmp_path: Path, text: Any, version: str) -> None:
+    table = pa.table({"text": text, "key": pa.array([2**64 - 1, 1], pa.uint64())})
+    pq.write_table(table, tmp_path / "a.parquet", data_page_version=version, compression="brotli", row_group_size=1)
+    reader = Parquet(paths=str(tmp_path / "a.parquet"), id_field="key")
+    assert list(reader) == [Document(str(2**64 - 1), "a", TEXTS[0]), Document("1", "a", TEXTS[1])]
+
+
+def test_parquet_without_a_row(tmp_path: Path) -> None:
+    pq.write_table(pa.table({"text": pa.array([], pa.string())}), tmp_path / "a.parquet")
+    assert list(Parquet(paths=str(tmp_path / "a.parquet"))) == []
+
+
+def test_parquet_column_with_a_dot_in_its_name_comes_first(tmp_path: Path) -> None:
+    nested = pa.array([{"source": "nested"}, None])
+    flat = pa.table({"text": TEXTS, "meta.source": ["flat", "flat"], "meta": nested})
+    pq.write_table(flat, tmp_path / "a.parquet")
+    pq.write_table(flat.drop_columns("meta.source"), tmp_path / "b.parquet")
+    read = Parquet(paths=str(tmp_path / "a.parquet"), domain_field="meta.source")
+    assert [document.domain for document in read] == ["flat", "flat"]
+    reader = Parquet(paths=str(tmp_path / "b.parquet"), domain_field="meta.source", on_bad_row="skip")
+    assert [document.domain for document in reader] == ["nested"]
+    assert [row.reason for row in reader.bad_rows] == ["no field 'meta.source' (looking for 'source', found null)"]
+
+
+@pytest.mark.parametrize(
+    ("values", "kind"),
+    [
+        (pa.array([b"a", b"b"]), "bytes"),
+        (pa.array([["a"], ["b"]]), "list"),
+        (pa.array([1, 2]), "int"),
+        (pa.array([datetime.date(2020, 1, 1)] * 2), "date"),
+    ],
+)
+def test_parquet_columns_that_hold_no_texts(tmp_path: Path, values: pa.Array, kind: str) -> None:
+    pq.write_table(pa.table({"text": values}), tmp_path / "a.parquet")
+    with pytest.raises(StageError, match=rf"a\.parquet, row 0: field 'text' holds a value of type {kind}, not text"):
+        list(Parquet(paths=str(tmp_path / "a.parquet")))
 
 
 def test_of_a_damaged_parquet_file_the_readable_rows_are_kept_if_bad_rows_are_skipped(tmp_path: Path) -> None:

@@ -265,6 +265,18 @@ def test_the_bar_of_the_tokenizer_ends_at_what_it_read(
         assert begun_capped == 1000
 
 
+def test_domains_are_names_and_nothing_else(tmp_path: Path) -> None:
+    domains = ["../../x", "/tmp/x", "a/b", "**", "$(x)", "a\nb", "数据", "x" * 400, "tokens", "."]
+    rows = [{"text": f"text {i}", "domain": domains[i % len(domains)]} for i in range(200)]
+    written(tmp_path / "a.jsonl", "".join(json.dumps(row) + "\n" for row in rows).encode())
+    counts = prepare(tmp_path, reader=Jsonl(paths=str(tmp_path / "a.jsonl"), domain_field="domain"))
+    assert sorted(counts["tokens_by_domain"]) == sorted(domains)
+    assert sum(counts["tokens_by_domain"].values()) == counts["tokens"]
+    assert {row["domain"] for row in rows_of(tmp_path / "out", "train")} == set(domains)
+    assert sorted(file.name for file in (tmp_path / "out").iterdir()) == ["heldout", "tokenizer", "train"]
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["a.jsonl", "out"]
+
+
 def test_of_a_damaged_file_the_rest_is_counted_as_lost(tmp_path: Path) -> None:
     rows = [{"id": f"doc-{i}", "text": f"text {i} {i * i}"} for i in range(2000)]
     file = written(tmp_path / "web.jsonl.gz", "".join(json.dumps(row) + "\n" for row in rows).encode())
