@@ -15,7 +15,7 @@ import zstandard
 
 from qurating.runtime.errors import StageError
 
-CHUNK_BYTES = 1 << 18
+CHUNK_BYTES = 1 << 16
 
 
 class DamagedFileError(StageError):

@@ -179,7 +179,9 @@ class Parquet(_Files):
                     yield from enumerate(rows, start=number)
                     number += len(rows)
         except (pa.ArrowInvalid, OSError) as error:
-            if number:
+            with open(path, "rb") as content:
+                is_parquet = content.read(4) in (b"PAR1", b"")
+            if is_parquet:
                 raise DamagedFileError(path, number, "row", str(error)) from None
             raise StageError(f"{path} cannot be read as Parquet: {error}") from None
 

@@ -187,9 +187,21 @@ def test_parquet_bad_rows_columns_and_files(tmp_path: Path) -> None:
     assert [row.row for row in reader.bad_rows] == [1, 2]
     with pytest.raises(StageError, match=r"a\.parquet has no column 'body'; it has text"):
         list(Parquet(paths=str(tmp_path / "a.parquet"), text_field="body", on_bad_row="skip"))
-    (tmp_path / "b.parquet").write_bytes(b"PAR1 but not for long")
+    (tmp_path / "b.parquet").write_bytes(b'{"text": "x"}')
     with pytest.raises(StageError, match=r"b\.parquet cannot be read as Parquet"):
-        list(Parquet(paths=str(tmp_path / "b.parquet")))
+        list(Parquet(paths=str(tmp_path / "b.parquet"), on_bad_row="skip"))
+
+
+@pytest.mark.parametrize("content", [b"PAR1 but not for long", b""])
+def test_of_a_parquet_file_without_its_end_all_is_lost(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "a.parquet").write_bytes(content)
+    pq.write_table(pa.table({"text": TEXTS}), tmp_path / "b.parquet")
+    with pytest.raises(StageError, match=r"a\.parquet, row 0: the file is damaged(.|\n)*corpus\.on_bad_row=skip"):
+        list(Parquet(paths=str(tmp_path / "*.parquet")))
+    reader = Parquet(paths=str(tmp_path / "*.parquet"), on_bad_row="skip")
+    assert [document.text for document in reader] == TEXTS
+    assert [(row.source, row.row) for row in reader.bad_rows] == [(str(tmp_path / "a.parquet"), 0)]
+    assert reader.skipped == {"rest of a damaged file": 1}
 
 
 TEXTS = ["a", "b 🎉"]
