@@ -82,7 +82,7 @@ def name_in(row: Any, field: str) -> str:
     value = lookup(row, field)
     if isinstance(value, float):
         if math.isnan(value):
-            raise BadRowError(f"field {field!r} holds NaN: it is missing")
+            raise BadRowError(f"field {field!r} holds {kind_of(value)}")
         if not value.is_integer():
             raise BadRowError(f"field {field!r} holds {value}, not a name or a whole number")
         if abs(value) >= 2**53:
@@ -104,6 +104,8 @@ def whole(text: str) -> str:
 
 
 def kind_of(value: Any) -> str:
+    if isinstance(value, float) and math.isnan(value):
+        return "NaN, which stands for a missing value"
     return "null" if value is None else f"a value of type {type(value).__name__}"
 
 

@@ -52,7 +52,7 @@ def test_names_and_whole_numbers(value: Any, name: str) -> None:
 @pytest.mark.parametrize(
     ("value", "reason"),
     [
-        (float("nan"), "holds NaN: it is missing"),
+        (float("nan"), "holds NaN, which stands for a missing value"),
         (float("inf"), "holds inf, not a name or a whole number"),
         (1.5, r"holds 1\.5, not a name or a whole number"),
         (2.0**53, "floats of this size cannot tell numbers apart"),
@@ -70,7 +70,12 @@ def test_what_is_no_name(value: Any, reason: str) -> None:
 
 def test_texts() -> None:
     assert text_in({"a": {"b": "🎉"}}, "a.b") == whole("🎉") == "🎉"
-    with pytest.raises(BadRowError, match="field 'a' holds null, not text"):
-        text_in({"a": None}, "a")
+    for value, kind in (
+        (None, "null"),
+        (float("nan"), "NaN, which stands for a missing value"),
+        ([], "a value of type"),
+    ):
+        with pytest.raises(BadRowError, match=f"field 'a' holds {kind}.*, not text"):
+            text_in({"a": value}, "a")
     with pytest.raises(BadRowError, match=r"half of a surrogate pair, '\\ud83d'"):
         text_in({"a": "x\ud83d"}, "a")
