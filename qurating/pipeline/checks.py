@@ -49,7 +49,7 @@ def check(config: DictConfig, names: Mapping[str, str]) -> None:
             config.artifacts[stage]
         except OmegaConfBaseException as error:  # otherwise the stage would seem to have no name, and be skipped
             raise StageError(f"artifacts.{stage}: {str(error).splitlines()[0]}") from error
-    for key, least in {"seed": 0, "num_tokens": 1}.items():
+    for key, least in {"seed": 0, "replicate": 0, "num_tokens": 1}.items():
         value = config[key]
         if isinstance(value, bool | str) or value != int(value) or value < least:
             raise StageError(f"{key} is a whole number of at least {least}, not {value!r}")
