@@ -24,6 +24,7 @@ from qurating.runtime.errors import StageError
 
 resolvers.register_resolvers()
 hydra_internals.work_once()
+hydra_internals.leave_out_what_choices_lack()
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # worker processes already tokenise in parallel
 # sweeping an experiment of one run with -m is fine: no warning
 warnings.filterwarnings("ignore", message=r"\s*Running Hydra app with --multirun")
