@@ -20,8 +20,12 @@ from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override, OverrideType
+from hydra.errors import ConfigCompositionException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from qurating.pipeline.setting_types import problem
 
 _load_configuration = ConfigLoaderImpl.load_configuration
 _load = OmegaConf.load
@@ -43,7 +47,10 @@ def work_once() -> None:
 
 
 def leave_out_what_choices_lack() -> None:
-    """Compose each config without the overrides that it `lacks`, instead of refusing them."""
+    """Compose each config without the overrides that it `lacks`, instead of refusing them, and check the others' types.
+
+    An override that is left out is not an error, one of another type than what it replaces is.
+    """
     ConfigLoaderImpl._apply_overrides_to_config = staticmethod(_apply_where_present)  # type: ignore[assignment]
 
 
@@ -112,7 +119,20 @@ def apply_value(config: DictConfig, override: Override) -> None:
 def _apply_where_present(overrides: list[Override], config: DictConfig) -> None:
     for override in overrides:
         if not lacks(config, override):
+            _check_type(config, override)
             _apply_overrides([override], config)
+
+
+def _check_type(config: DictConfig, override: Override) -> None:
+    if override.type != OverrideType.CHANGE or override.is_sweep_override() or override.is_hydra_override():
+        return
+    try:
+        now = OmegaConf.select(config, override.key_or_group)
+        now = OmegaConf.to_container(now) if OmegaConf.is_config(now) else now
+    except OmegaConfBaseException:
+        return  # it refers to something that is missing
+    if wrong := problem(override.key_or_group, now, override.value()):
+        raise ConfigCompositionException(wrong)
 
 
 def lacks(config: DictConfig, override: Override) -> bool:

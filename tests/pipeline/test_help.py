@@ -40,7 +40,8 @@ def test_alternatives_come_from_stages_and_choices_that_are_not_chosen() -> None
 
 @pytest.mark.usefixtures("conf")
 @pytest.mark.parametrize(
-    "value", ["a=b.jsonl", "café.jsonl", "~/x", 'a"b=c', "it's=x", "a\=é", "é\", 'a\"=', "a;b", "x,seed=1", "#1", "a&b"]
+    "value",
+    ["a=b.jsonl", "café.jsonl", "~/x", 'a"b=c', "it's=x", "a\\=é", "é\\", 'a\\"=', "a;b", "x,seed=1", "#1", "a&b"],
 )
 def test_a_value_that_hydra_cannot_read_is_shown_in_quotes(value: str) -> None:
     word = f"corpus.paths={value}"
