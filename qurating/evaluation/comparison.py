@@ -74,7 +74,7 @@ def read_cells(given: Sequence[Mapping[str, Path | str | None]]) -> list[Cell]:
 
 
 def settings(cell: Cell) -> dict[str, str]:
-    """The settings that identify a cell, `stage.key` -> value. A stage with the seed of a replicate has both numbers."""
+    """The settings that identify a cell, `stage.key` -> value; of a stage with a replicate's seed, both numbers."""
     found: dict[str, Any] = {}
     for stage in lineage.CELL_STAGES:
         manifest = cell.manifests.get(stage, {})

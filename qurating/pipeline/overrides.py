@@ -37,7 +37,8 @@ def left_out(overrides: Sequence[str], cells: Iterable[DictConfig]) -> list[str]
     for override, choices in zip(parsed, lacking, strict=True):
         group, first, *_ = [*override.key_or_group.split("."), ""]
         if choices and group == "stages":
-            lines.append(f"{override.input_line}: the stage {first} is not chosen, so this changes the name of its artifact at most")
+            effect = "changes the name of its artifact at most"
+            lines.append(f"{override.input_line}: the stage {first} is not chosen, so this {effect}")
         elif choices.total() == num_cells:
             raise StageError(
                 f"{override.key_or_group} is a setting of {', '.join(choices_with(override.key_or_group))}, and "

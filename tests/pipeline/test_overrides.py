@@ -4,7 +4,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,12 +22,11 @@ from qurating.runtime.errors import StageError
 
 
 @pytest.fixture
-def tolerant(conf: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def tolerant(conf: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Composition as in run.py, until the end of the test."""
     strict = staticmethod(hydra_internals._apply_overrides)
     monkeypatch.setattr(ConfigLoaderImpl, "_apply_overrides_to_config", strict)  # so that it is put back
     hydra_internals.leave_out_what_choices_lack()
-    yield
 
 
 def composed(*overrides: str) -> DictConfig:
@@ -63,7 +62,8 @@ def test_settings_of_a_stage_that_is_not_chosen_still_name_its_artifact() -> Non
     config = composed("stage=[select]", *given)
     assert list(config.stages) == ["select"]
     assert told(given, "stage=[select]") == [
-        f"{override}: the stage rate is not chosen, so this changes the name of its artifact at most" for override in given
+        f"{override}: the stage rate is not chosen, so this changes the name of its artifact at most"
+        for override in given
     ]
     # so what one command rated, another one selects by
     chosen, other = (name_artifacts([f"stage=[{s}]", "selection=top_k", *given]) for s in ("rate", "select"))

@@ -3,7 +3,6 @@
 import math
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -41,12 +40,11 @@ def test_an_override_has_the_type_of_what_it_replaces(now: Any, fitting: list[An
 
 
 @pytest.fixture
-def checked(conf: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def checked(conf: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Composition as in run.py, until the end of the test."""
     strict = staticmethod(hydra_internals._apply_overrides)
     monkeypatch.setattr(ConfigLoaderImpl, "_apply_overrides_to_config", strict)  # so that it is put back
     hydra_internals.leave_out_what_choices_lack()
-    yield
 
 
 @pytest.mark.usefixtures("checked")
@@ -104,7 +102,10 @@ def test_every_value_in_the_files_may_be_written_as_an_override() -> None:
         (["model.batch_size_sequences=2.5"], "model.batch_size_sequences is a whole number, not 2.5"),
         (["selection=sample", "selection.temperature=null"], "selection.temperature is a number, not null"),
         (["corpus.reader.min_words=[1]"], "corpus.reader.min_words is a whole number, not [1]"),
-        (["stage=[prepare_corpus]", "corpus=hub", "corpus.dataset=x", "corpus.max_documents=all"], "corpus.max_documents is"),
+        (
+            ["stage=[prepare_corpus]", "corpus=hub", "corpus.dataset=x", "corpus.max_documents=all"],
+            "corpus.max_documents is",
+        ),
         (["selection.by_domain=perhaps"], "selection.by_domain is true or false, not 'perhaps'"),
     ],
 )
