@@ -15,11 +15,12 @@ import pytest
 import yaml
 from command_checks import cells, check, check_cell
 from hydra import initialize_config_dir
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra.core.global_hydra import GlobalHydra
 from markdown_pages import PAGES, RECIPES, ROOT, anchors, blocks, commands, commands_of, inline_code, links
 from tokenizers import ByteLevelBPETokenizer
 
-from qurating.pipeline import resolvers
+from qurating.pipeline import hydra_internals, resolvers
 
 CONF = ROOT / "conf"
 LANGUAGES = {"sh", "python", "yaml", "text", "mermaid", "bibtex"}
@@ -29,10 +30,13 @@ NUM_COMMANDS_AT_LEAST = 80  # fewer are found only if the pages are no longer re
 
 @pytest.fixture(scope="module")
 def hydra() -> Iterator[None]:
-    """Hydra, initialised on conf/."""
+    """Hydra, initialised on conf/, composing as in run.py."""
     resolvers.register_resolvers()
     GlobalHydra.instance().clear()
-    with initialize_config_dir(str(CONF), version_base="1.3"):
+    with initialize_config_dir(str(CONF), version_base="1.3"), pytest.MonkeyPatch.context() as patch:
+        strict = staticmethod(hydra_internals._apply_overrides)
+        patch.setattr(ConfigLoaderImpl, "_apply_overrides_to_config", strict)  # so that it is put back
+        hydra_internals.leave_out_what_choices_lack()
         yield
 
 

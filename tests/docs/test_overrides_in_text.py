@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 from command_checks import check
 from hydra import compose
-from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from markdown_pages import PAGES, ROOT, blocks, commands_of, inline_code
 
@@ -35,14 +34,6 @@ PLACEHOLDERS = {
 _SPECIAL = re.compile(r"[\[\]{}*?<>()|;&$`\s]")
 _VALUE = r"(?:\[[^\]]*\]|range\(\d\)|\"[^\"]*\"|[\w./<>-]+)"
 _OVERRIDE = re.compile(r"[+~]{0,2}[a-z][a-z_]*(?:[./@][A-Za-z_0-9.@]+)*=")
-
-
-@pytest.fixture
-def hydra(conf: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Hydra as in run.py, until the end of the test."""
-    strict = staticmethod(hydra_internals._apply_overrides)
-    monkeypatch.setattr(ConfigLoaderImpl, "_apply_overrides_to_config", strict)  # so that it is put back
-    hydra_internals.leave_out_what_choices_lack()
 
 
 def filled(text: str) -> str:
@@ -96,7 +87,7 @@ def commands_in_comments() -> list[tuple[str, str]]:
 
 
 @pytest.mark.parametrize(("place", "line"), commands_in_comments())
-def test_commands_in_comments_and_in_the_help_text_compose(place: str, line: str, hydra: None) -> None:
+def test_commands_in_comments_and_in_the_help_text_compose(place: str, line: str, composing_as_run: None) -> None:
     (command,) = commands_of(filled(line), place)
     check(command)
     assert not unquoted(filled(line))
@@ -119,7 +110,7 @@ def test_a_shell_leaves_the_commands_as_they_are(page: Path) -> None:
 
 
 @pytest.mark.parametrize("page", MORE_PAGES, ids=lambda page: str(page.relative_to(ROOT)))
-def test_commands_of_other_pages_compose(page: Path, hydra: None) -> None:
+def test_commands_of_other_pages_compose(page: Path, composing_as_run: None) -> None:
     for code in [*inline_code(page), *(block.text for block in blocks(page) if block.language == "sh")]:
         if re.match(r"(python|torchrun|make) ", code):
             for command in commands_of(code, page.name):
@@ -127,7 +118,7 @@ def test_commands_of_other_pages_compose(page: Path, hydra: None) -> None:
 
 
 @pytest.mark.parametrize("page", [*PAGES, *MORE_PAGES], ids=lambda page: str(page.relative_to(ROOT)))
-def test_overrides_in_backticks_compose(page: Path, hydra: None) -> None:
+def test_overrides_in_backticks_compose(page: Path, composing_as_run: None) -> None:
     """Those with brackets, braces or quotes, as they stand, and as a shell reads them."""
     wrong = []
     for code in inline_code(page):
@@ -144,7 +135,7 @@ def test_overrides_in_backticks_compose(page: Path, hydra: None) -> None:
     assert not wrong, "\n".join(wrong)
 
 
-def test_overrides_that_messages_advise_compose(hydra: None) -> None:
+def test_overrides_that_messages_advise_compose(composing_as_run: None) -> None:
     checked, wrong = set(), []
     known = {*map(str, compose("config")), "stage"}
     for file in sorted((ROOT / "qurating").rglob("*.py")):

@@ -10,23 +10,13 @@ from typing import Any
 
 import pytest
 from hydra import compose
-from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra.errors import HydraException
 from omegaconf import DictConfig
 from repository import ROOT
 
-from qurating.pipeline import hydra_internals
 from qurating.pipeline.naming import STAGES, name_artifacts
 from qurating.pipeline.overrides import left_out
 from qurating.runtime.errors import StageError
-
-
-@pytest.fixture
-def tolerant(conf: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Composition as in run.py, until the end of the test."""
-    strict = staticmethod(hydra_internals._apply_overrides)
-    monkeypatch.setattr(ConfigLoaderImpl, "_apply_overrides_to_config", strict)  # so that it is put back
-    hydra_internals.leave_out_what_choices_lack()
 
 
 def composed(*overrides: str) -> DictConfig:
@@ -37,7 +27,7 @@ def told(given: Sequence[str], *choices: str) -> list[str]:
     return left_out(given, [composed(choice, *given) for choice in choices])
 
 
-@pytest.mark.usefixtures("tolerant")
+@pytest.mark.usefixtures("composing_as_run")
 def test_a_setting_is_applied_where_it_exists() -> None:
     given = ["selection.temperature=3"]
     assert composed("selection=sample", *given).selection.temperature == 3
@@ -48,7 +38,7 @@ def test_a_setting_is_applied_where_it_exists() -> None:
     assert told(given, "selection=sample", "selection=mix") == []
 
 
-@pytest.mark.usefixtures("tolerant")
+@pytest.mark.usefixtures("composing_as_run")
 def test_a_setting_that_no_cell_has_is_refused() -> None:
     with pytest.raises(StageError, match=r"selection.temperature is a setting of .*selection=sample.* is uniform, top"):
         told(["selection.temperature=3"], "selection=uniform", "selection=top_k")
@@ -56,7 +46,7 @@ def test_a_setting_that_no_cell_has_is_refused() -> None:
         told(["judge.max_cost_usd=3"], "judge=simulated")
 
 
-@pytest.mark.usefixtures("tolerant")
+@pytest.mark.usefixtures("composing_as_run")
 def test_settings_of_a_stage_that_is_not_chosen_still_name_its_artifact() -> None:
     given = ["stages.rate.precision=bf16-true", "stages.rate.shard=0"]
     config = composed("stage=[select]", *given)
@@ -71,7 +61,7 @@ def test_settings_of_a_stage_that_is_not_chosen_still_name_its_artifact() -> Non
     assert str(other["select"]).endswith(",stages.rate.precision=bf16-true")
 
 
-@pytest.mark.usefixtures("tolerant")
+@pytest.mark.usefixtures("composing_as_run")
 @pytest.mark.parametrize(
     "override",
     ["selection.temprature=3", "stages.rate.shrad=0", "stages.rat.shard=0", "paths.artifcats=x", "selection=[a].b"],
@@ -83,7 +73,7 @@ def test_what_no_choice_has_is_a_typo(override: str) -> None:
         name_artifacts(["stage=[select]", override])
 
 
-@pytest.mark.usefixtures("tolerant")
+@pytest.mark.usefixtures("composing_as_run")
 def test_nested_settings_and_networks_without_them() -> None:
     given = ["rater.network.hidden_size=64", "rater.lora.r=8", "criteria.lqs.question=x"]
     assert composed("rater=tiny", given[0]).rater.network.hidden_size == 64
@@ -94,7 +84,7 @@ def test_nested_settings_and_networks_without_them() -> None:
         composed(given[2])  # criteria have questions, and this one has none
 
 
-@pytest.mark.usefixtures("tolerant")
+@pytest.mark.usefixtures("composing_as_run")
 @pytest.mark.parametrize("selection", ["sample", "top_k"])
 def test_names_see_the_same_overrides_as_the_run(selection: str) -> None:
     plain = name_artifacts([f"selection={selection}"])

@@ -9,11 +9,10 @@ from typing import Any
 import pytest
 import yaml
 from hydra import compose
-from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra.errors import HydraException
 from repository import ROOT
 
-from qurating.pipeline import checks, hydra_internals
+from qurating.pipeline import checks
 from qurating.pipeline.setting_types import check_arguments, parameters, problem
 from qurating.runtime.errors import StageError
 
@@ -39,15 +38,7 @@ def test_an_override_has_the_type_of_what_it_replaces(now: Any, fitting: list[An
     assert problem("trainer.devices", 1, "auto") is problem("trainer.devices", 1, [0, 1]) is None
 
 
-@pytest.fixture
-def checked(conf: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Composition as in run.py, until the end of the test."""
-    strict = staticmethod(hydra_internals._apply_overrides)
-    monkeypatch.setattr(ConfigLoaderImpl, "_apply_overrides_to_config", strict)  # so that it is put back
-    hydra_internals.leave_out_what_choices_lack()
-
-
-@pytest.mark.usefixtures("checked")
+@pytest.mark.usefixtures("composing_as_run")
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
@@ -70,7 +61,7 @@ def test_overrides_of_another_type_do_not_compose(overrides: list[str], message:
     assert str(raised.value) == message
 
 
-@pytest.mark.usefixtures("checked")
+@pytest.mark.usefixtures("composing_as_run")
 def test_every_value_in_the_files_may_be_written_as_an_override() -> None:
     """The check refuses no value that some choice of the same group has: types may differ between choices."""
     for file in sorted((ROOT / "conf").glob("*/*.yaml")):
