@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 from qurating.artifacts import lineage
 from qurating.artifacts.files import read_json
 from qurating.artifacts.identity import leaves
-from qurating.artifacts.seeds import seed_for
+from qurating.artifacts.seeds import replicate_of, seed_for
 from qurating.metrics import perplexity
 
 
@@ -83,13 +83,16 @@ def label_of(manifests: Mapping[str, Mapping[str, Any]], otherwise: str) -> tupl
 
 
 def settings(cell: Cell) -> dict[str, str]:
-    """The settings that identify a cell, `stage.key` -> value."""
-    found = {}
+    """The settings that identify a cell, `stage.key` -> value; of a stage with a replicate's seed, both numbers."""
+    found: dict[str, Any] = {}
     for stage in lineage.CELL_STAGES:
         manifest = cell.manifests.get(stage, {})
         config = (manifest.get("identity") or {}).get("config") or manifest.get("config") or {}
-        found.update({f"{stage}.{key}": str(value) for key, value in leaves(config).items()})
-    return found
+        found.update({f"{stage}.{key}": value for key, value in leaves(config).items()})
+        seed, used = found.get(f"{lineage.CORPUS}.seed"), found.get(f"{stage}.seed")
+        if isinstance(seed, int) and isinstance(used, int) and (number := replicate_of(seed, used)) is not None:
+            found |= {f"{stage}.seed": seed, f"{stage}.replicate": number}
+    return {key: str(value) for key, value in found.items()}
 
 
 def with_distinct_names(cells: Sequence[Cell]) -> list[Cell]:

@@ -9,9 +9,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from qurating.artifacts import lineage
 from qurating.artifacts.ancestry import Ancestry, Made
 from qurating.artifacts.files import read_json
 from qurating.artifacts.manifest import manifest, reference
+from qurating.artifacts.seeds import replicate_of
 from qurating.evaluation.comparison import label_of
 from qurating.runtime.errors import StageError
 
@@ -42,9 +44,14 @@ class Run:
 
     @property
     def seed(self) -> str:
-        """Its seeds for people: one number if they are equal, 0/0/1 if not, empty if there is none."""
-        found = [str(seed) for seed in self.seeds.values() if seed is not None]
+        """Its seeds for people: 3, or 3 r1 for replicate 1 of seed 3; 3/3/4 if they differ; empty if there is none."""
+        found = [self._readable(seed) for seed in self.seeds.values() if seed is not None]
         return "/".join(found if len(set(found)) > 1 else found[:1])
+
+    def _readable(self, used: Any) -> str:
+        seed = self.chain[lineage.CORPUS].seed if lineage.CORPUS in self.chain else None
+        number = replicate_of(seed, used) if isinstance(seed, int) and isinstance(used, int) else None
+        return f"{seed} r{number}" if number else str(used)
 
 
 def find_runs(root: Path) -> list[Run]:

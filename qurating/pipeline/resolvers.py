@@ -11,6 +11,8 @@ from typing import Any
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import OmegaConf
 
+from qurating.artifacts.seeds import replicated
+
 ROOT = Path(__file__).parents[2]  # of the repository; paths in conf/ are relative to it
 
 _MAX_READ_BYTES = 64 * 2**20  # up to this total size, files are identified by content, beyond it by size
@@ -25,6 +27,7 @@ def register_resolvers() -> None:
         "cpus": lambda: len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
         "listing": _listing,
         "not": lambda condition: not condition,
+        "replicated": replicated,
         "sha256": _sha256,
         "stem": _stem,
         "sweep_name": _sweep_name,

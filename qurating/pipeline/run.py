@@ -3,7 +3,7 @@
 import contextlib
 import functools
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -41,13 +41,48 @@ def run(config: DictConfig) -> None:
     stages = [stage for stage in chosen if names[stage] and stage != lineage.COMPARISON]
     cell = {stage: name for stage, name in names.items() if name}
     preflight.check(config, stages)
-    write_json(Path(hydra.runtime.output_dir) / "artifacts.json", cell)
+    write_json(Path(hydra.runtime.output_dir) / "artifacts.json", made_or_read(config, stages, cell))
     with contextlib.ExitStack() as opened:
         track = functools.cache(lambda: opened.enter_context(_tracker(config, cell)))
         for number, stage in enumerate(stages, 1):
             folder = run_stage(stage, config, f"[{number}/{len(stages)}]", before=track)
             if stage == lineage.CORPUS and "select" in stages:
                 preflight.check_budget(config, folder)
+
+
+def made_or_read(config: DictConfig, stages: Sequence[str], cell: Mapping[str, str]) -> dict[str, str]:
+    """The artifacts that these stages make, those that they read, and all that those were made from.
+
+    With `analyse`, also those of the last stage of the cell, which may be complete already.
+
+    Args:
+        config: composed, with final names in `artifacts`.
+        cell: the names of all artifacts by stage, whether they exist or not.
+    """
+    root = Path(config.paths.artifacts)
+    reads = {cell[stage]: list(_read(config, stage).values()) for stage in stages}
+    waiting, found = list(reads), set[str]()
+    if lineage.COMPARISON in config.stages:
+        waiting.append(cell[last_stage(config, cell)])
+    while waiting:
+        name = waiting.pop()
+        if name not in found:
+            found.add(name)
+            waiting += reads[name] if name in reads else _made_from(root / name)
+    return {stage: name for stage, name in cell.items() if name in found}
+
+
+def _made_from(artifact: Path) -> list[str]:
+    """The names of the artifacts that one was made from; none if it does not exist, or its manifest is damaged."""
+    with contextlib.suppress(FileNotFoundError, ValueError):
+        return [referenced_name(given) for given in read_json(artifact / "manifest.json")["inputs"].values()]
+    return []
+
+
+def _read(config: DictConfig, stage: str) -> dict[str, str]:
+    """The names of the artifacts that a stage reads, by the dotted key of the input."""
+    inputs = OmegaConf.to_container(config.stages[stage].inputs, resolve=True)
+    return {key: name for key, name in leaves(_numbered(inputs)).items() if name}
 
 
 def run_stage(stage: str, config: DictConfig, counter: str, before: Callable[[], Any] = lambda: None) -> Path:
@@ -64,7 +99,7 @@ def run_stage(stage: str, config: DictConfig, counter: str, before: Callable[[],
     root = Path(config.paths.artifacts)
     settings: dict[str, Any] = OmegaConf.to_container(config.stages[stage], resolve=True)  # type: ignore[assignment]
     inputs, fetches = settings.pop("inputs"), settings.pop("fetches", None) or {}
-    read = {key: name for key, name in leaves(_numbered(inputs)).items() if name}
+    read = _read(config, stage)
     names = list(dict.fromkeys(read.values()))
     shown = ", ".join(names) if 0 < len(names) <= 4 else f"{len(names) or 'no'} artifacts"
     artifact_path = root / config.artifacts[stage]

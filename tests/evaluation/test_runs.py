@@ -7,11 +7,12 @@ from typing import Any
 
 import pytest
 from artifact_example import flip_a_byte, publish
-from results_example import evaluated, evaluation, run, trained
+from results_example import corpus, evaluated, evaluation, run, trained
 
 from qurating.artifacts.artifact import Artifact
 from qurating.artifacts.files import read_json, sha256, write_json
 from qurating.artifacts.manifest import read_manifest, sealed
+from qurating.artifacts.seeds import replicated
 from qurating.evaluation.runs import Run, find_runs
 
 
@@ -40,6 +41,16 @@ def test_a_complete_run(tmp_path: Path) -> None:
     assert (found.seed, found.seeds) == ("2", {"select": 2, "order": 2, "train_lm": 2})
     assert found.measures["nats_per_token"] == 3.25
     assert set(found.chain) == {"prepare_corpus", "select", "order", "train_lm", "evaluate"}
+
+
+def test_the_seed_of_a_replicate_is_readable(tmp_path: Path) -> None:
+    texts = corpus(tmp_path, seed=3)
+    for number in (0, 1, 12):
+        run(tmp_path, f"of replicate {number}", 3.0, replicated(3, number), texts=texts)
+    run(tmp_path, "of its own", 3.0, 4, texts=texts)
+    assert {each.label: each.seed for each in find_runs(tmp_path)} == {
+        **{"of replicate 0": "3", "of replicate 1": "3 r1", "of replicate 12": "3 r12", "of its own": "4"}
+    }
 
 
 def test_the_baseline_is_uniform_and_shuffled(tmp_path: Path) -> None:

@@ -186,6 +186,8 @@ def test_released_judgments_take_the_place_of_a_judge(tmp_path: Path) -> None:
         (["+stages.select.temprature=1"], r"stages.select has no setting 'temprature'; available: .*by_domain"),
         (["corpus=jsonl"], r"not set yet: corpus.paths=…"),
         (["seed=abc"], "seed is a whole number of at least 0, not 'abc'"),
+        (["seed=inf"], "seed is a whole number of at least 0, not inf"),
+        (["replicate=-1"], "replicate is a whole number of at least 0, not -1"),
         (["stage=[]"], "no stage is chosen"),
         (["num_tokens=-5"], "num_tokens is a whole number of at least 1, not -5"),
         (["judge.base_url=http://user:key@127.0.0.1/v1"], "judge.base_url has a user or a key in it"),
