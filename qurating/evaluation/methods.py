@@ -263,7 +263,7 @@ def _against(method: Method, reference: Method, notes: list[str]) -> dict[str, A
         notes.append(f"seeds of uniform without a result: {', '.join(missing)}")
     if len(pairs) < len(method.runs):
         notes.append(
-            f"{len(method.runs) - len(pairs)} of {len(method.runs)} runs without a uniform run of the same seeds"
+            f"{len(method.runs) - len(pairs)} of {len(method.runs)} runs without a uniform run of the same seeds and documents"
         )
     if not pairs:
         return {}

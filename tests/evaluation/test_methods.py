@@ -92,7 +92,7 @@ def test_only_runs_of_the_same_seed_are_paired(tmp_path: Path) -> None:
     assert row["difference"] == pytest.approx(-0.15)
     assert row["notes"] == [
         "seeds of uniform without a result: 2",
-        "1 of 3 runs without a uniform run of the same seeds",
+        "1 of 3 runs without a uniform run of the same seeds and documents",
     ]
 
 
@@ -148,6 +148,25 @@ def test_the_uniform_of_the_same_budget_is_taken(tmp_path: Path) -> None:
         (2, "uniform", 30_000),
     ]
     assert found[1]["difference"] == pytest.approx(0.1)
+
+
+def test_an_equal_budget_counts_more_than_equal_settings(tmp_path: Path) -> None:
+    alike = {"by_domain": False, "weights": "equal"}
+    run(tmp_path, "uniform", 3.0, tokens=30_000, tag="small", num_tokens=30_000, **alike)
+    run(tmp_path, "uniform", 2.8, tokens=45_000, tag="large", num_tokens=45_000, by_domain=True, weights="own")
+    run(tmp_path, "top-k", 2.9, tokens=45_000, tag="top", num_tokens=45_000, **alike)
+    assert table(tmp_path)["top-k"]["difference"] == pytest.approx(0.1)
+
+
+def test_runs_of_one_seed_on_other_documents_are_no_pair(tmp_path: Path) -> None:
+    """Both methods were evaluated on two editions of a second corpus, of which they share one."""
+    editions = [corpus(tmp_path, f"second-{seed}", seed) for seed in (0, 1)]
+    for label, seed, edition in (("uniform", 0, 0), ("uniform", 1, 0), ("top-k", 0, 0), ("top-k", 1, 1)):
+        model = trained(tmp_path, label, seed=seed)
+        evaluated(tmp_path, model, 3.0 + seed, texts=editions[edition], documents=("a", "b", f"c{edition}"))
+    row = table(tmp_path)["top-k"]
+    assert (row["num_seeds"], row["num_pairs"]) == (2, 1)
+    assert "1 of 2 runs without a uniform run of the same seeds and documents" in row["notes"]
 
 
 def test_other_held_out_documents_are_not_compared(tmp_path: Path) -> None:

@@ -111,7 +111,7 @@ def evaluated(root: Path, model: str, loss: float, **given: Any) -> str:
 
 def run(root: Path, label: str, loss: float, seed: int = 0, **given: Any) -> str:
     """A training and its evaluation; returns the reference to the latter."""
-    of_evaluation = {key: given.pop(key) for key in ("documents", "labels") if key in given}
+    of_evaluation: dict[str, Any] = {key: given.pop(key) for key in ("documents", "labels") if key in given}
     if "texts" in given:
         of_evaluation["texts"] = given["texts"]
     return evaluated(root, trained(root, label, seed=seed, **given), loss, **of_evaluation)
