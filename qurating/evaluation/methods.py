@@ -262,9 +262,8 @@ def _against(method: Method, reference: Method, notes: list[str]) -> dict[str, A
     if missing:
         notes.append(f"seeds of uniform without a result: {', '.join(missing)}")
     if len(pairs) < len(method.runs):
-        notes.append(
-            f"{len(method.runs) - len(pairs)} of {len(method.runs)} runs without a uniform run of the same seeds and documents"
-        )
+        alone = len(method.runs) - len(pairs)
+        notes.append(f"{alone} of {len(method.runs)} runs without a uniform run of the same seeds and documents")
     if not pairs:
         return {}
     differences = [run.measures["nats_per_token"] - other.measures["nats_per_token"] for run, other in pairs]

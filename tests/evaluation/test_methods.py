@@ -151,7 +151,7 @@ def test_the_uniform_of_the_same_budget_is_taken(tmp_path: Path) -> None:
 
 
 def test_an_equal_budget_counts_more_than_equal_settings(tmp_path: Path) -> None:
-    alike = {"by_domain": False, "weights": "equal"}
+    alike: dict[str, Any] = {"by_domain": False, "weights": "equal"}
     run(tmp_path, "uniform", 3.0, tokens=30_000, tag="small", num_tokens=30_000, **alike)
     run(tmp_path, "uniform", 2.8, tokens=45_000, tag="large", num_tokens=45_000, by_domain=True, weights="own")
     run(tmp_path, "top-k", 2.9, tokens=45_000, tag="top", num_tokens=45_000, **alike)
