@@ -20,7 +20,7 @@ import filelock
 
 from qurating.artifacts.artifact import Artifact
 from qurating.artifacts.files import read_json, sha256, write_json
-from qurating.artifacts.identity import differences, identifying_settings, recorded_identity
+from qurating.artifacts.identity import changes, differences, identifying_settings, recorded_identity
 from qurating.artifacts.manifest import build_manifest
 from qurating.runtime.errors import StageError
 from qurating.runtime.processes import run_token
@@ -170,7 +170,7 @@ def _open_working_folder(artifact: Artifact, reusable: Sequence[str]) -> tuple[P
         plan = read_json(_plan(path))
         started = plan["identity"] | {"config": identifying_settings(plan["identity"]["config"], artifact.runtime)}
         # the user may have repaired a file: the stage itself refuses other changes to files that it has read
-        changed = [d for d in differences(started, artifact.identity) if not d.startswith("config.files:")]
+        changed = [d for d in changes(started, artifact.identity) if not d.startswith("config.files:")]
         if changed and not artifact.overwrite:
             raise artifact.mismatch(f"{folder} was started", changed)
         if changed:

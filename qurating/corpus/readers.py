@@ -20,8 +20,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol, Self
 
+from qurating.corpus import hub_data
 from qurating.corpus.files import lines_of, named_files, stem
 from qurating.runtime.errors import StageError
+from qurating.runtime.revisions import pinned
 
 
 class Document(NamedTuple):
@@ -220,16 +222,17 @@ class Hub(_Fields):
         """The rows as dictionaries; raises StageError if the data set cannot be read."""
         import datasets
 
-        files = self.data_files
+        token = os.environ.get(self.token_variable) or None
+        named = hub_data.named(self.dataset, self.data_files)
         try:
             yield from datasets.load_dataset(
-                self.dataset,
+                os.path.expanduser(self.dataset),
                 self.subset,
                 split=self.split,
-                data_files=list(files) if files is not None and not isinstance(files, str) else files,
-                revision=self.revision,
+                data_files=[hub_data.pinned_url(file, token) for file in named.files] or None,
+                revision=pinned(self.dataset, "dataset", self.revision, token) if named.is_on_hub else self.revision,
                 streaming=True,
-                token=os.environ.get(self.token_variable) or None,
+                token=token,
             )
         except StageError:
             raise

@@ -17,6 +17,7 @@ from transformers import (
 )
 
 from qurating.runtime.errors import StageError
+from qurating.runtime.revisions import loadable
 
 
 @contextlib.contextmanager
@@ -78,15 +79,17 @@ def pretrained_rater(name_or_path: str, *, tokenizer: PreTrainedTokenizerBase, c
     Raises:
         ValueError: the network was trained with another tokenizer than the one given.
     """
-    known = AutoTokenizer.from_pretrained(name_or_path).get_vocab()
+    known = AutoTokenizer.from_pretrained(**loadable(name_or_path)).get_vocab()
     different = [token for token, index in tokenizer.get_vocab().items() if known.get(token) != index]
     if different:
         raise ValueError(
             f"{name_or_path} was trained with another tokenizer ({len(different):,} tokens differ, such as "
             f"{different[0]!r}): set corpus.tokenizer={name_or_path}"
         )
-    config = _rating(AutoConfig.from_pretrained(name_or_path), tokenizer, criteria)
-    return AutoModelForSequenceClassification.from_pretrained(name_or_path, config=config, dtype=torch.float32)
+    config = _rating(AutoConfig.from_pretrained(**loadable(name_or_path)), tokenizer, criteria)
+    return AutoModelForSequenceClassification.from_pretrained(
+        **loadable(name_or_path), config=config, dtype=torch.float32
+    )
 
 
 def encoder(
@@ -114,8 +117,8 @@ def pretrained_encoder(
     Raises:
         ValueError: the tokenizer has more tokens than the network has embeddings.
     """
-    own = AutoTokenizer.from_pretrained(name_or_path, trust_remote_code=False)
-    network = AutoModel.from_pretrained(name_or_path, dtype=torch.float32, trust_remote_code=False)
+    own = AutoTokenizer.from_pretrained(**loadable(name_or_path), trust_remote_code=False)
+    network = AutoModel.from_pretrained(**loadable(name_or_path), dtype=torch.float32, trust_remote_code=False)
     highest, rows = max(own.get_vocab().values()), network.get_input_embeddings().num_embeddings
     if highest >= rows:
         raise ValueError(f"{name_or_path}: its tokenizer has a token {highest}, and its network only {rows} embeddings")

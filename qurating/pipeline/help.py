@@ -11,7 +11,7 @@ from hydra.errors import HydraException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from qurating.pipeline.resolvers import ROOT
+from qurating.corpus.files import ROOT
 
 
 def explain(overrides: Sequence[str]) -> list[str]:

@@ -15,7 +15,7 @@ from qurating.artifacts.artifact import Artifact
 from qurating.artifacts.files import read_json, row_files, write_json
 from qurating.artifacts.identity import leaves
 from qurating.artifacts.manifest import manifest, reference, referenced_name
-from qurating.pipeline import checks, naming, preflight, sharing
+from qurating.pipeline import checks, naming, preflight, sharing, sources
 from qurating.runtime.errors import StageError
 from qurating.runtime.processes import num_processes, rank
 from qurating.training import tracking
@@ -62,7 +62,8 @@ def run_stage(stage: str, config: DictConfig, counter: str, before: Callable[[],
     """
     root = Path(config.paths.artifacts)
     settings: dict[str, Any] = OmegaConf.to_container(config.stages[stage], resolve=True)  # type: ignore[assignment]
-    inputs, fetches = settings.pop("inputs"), settings.pop("fetches", None) or {}
+    inputs = settings.pop("inputs")
+    settings.pop("fetches", None)
     read = {key: name for key, name in leaves(_numbered(inputs)).items() if name}
     names = list(dict.fromkeys(read.values()))
     shown = ", ".join(names) if 0 < len(names) <= 4 else f"{len(names) or 'no'} artifacts"
@@ -75,13 +76,16 @@ def run_stage(stage: str, config: DictConfig, counter: str, before: Callable[[],
         inputs={key: reference(name, manifests[name]) for key, name in read.items()},
         runtime=settings.pop("runtime", []),
         settings=settings,
-        labels=frozenset().union(*(each["labels"] for each in manifests.values()), _labels_of(stage, fetches)),
+        sources=sources.fingerprints(config, stage),
+        labels=frozenset().union(*(each["labels"] for each in manifests.values()), _labels_of(stage, config)),
         overwrite=config.overwrite,
     )
     _refuse_other_versions(artifact, manifests)
     if artifact.is_complete():
         finished = manifest(artifact.path)["finished"]
         print(f"    skipped: complete since {finished} with these settings and inputs", flush=True)
+        for setting, reason in artifact.uncompared().items():
+            print(f"    counted as unchanged, not compared: {setting} ({reason})", flush=True)
         return artifact.path
     if rank() == 0:
         before()
@@ -126,10 +130,10 @@ def _print_outcome(artifact: Artifact, work: publishing.Work) -> None:
         print("    done with the share of this task; the last task completes the artifact", flush=True)
 
 
-def _labels_of(stage: str, fetches: Mapping[str, Any]) -> set[str]:
+def _labels_of(stage: str, config: DictConfig) -> set[str]:
     """The labels of the models that a stage loads, if they are folders of artifacts; a tokenizer has no labels."""
-    models = [] if stage == lineage.CORPUS else fetches.get("models") or []
-    files = [Path(model) / "manifest.json" for model in models if model]
+    models = {} if stage == lineage.CORPUS else sources.settings(config, stage, "models")
+    files = [Path(model).expanduser() / "manifest.json" for model in models.values()]
     return {label for file in files if file.is_file() for label in read_json(file).get("labels", [])}
 
 

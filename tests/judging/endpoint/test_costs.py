@@ -18,7 +18,7 @@ from qurating.judging.endpoint.base import Request
 from qurating.judging.endpoint.client import open_client
 from qurating.judging.endpoint.costs import CapReachedError, Price, Spending, find_price, prompt_limit
 from qurating.judging.endpoint.response_log import ResponseLog
-from qurating.judging.settings import ROOT
+from qurating.corpus.files import ROOT
 from qurating.runtime.errors import StageError
 
 PRICES = ROOT / "conf" / "prices.yaml"
