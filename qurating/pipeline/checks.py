@@ -3,7 +3,6 @@
 import ast
 import functools
 import importlib.util
-import re
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from qurating.artifacts.identity import leaves
 from qurating.pipeline.help import alternatives
+from qurating.pipeline.safe_names import ALLOWED, is_safe
 from qurating.runtime.errors import StageError
 
 _NO_ARGUMENTS = {"_target_", "inputs", "fetches", "runtime"}  # of a stage; each of `inputs` is an argument
@@ -39,8 +39,17 @@ def check(config: DictConfig, names: Mapping[str, str]) -> None:
     if "stages" not in config:
         raise StageError("no stage is chosen: set stage=[prepare_corpus,...]")
     for stage, artifact in names.items():
-        if artifact and not re.fullmatch(r"[^/.][^/]*/[^/.][^/]*", artifact):
-            raise StageError(f"artifacts.{stage}={artifact}: a name has the form <kind>/<name>, under paths.artifacts")
+        if artifact:
+            kind, _, name = artifact.partition("/")
+            if not (is_safe(kind) and is_safe(name, also="[]")):
+                raise StageError(
+                    f"artifacts.{stage}={artifact}: a name has the form <kind>/<name>, under paths.artifacts; {ALLOWED}"
+                )
+    for group, given in config.items():
+        raw = OmegaConf.to_container(given).get("name") if OmegaConf.is_dict(given) else None
+        # a name made from other settings is made safe by itself
+        if isinstance(raw, str) and raw != "???" and "${" not in raw and not is_safe(raw):
+            raise StageError(f"{group}.name={raw}: it becomes a part of the names of artifacts; {ALLOWED}")
     missing = sorted(key for key, value in leaves(OmegaConf.to_container(config)).items() if value == "???")
     if missing:
         raise StageError("not set yet: " + ", ".join(f"{key}=…" for key in missing))

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 _GLOB = re.compile(r"[*?\[\]]")
+ALLOWED = "a name has letters, digits and . _ - + = , @ % : alone, and begins with neither - nor ."
 _PLAIN = "._-+=,@%:"  # besides letters and digits of any script; none of them means anything to a shell inside a word
 
 
@@ -42,9 +43,10 @@ def of_files(paths: str | Sequence[str] | None) -> str:
     """
     first = paths if isinstance(paths, str) else next(iter(paths or []), "empty")
     path = Path(str(first))
-    for name in (path.name.split(".")[0], *(parent.name for parent in path.parents)):
-        if name in ("..", "~"):
-            name = Path(os.path.abspath(os.path.expanduser(path.parent if name == ".." else name))).name
+    for place in (path, *path.parents):
+        name = place.name.split(".")[0] if place is path else place.name
+        if place.name in ("..", "~"):
+            name = Path(os.path.abspath(os.path.expanduser(place))).name
         if left := _GLOB.sub("", name).strip("-_"):
             return safe(left, otherwise="corpus")
     return "corpus"
