@@ -6,7 +6,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from qurating.artifacts.identity import changes, identifying_settings, is_current, recorded_identity, uncompared
+from qurating.artifacts.identity import (
+    UNKNOWN,
+    changes,
+    identifying_settings,
+    is_current,
+    recorded_identity,
+    uncompared,
+)
 from qurating.artifacts.manifest import manifest
 from qurating.runtime.errors import StageError
 
@@ -41,7 +48,9 @@ class Artifact:
         """What two artifacts are compared by, in types that JSON can hold."""
         config = identifying_settings(self.settings, self.runtime)
         found = {"stage": self.stage, "inputs": dict(self.inputs), "config": config}
-        return found | {"sources": dict(self.sources)} if self.sources else found
+        # why a source cannot be told is no part of it: texts of errors differ from one time to the next
+        sources = {key: UNKNOWN if each.startswith(UNKNOWN) else each for key, each in self.sources.items()}
+        return found | {"sources": sources} if sources else found
 
     def is_complete(self) -> bool:
         """Whether it exists, and was made with exactly these settings and inputs.
@@ -58,14 +67,14 @@ class Artifact:
             if self.overwrite:
                 return False
             raise
-        changed = changes(recorded_identity(made, self.runtime), self.identity)
+        changed = changes(recorded_identity(made, self.runtime), self.identity | {"sources": self.sources})
         if changed and not self.overwrite:
             raise self.mismatch(f"{self.path} was made", changed, is_earlier=not is_current(made))
         return not changed
 
     def uncompared(self) -> dict[str, str]:
         """The sources that count as unchanged, because they cannot be compared, by setting, each with the reason."""
-        return uncompared(recorded_identity(manifest(self.path), self.runtime), self.identity)
+        return uncompared(recorded_identity(manifest(self.path), self.runtime), {"sources": self.sources})
 
     def mismatch(self, subject: str, changed: Sequence[str], is_earlier: bool = False) -> StageError:
         """The error for an artifact, or a working folder, that was made with other settings or inputs.
@@ -81,7 +90,7 @@ class Artifact:
             "\n  It was made by an earlier version of qurating: all settings in its manifest are compared, except "
             "those that no result depends on"
         )
-        is_of_sources = any(line.startswith("sources.") for line in changed) and (self.path / "manifest.json").is_file()
+        is_of_sources = all(line.startswith("sources.") for line in changed) and (self.path / "manifest.json").is_file()
         go_on = f"\n  or go on with it as it is: leave {self.stage} out of `stage=[...]`"
         return StageError(
             f"{subject} with other settings or inputs:\n{shown}{more}{version if is_earlier else ''}\n"

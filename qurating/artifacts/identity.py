@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-COMMIT, UNKNOWN = "commit ", "unknown: "  # beginnings of sources: a name of the Hub; one that cannot be told, and why
+COMMIT, UNKNOWN = "commit ", "unknown"  # how sources begin: of a name of the Hub; of what cannot be told
 FORMAT = 2  # of a manifest's identity; format 1 has no number, left settings out by their last name, and named modules
 
 
@@ -68,7 +68,7 @@ def uncompared(recorded: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str,
     for setting, source in now.get("sources", {}).items():
         was_local = not before.get(setting, UNKNOWN).startswith((COMMIT, UNKNOWN))
         if source.startswith(UNKNOWN) and not was_local:
-            found[setting] = source.removeprefix(UNKNOWN)
+            found[setting] = source.removeprefix(f"{UNKNOWN}: ")
         elif source.startswith(COMMIT) and before.get(setting, UNKNOWN).startswith(UNKNOWN):
             found[setting] = "its commit was not recorded"
     return found
@@ -79,7 +79,7 @@ def changes(recorded: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     left_out = uncompared(recorded, now)
     after = now.get("sources", {})
     before = dict.fromkeys(after, "not recorded") | recorded.get("sources", {}) | {key: after[key] for key in left_out}
-    return differences({**recorded, "sources": before or None}, {**now, "sources": after or None})
+    return differences({**recorded, "sources": before}, {**now, "sources": after})
 
 
 def is_current(manifest: Mapping[str, Any]) -> bool:
@@ -107,13 +107,12 @@ def leaves(value: Any, prefix: str = "") -> dict[str, Any]:
 def differences(old: Any, new: Any) -> list[str]:
     """The settings in which two identities differ, one line each.
 
-    A setting that is null in one and absent in the other is the same: null is the default of settings that were added
-    later, and means what was done before.
+    Null and absent differ: among the options of a judge's requests, for example, null removes one.
     """
     a, b = leaves(old), leaves(new)
     absent = "(absent)"
     return [
         f"{key}: {a.get(key, absent)!r} before, {b.get(key, absent)!r} now"
         for key in sorted(a.keys() | b.keys())
-        if a.get(key) != b.get(key)
+        if a.get(key, absent) != b.get(key, absent)
     ]

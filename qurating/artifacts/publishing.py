@@ -20,7 +20,7 @@ import filelock
 
 from qurating.artifacts.artifact import Artifact
 from qurating.artifacts.files import read_json, sha256, write_json
-from qurating.artifacts.identity import changes, differences, identifying_settings, recorded_identity
+from qurating.artifacts.identity import changes, identifying_settings, recorded_identity
 from qurating.artifacts.manifest import build_manifest
 from qurating.runtime.errors import StageError
 from qurating.runtime.processes import run_token
@@ -190,9 +190,9 @@ def _open_working_folder(artifact: Artifact, reusable: Sequence[str]) -> tuple[P
 
 
 def _reuse_files(artifact: Artifact, folder: Path, reusable: Sequence[str]) -> None:
-    """Link intact files of the old artifact into the working folder, if both have the same settings."""
+    """Link intact files of the old artifact into the working folder, if both have the same settings and sources."""
     old = read_json(artifact.path / "manifest.json")
-    if differences(recorded_identity(old, artifact.runtime)["config"], artifact.identity["config"]):
+    if changes(recorded_identity(old, artifact.runtime) | {"inputs": {}}, artifact.identity | {"inputs": {}}):
         return
     for name in reusable:
         file, written = artifact.path / name, old["files"].get(name)

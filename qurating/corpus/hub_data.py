@@ -24,7 +24,8 @@ class Named(NamedTuple):
     """A data set.
 
     Args:
-        name: as the setting has it.
+        name: as the setting has it, without the revision that it pins.
+        revision: the one that its name pins, owner/name@revision, or None.
         folder: it is this file or folder; None if it is none.
         is_on_hub: it is a data set of the Hub.
         files: its `data_files` as `load_dataset` takes them: with the home folder for `~`, and without patterns in the
@@ -33,6 +34,7 @@ class Named(NamedTuple):
     """
 
     name: str
+    revision: str | None
     folder: Path | None
     is_on_hub: bool
     files: list[str]
@@ -46,7 +48,8 @@ def named(dataset: str, data_files: str | Sequence[str] | None) -> Named:
     is_format = dataset in FORMATS
     folder = Path(dataset).expanduser() if not is_format and is_local(dataset) else None
     patterns = [file for file in files if "://" not in file and (is_format or os.path.isabs(file))]
-    return Named(dataset, folder, is_on_hub=folder is None and not is_format, files=files, patterns=patterns)
+    name, revision = without_pin(dataset) if folder is None else (dataset, None)
+    return Named(name, revision, folder, is_on_hub=folder is None and not is_format, files=files, patterns=patterns)
 
 
 def local_files(pattern: str) -> list[Path]:

@@ -23,7 +23,7 @@ from typing import Any, NamedTuple, Protocol, Self
 from qurating.corpus import hub_data
 from qurating.corpus.files import lines_of, named_files, stem
 from qurating.runtime.errors import StageError
-from qurating.runtime.revisions import pinned
+from qurating.runtime.revisions import pinned, without_pin
 
 
 class Document(NamedTuple):
@@ -224,13 +224,14 @@ class Hub(_Fields):
 
         token = os.environ.get(self.token_variable) or None
         named = hub_data.named(self.dataset, self.data_files)
+        revision = self.revision or named.revision
         try:
             yield from datasets.load_dataset(
-                os.path.expanduser(self.dataset),
+                os.path.expanduser(named.name),
                 self.subset,
                 split=self.split,
                 data_files=[hub_data.pinned_url(file, token) for file in named.files] or None,
-                revision=pinned(self.dataset, "dataset", self.revision, token) if named.is_on_hub else self.revision,
+                revision=pinned(named.name, "dataset", revision, token) if named.is_on_hub else revision,
                 streaming=True,
                 token=token,
             )
@@ -242,7 +243,7 @@ class Hub(_Fields):
     def _explanation(self, error: Exception) -> str:
         """What went wrong with the data set, and the way out."""
         said = f"{type(error).__name__}: {str(error).strip() or 'no message'}"
-        page = f"https://huggingface.co/datasets/{self.dataset}"
+        page = f"https://huggingface.co/datasets/{without_pin(self.dataset)[0]}"
         if "script" in str(error):
             way_out = "it needs its own code, which is never run: name its files (data_files=…, dataset=json)"
         elif isinstance(error, ValueError | TypeError | KeyError) and "gated" not in said.lower():

@@ -5,6 +5,7 @@ import functools
 import importlib.util
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from hydra import compose
 from omegaconf import DictConfig, OmegaConf
@@ -36,6 +37,11 @@ def check(config: DictConfig, names: Mapping[str, str]) -> None:
         raise StageError(
             f"artifacts.{unknown_names[0]}: unknown stage; {alternatives(str(unknown_names[0]), set(names))}"
         )
+    if str(config.paths.artifacts).startswith("~"):
+        raise StageError(
+            f"paths.artifacts={config.paths.artifacts} would make a folder called ~ here: write it out, as in "
+            'paths.artifacts="$HOME/artifacts"'
+        )
     if "stages" not in config:
         raise StageError("no stage is chosen: set stage=[prepare_corpus,...]")
     for stage, artifact in names.items():
@@ -45,12 +51,13 @@ def check(config: DictConfig, names: Mapping[str, str]) -> None:
                 raise StageError(
                     f"artifacts.{stage}={artifact}: a name has the form <kind>/<name>, under paths.artifacts; {ALLOWED}"
                 )
-    for group, given in config.items():
-        raw = OmegaConf.to_container(given).get("name") if OmegaConf.is_dict(given) else None
-        # a name made from other settings is made safe by itself
-        if isinstance(raw, str) and raw != "???" and "${" not in raw and not is_safe(raw):
-            raise StageError(f"{group}.name={raw}: it becomes a part of the names of artifacts; {ALLOWED}")
-    missing = sorted(key for key, value in leaves(OmegaConf.to_container(config)).items() if value == "???")
+    raw: dict[str, Any] = OmegaConf.to_container(config)  # type: ignore[assignment]
+    for group, settings in raw.items():
+        given = settings.get("name") if isinstance(settings, dict) else None
+        # a name that other settings make is made safe by itself
+        if isinstance(given, str) and given != "???" and "${" not in given and not is_safe(given):
+            raise StageError(f"{group}.name={given}: it becomes a part of the names of artifacts; {ALLOWED}")
+    missing = sorted(key for key, value in leaves(raw).items() if value == "???")
     if missing:
         raise StageError("not set yet: " + ", ".join(f"{key}=…" for key in missing))
     for stage in config.artifacts:

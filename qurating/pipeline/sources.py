@@ -69,7 +69,7 @@ def fingerprints(config: DictConfig, stage: str) -> dict[str, str]:
     """The fingerprint of each model and data set that the settings of a stage name, by setting.
 
     A folder or a file counts by its files, an artifact by its fingerprint, and a name of the Hub by its commit. What
-    cannot be told is `UNKNOWN` with the reason.
+    cannot be told begins with `UNKNOWN` and has the reason.
     """
     token = _token(config, stage)
     found = {name: _of_model(str(value), token) for name, value in settings(config, stage, "models").items()}
@@ -129,18 +129,18 @@ def _of_data_set(setting: str, data: hub_data.Named, revision: str | None, token
     if data.folder is not None:
         found[setting] = _of_path(data.folder)
     elif data.is_on_hub:
-        found[setting] = _of_name(data.name, revision, "dataset", token)
+        found[setting] = _of_name(data.name, revision or data.revision, "dataset", token)
     beside = f"{setting.rpartition('.')[0]}.data_files"
     if data.patterns:
         try:
             files = sorted({file for pattern in data.patterns for file in hub_data.local_files(pattern)})
             found[beside] = _of_files(with_names(files))
         except StageError as error:
-            found[beside] = f"{UNKNOWN}{error}"
+            found[beside] = f"{UNKNOWN}: {error}"
     for url in (file for file in data.files if "://" in file):
         on_hub = hub_data.data_set_of(url)
         found[f"{beside} {url}"] = (
-            _of_name(*without_pin(on_hub), "dataset", token) if on_hub else f"{UNKNOWN}an address counts by its name"
+            _of_name(*without_pin(on_hub), "dataset", token) if on_hub else f"{UNKNOWN}: an address counts by its name"
         )
     return found
 
@@ -148,9 +148,9 @@ def _of_data_set(setting: str, data: hub_data.Named, revision: str | None, token
 def _of_name(name: str, revision: str | None, kind: str, token: str | None) -> str:
     """The fingerprint of a name of the Hub."""
     if name.startswith(("/", ".", "~")):
-        return f"{UNKNOWN}there is no such file or folder"
+        return f"{UNKNOWN}: there is no such file or folder"
     found = commit(name, kind, revision, token)
-    return f"{UNKNOWN}{found.problem}" if found.sha is None else f"{COMMIT}{found.sha}"
+    return f"{UNKNOWN}: {found.problem}" if found.sha is None else f"{COMMIT}{found.sha}"
 
 
 def _of_path(path: Path) -> str:

@@ -6,7 +6,6 @@ what an artifact records are therefore the same.
 """
 
 import contextlib
-import functools
 import os
 import re
 from pathlib import Path
@@ -22,6 +21,9 @@ class Commit(NamedTuple):
     problem: str = ""
 
 
+_commits: dict[tuple[str, str, str | None], Commit] = {}  # of this process
+
+
 def is_local(name_or_path: str) -> bool:
     """Whether a file or a folder has this name; `~` is the home folder."""
     return os.path.exists(os.path.expanduser(name_or_path))
@@ -33,7 +35,6 @@ def without_pin(name: str) -> tuple[str, str | None]:
     return bare, revision or None
 
 
-@functools.cache
 def commit(name: str, kind: str, revision: str | None = None, token: str | None = None) -> Commit:
     """The commit of a model or data set of the Hub; asks the Hub only if the client's cache does not know it.
 
@@ -43,14 +44,21 @@ def commit(name: str, kind: str, revision: str | None = None, token: str | None 
         revision: a branch, a tag or a commit; None: the main branch.
         token: for the Hub; None: that of the client.
     """
+    key = (name, kind, revision)
+    if key not in _commits:
+        _commits[key] = _found(name, kind, revision, token)
+    return _commits[key]
+
+
+def _found(name: str, kind: str, revision: str | None, token: str | None) -> Commit:
     if revision and re.fullmatch("[0-9a-f]{40}", revision):
         return Commit(revision)
     try:
         cached = _reference(name, kind, revision).read_text(encoding="utf-8").strip()
         if (_reference(name, kind, revision).parents[1] / "snapshots" / cached).is_dir():
             return Commit(cached)
-    except OSError:
-        pass  # not in the cache, or no possible name of a folder
+    except (OSError, ValueError):
+        pass  # not in the cache, or no name of the Hub
     from huggingface_hub import HfApi
 
     ask = HfApi().dataset_info if kind == "dataset" else HfApi().model_info

@@ -137,6 +137,7 @@ def test_derived_names_of_artifacts_are_safe(overrides: list[str], stage: str, n
         ("corpus.name=../x", r"corpus\.name=\.\./x"),
         ("rater.name='a*'", r"rater\.name=a\*"),
         ("judge.name=''", r"judge\.name="),
+        ("paths.artifacts='~/artifacts'", r"paths\.artifacts=~/artifacts would make a folder called ~"),
     ],
 )
 def test_unsafe_names_set_by_hand_are_refused(override: str, message: str) -> None:

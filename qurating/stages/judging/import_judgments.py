@@ -26,9 +26,9 @@ def import_judgments(*, output: Path, source: Mapping[str, Any], criteria: Seque
     because released judgments have no domains.
 
     Args:
-        source: settings of the group `judge`: `name`; `paths` of files, else `dataset`, `subset`, `split` and
-            `revision` on the Hub; `num_pairs`, the number of rows to import, or None for all; `simulated`, true if no
-            language model judged.
+        source: settings of the group `judge`: `name`; `paths` of files, else `dataset`, `subset` and `split` on the
+            Hub; `num_pairs`, the number of rows to import, or None for all; `simulated`, true if no language model
+            judged.
         criteria: criteria to import; every row must have all of them.
 
     Raises:
@@ -38,8 +38,7 @@ def import_judgments(*, output: Path, source: Mapping[str, Any], criteria: Seque
         rows = rows_of_files(source["paths"])
     elif source.get("dataset"):
         name = source["dataset"]
-        where = {key: source[key] for key in ("subset", "split", "revision") if source.get(key)}
-        hub = Hub(dataset=name, name=name, **where)
+        hub = Hub(dataset=name, name=name, subset=source.get("subset"), split=source.get("split", "train"))
         rows = ((f"{name}, row {number}", row) for number, row in enumerate(hub.rows()))
     else:
         raise StageError("no judgments to import: set judge.paths to files, or judge.dataset to a data set of the Hub")
