@@ -1,6 +1,7 @@
 """The artifact that a run asks for: its folder, and what it has to be made from."""
 
 import functools
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +15,7 @@ from qurating.artifacts.identity import (
     recorded_identity,
     uncompared,
 )
+from qurating.artifacts.integrity import check_content
 from qurating.artifacts.manifest import manifest
 from qurating.runtime.errors import StageError
 
@@ -32,6 +34,7 @@ class Artifact:
         labels: warnings inherited from the inputs.
         overwrite: replace an artifact that is damaged, or was made with other settings or inputs, instead of
             raising an error.
+        max_compared_bytes: with `overwrite`, an artifact up to this size is compared with its hashes.
     """
 
     path: Path
@@ -42,6 +45,7 @@ class Artifact:
     sources: Mapping[str, str] = field(default_factory=dict)
     labels: frozenset[str] = frozenset()
     overwrite: bool = False
+    max_compared_bytes: float = math.inf
 
     @functools.cached_property
     def identity(self) -> dict[str, Any]:
@@ -63,6 +67,8 @@ class Artifact:
             return False
         try:
             made = manifest(self.path)
+            if self.overwrite:
+                check_content(self.path, made, self.max_compared_bytes)
         except StageError:
             if self.overwrite:
                 return False

@@ -8,9 +8,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from qurating.runtime.errors import StageError
+
 if TYPE_CHECKING:
     import pyarrow as pa
-from qurating.runtime.errors import StageError
 
 
 def row_files(folder: Path) -> list[Path]:
@@ -73,7 +74,11 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def read_json(path: Path) -> Any:
-    return json.loads(path.read_text(encoding="utf-8"))
+    """The content of a JSON file; raises StageError with its path if it is damaged."""
+    try:
+        return json.loads(path.read_bytes())
+    except ValueError as error:  # also for what is not UTF-8
+        raise StageError(f"{path} is damaged: it is not JSON ({error})") from None
 
 
 def sha256(file: Path) -> str:

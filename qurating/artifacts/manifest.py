@@ -18,6 +18,7 @@ from typing import Any
 from qurating import __version__
 from qurating.artifacts.files import read_json, sha256
 from qurating.artifacts.identity import FORMAT, plain
+from qurating.artifacts.integrity import damage, known_damage, remedy
 from qurating.runtime.errors import StageError
 
 PACKAGES = (
@@ -27,6 +28,7 @@ PACKAGES = (
     "openai",
     "pyarrow",
     "pytorch-lightning",
+    "regex",
     "tokenizers",
     "torch",
     "transformers",
@@ -37,23 +39,66 @@ def manifest(path: Path) -> dict[str, Any]:
     """Read the manifest of a complete artifact.
 
     Raises:
-        StageError: the artifact does not exist, or one of its files is missing or has another size.
+        StageError: the artifact does not exist; the manifest is damaged; or a file is missing, has another size, or
+            was found damaged before (`artifacts.integrity`).
     """
     file = path / "manifest.json"
     if not file.is_file():
         raise StageError(
             f"{path} does not exist yet: add the stage that makes it to `stage=[...]`, or name another artifact"
         )
-    found: dict[str, Any] = read_json(file)
-    remedy = f"make it again with overwrite=true and its stage, {found['stage']}, in `stage=[...]`"
+    found = read_manifest(file)
     for name, written in found["files"].items():
         try:
             num_bytes = (path / name).stat().st_size
         except FileNotFoundError:
-            raise StageError(f"{path} is damaged: {name} is missing; {remedy}") from None
+            raise StageError(f"{path} is damaged: {name} is missing; {remedy(found)}") from None
         if num_bytes != written["bytes"]:
-            raise StageError(f"{path} is damaged: {name} has {num_bytes} bytes instead of {written['bytes']}; {remedy}")
+            raise StageError(
+                f"{path} is damaged: {name} has {num_bytes} bytes instead of {written['bytes']}; {remedy(found)}"
+            )
+    if damaged := known_damage(path, found):
+        raise damage(path, found, damaged)
     return found
+
+
+def read_manifest(file: Path) -> dict[str, Any]:
+    """The content of a `manifest.json`; raises StageError if that is damaged."""
+    try:
+        found: dict[str, Any] = read_json(file)
+        again = sealed({key: value for key, value in found.items() if key not in ("fingerprint", "checksum")})
+    except StageError as error:
+        raise StageError(f"{error}; {_way_out(file)}") from None
+    except (KeyError, TypeError, AttributeError):
+        raise StageError(f"{file} is damaged: it lacks the identity or the files; {_way_out(file)}") from None
+    if found.get("checksum", again["checksum"]) != again["checksum"]:  # earlier versions wrote none
+        raise StageError(f"{file} is damaged: its checksum is not that of its content; {_way_out(file)}")
+    if found.get("fingerprint") != again["fingerprint"]:
+        way_out = f'set it to "{again["fingerprint"]}"' if "checksum" in found else _way_out(file)
+        raise StageError(f"{file} is damaged: its fingerprint is not that of its content; {way_out}")
+    return found
+
+
+def sealed(content: Mapping[str, Any]) -> dict[str, Any]:
+    """A manifest with its fingerprint and its checksum.
+
+    The fingerprint is the SHA-256 over the identity and the hashes of the files, the same for every run that makes the
+    same; the checksum is the SHA-256 over everything else in the manifest.
+    """
+    hashes = {name: file["sha256"] for name, file in content["files"].items()}
+    fingerprint = _sha256_of([content["identity"], hashes])
+    return {**content, "fingerprint": fingerprint, "checksum": _sha256_of([content, fingerprint])}
+
+
+def _sha256_of(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
+
+
+def _way_out(file: Path) -> str:
+    return (
+        f"put back a copy of it, or make {file.parent} again with overwrite=true (`python -m qurating.verify "
+        f"{file.parent}` says whether its other files are intact)"
+    )
 
 
 def reference(name: str, made: Mapping[str, Any]) -> str:
@@ -84,8 +129,7 @@ def build_manifest(
     """
     names = sorted(file.relative_to(folder).as_posix() for file in folder.rglob("*") if file.is_file())
     files = {name: {"bytes": (folder / name).stat().st_size, "sha256": sha256(folder / name)} for name in names}
-    content = json.dumps([identity, {name: file["sha256"] for name, file in files.items()}], sort_keys=True)
-    return {
+    content = {
         "format": FORMAT,
         "stage": identity["stage"],
         "name": name,
@@ -100,8 +144,8 @@ def build_manifest(
         "code_version": code_version(),
         "packages": versions(),
         "files": files,
-        "fingerprint": hashlib.sha256(content.encode()).hexdigest(),
     }
+    return sealed(json.loads(json.dumps(content)))  # as it will be read: keys are text, tuples are lists
 
 
 @functools.cache

@@ -6,10 +6,12 @@ While `<name>` is built, three things lie next to it: the working folder `.<name
 """
 
 import contextlib
+import errno
 import glob
 import os
 import platform
 import shutil
+import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -21,7 +23,8 @@ import filelock
 from qurating.artifacts.artifact import Artifact
 from qurating.artifacts.files import read_json, sha256, write_json
 from qurating.artifacts.identity import changes, identifying_settings, recorded_identity
-from qurating.artifacts.manifest import build_manifest
+from qurating.artifacts.integrity import remember_intact
+from qurating.artifacts.manifest import build_manifest, read_manifest
 from qurating.runtime.errors import StageError
 from qurating.runtime.processes import run_token
 
@@ -59,7 +62,7 @@ def building(artifact: Artifact, share: str | None = None, reusable: Sequence[st
     was made with the same settings, the new working folder starts with those of its files that are intact.
     """
     path = artifact.path
-    path.parent.mkdir(parents=True, exist_ok=True)
+    _check_write_access(path.parent)
     with contextlib.ExitStack() as locks:
         locks.enter_context(_locked(path))
         if artifact.is_complete():
@@ -95,6 +98,21 @@ def building(artifact: Artifact, share: str | None = None, reusable: Sequence[st
         work.published = _publish(artifact, folder, plan)
 
 
+def _check_write_access(folder: Path) -> None:
+    """Create a folder of artifacts; raises StageError if nothing can be written there."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST):
+            raise
+        raise StageError(
+            f"nothing can be written to {folder} ({error.strerror}): ask for write access, or name another folder for "
+            "the artifacts: paths.artifacts=…"
+        ) from None
+
+
 def _publish(artifact: Artifact, folder: Path, plan: dict[str, Any]) -> dict[str, Any]:
     """Write the manifest of a finished working folder, and rename the folder to its final name."""
     path = artifact.path
@@ -104,16 +122,32 @@ def _publish(artifact: Artifact, folder: Path, plan: dict[str, Any]) -> dict[str
     name, done = f"{path.parent.name}/{path.name}", (plan["counts"], plan["seconds"])
     made = build_manifest(folder, name, artifact.identity, artifact.settings, {*artifact.labels}, *done)
     write_json(folder / "manifest.json", made)
-    old = path.with_name(f".{path.name}.replaced")
-    shutil.rmtree(old, ignore_errors=True)
+    remember_intact(path, folder, made)
+    shutil.rmtree(_replaced(path), ignore_errors=True)
     if path.exists():  # with overwrite; or a folder without a manifest, which is no artifact
-        os.rename(path, old)
+        os.rename(path, _replaced(path))
     os.rename(folder, path)
-    _plan(path).unlink()
-    for lock in path.parent.glob(f".{glob.escape(path.name)}.share-*.lock"):
-        lock.unlink()
-    shutil.rmtree(old, ignore_errors=True)
+    _remove_rest(path)
     return made
+
+
+def remove_rest(path: Path) -> None:
+    """Remove what a kill right after the publication of a complete artifact has left next to it.
+
+    A plan with a working folder belongs to an attempt to replace the artifact, which may go on.
+    """
+    if _plan(path).exists() and not _working_folder(path).exists():
+        with contextlib.suppress(OSError), filelock.FileLock(_lock(path), timeout=0):  # Timeout is an OSError
+            if (path / "manifest.json").is_file() and not _working_folder(path).exists():
+                _remove_rest(path)
+
+
+def _remove_rest(path: Path) -> None:
+    shutil.rmtree(_replaced(path), ignore_errors=True)
+    name = f".{glob.escape(path.name)}"
+    for rest in (*path.parent.glob(f"{name}.share-*.lock"), *path.parent.glob(f"{name}.plan.json.*.tmp")):
+        rest.unlink(missing_ok=True)
+    _plan(path).unlink(missing_ok=True)  # last: it tells that something may be left
 
 
 def wait_until_started(artifact: Artifact) -> Path | None:
@@ -158,8 +192,16 @@ def _working_folder(path: Path) -> Path:
     return path.with_name(f".{path.name}.partial")
 
 
+def _replaced(path: Path) -> Path:
+    return path.with_name(f".{path.name}.replaced")
+
+
 def _plan(path: Path) -> Path:
     return path.with_name(f".{path.name}.plan.json")
+
+
+def _lock(path: Path) -> Path:
+    return path.with_name(f".{path.name}.lock")
 
 
 def _open_working_folder(artifact: Artifact, reusable: Sequence[str]) -> tuple[Path, dict[str, Any]]:
@@ -191,7 +233,10 @@ def _open_working_folder(artifact: Artifact, reusable: Sequence[str]) -> tuple[P
 
 def _reuse_files(artifact: Artifact, folder: Path, reusable: Sequence[str]) -> None:
     """Link intact files of the old artifact into the working folder, if both have the same settings and sources."""
-    old = read_json(artifact.path / "manifest.json")
+    try:
+        old = read_manifest(artifact.path / "manifest.json")
+    except StageError:  # a damaged manifest tells nothing about the files
+        return
     if changes(recorded_identity(old, artifact.runtime) | {"inputs": {}}, artifact.identity | {"inputs": {}}):
         return
     for name in reusable:
@@ -209,11 +254,11 @@ def _reuse_files(artifact: Artifact, folder: Path, reusable: Sequence[str]) -> N
 @contextlib.contextmanager
 def _locked(path: Path) -> Iterator[None]:
     """Hold the lock of an artifact. While waiting for it, print which process builds the artifact."""
-    guard = filelock.FileLock(path.with_name(f".{path.name}.lock"))
+    guard = filelock.FileLock(_lock(path))
     try:
         guard.acquire(timeout=0.2)
     except filelock.Timeout:
-        with contextlib.suppress(OSError, ValueError, KeyError):
+        with contextlib.suppress(OSError, StageError, KeyError):
             builder = read_json(_plan(path))
             print(f"    waiting: {builder['host']} (process {builder['process']}) is building it", flush=True)
         guard.acquire(poll_interval=0.5)

@@ -1,15 +1,12 @@
 """64-bit hashes of ids and of words, the same on every machine and in every process."""
 
 import hashlib
-import re
 from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
 
-_WORD = re.compile(r"\w+")
-
-_WORD_OR_SIGNS = re.compile(r"\w+|[^\w\s]+")
+from qurating.corpus.words import WORDS, WORDS_AND_RUNS_OF_SIGNS, words_of
 
 
 class WordHashes:
@@ -23,10 +20,10 @@ class WordHashes:
     def of(self, texts: Sequence[str], with_signs: bool) -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.int64]]:
         """Hashes of the words of all texts in lower case, text after text, and the number of words per text, (N,).
 
-        Words are runs of letters and digits and, `with_signs`, runs of signs.
+        Words are those of `words_of` and, `with_signs`, runs of signs.
         """
-        find = (_WORD_OR_SIGNS if with_signs else _WORD).findall
-        words = [find(text.lower()) for text in texts]
+        rule = WORDS_AND_RUNS_OF_SIGNS if with_signs else WORDS
+        words = [words_of(text.lower(), rule) for text in texts]
         hashes = self._hashes([word for text in words for word in text])
         return hashes, np.fromiter(map(len, words), np.int64, len(words))
 

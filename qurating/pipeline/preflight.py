@@ -7,8 +7,8 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from qurating.artifacts.manifest import manifest
-from qurating.corpus import hub_data
 from qurating.pipeline import sources
+from qurating.runtime import hub_data
 from qurating.runtime.errors import StageError
 from qurating.runtime.processes import num_processes
 

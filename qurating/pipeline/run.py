@@ -14,6 +14,7 @@ from qurating.artifacts import lineage, publishing
 from qurating.artifacts.artifact import Artifact
 from qurating.artifacts.files import read_json, row_files, write_json
 from qurating.artifacts.identity import leaves
+from qurating.artifacts.integrity import check_content
 from qurating.artifacts.manifest import manifest, reference, referenced_name
 from qurating.pipeline import checks, naming, preflight, sharing, sources
 from qurating.runtime.errors import StageError
@@ -79,9 +80,11 @@ def run_stage(stage: str, config: DictConfig, counter: str, before: Callable[[],
         sources=sources.fingerprints(config, stage),
         labels=frozenset().union(*(each["labels"] for each in manifests.values()), _labels_of(stage, config)),
         overwrite=config.overwrite,
+        max_compared_bytes=config.verify_gigabytes * 1e9,
     )
     _refuse_other_versions(artifact, manifests)
     if artifact.is_complete():
+        publishing.remove_rest(artifact.path)
         finished = manifest(artifact.path)["finished"]
         print(f"    skipped: complete since {finished} with these settings and inputs", flush=True)
         for setting, reason in artifact.uncompared().items():
@@ -101,6 +104,8 @@ def run_stage(stage: str, config: DictConfig, counter: str, before: Callable[[],
     reusable = [f"train/{file.name}" for file in shards]
     with publishing.building(artifact, None if share is None else f"{share.index}_of_{share.count}", reusable) as work:
         if work.to_do:
+            for name, made in manifests.items():
+                check_content(root / name, made, artifact.max_compared_bytes)
             work.counts = _call(given, inputs, root, work.folder)
     _print_outcome(artifact, work)
     if share is not None and num_processes() > 1 and settings["shard"] is None:

@@ -17,8 +17,8 @@ from omegaconf import DictConfig, OmegaConf
 
 from qurating.artifacts.identity import COMMIT, UNKNOWN
 from qurating.artifacts.manifest import manifest
-from qurating.corpus import hub_data
 from qurating.corpus.files import ROOT, in_repository, named_files, with_names
+from qurating.runtime import hub_data
 from qurating.runtime.errors import StageError
 from qurating.runtime.revisions import commit, is_local, without_pin
 

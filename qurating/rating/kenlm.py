@@ -2,7 +2,6 @@
 
 import functools
 import math
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -10,9 +9,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from qurating.corpus.words import WORDS_AND_SIGNS, words_of
 from qurating.runtime.errors import StageError
-
-_WORD = re.compile(r"\w+|[^\w\s]")
 
 
 def load(file: Path) -> Any:
@@ -38,12 +36,12 @@ def load(file: Path) -> Any:
 def log_perplexities(texts: Sequence[str], file: Path, lower_case: bool) -> npt.NDArray[np.float64]:
     """(1/(n+1)) (−ln p(w_1 … w_n, end of sentence)) of each text, (N,), in nats per word; a text is one sentence.
 
-    Words are runs of letters and digits, and single signs.
+    Words are those of `words_of`, and single signs.
     """
     model = _loaded(file)
     found = np.empty(len(texts))
     for place, text in enumerate(texts):
-        words = _WORD.findall(text.lower() if lower_case else text)
+        words = words_of(text.lower() if lower_case else text, WORDS_AND_SIGNS)
         found[place] = -model.score(" ".join(words)) * math.log(10) / (len(words) + 1)
     return found
 

@@ -18,16 +18,20 @@ class Runs:
 
     Args:
         texts: of the evaluation sets, in batches.
-        num_words: of a run; a text with fewer words has no runs.
+        num_words: of a run; words are those of `corpus.words`, in lower case. A text with fewer words has no runs.
+
+    Attributes:
+        too_short: the places of the texts without runs, which are not found anywhere.
     """
 
     def __init__(self, texts: Iterable[Sequence[str]], num_words: int) -> None:
         self._words, self._num_words = WordHashes(), num_words
         hashes, owners = [np.empty(0, np.uint64)], [np.empty(0, np.int64)]
-        count = self.num_too_short = 0
+        self.too_short: list[int] = []
+        count = 0
         for batch in texts:
             found, sizes = self._runs(batch)
-            self.num_too_short += int(np.count_nonzero(sizes == 0))
+            self.too_short += (count + np.flatnonzero(sizes == 0)).tolist()
             hashes.append(found)
             owners.append(count + np.repeat(np.arange(len(batch)), sizes))
             count += len(batch)

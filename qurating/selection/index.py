@@ -1,17 +1,20 @@
 """Selecting sequences of a corpus by a rule, and the index of the selected ones."""
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from tqdm import tqdm
 
+from qurating.artifacts.by_domain import shortened
 from qurating.artifacts.files import parquet_format, replacing
 from qurating.runtime.errors import StageError
 from qurating.selection import statistics
-from qurating.selection.corpus_rows import CorpusRows
+from qurating.selection.corpus_rows import NO_DOMAIN, CorpusRows
 from qurating.selection.cutoff import Selected
 
 # a sequence and its position in the corpus
@@ -29,6 +32,19 @@ _ROWS_PER_GROUP = 2**18
 _FAR_OVER = 1.05  # times the budget: more than the last sequences of a few domains add
 
 
+class Index(NamedTuple):
+    """What is in an index.
+
+    `domains`: by domain, sorted: `corpus_sequences`, `corpus_tokens`, `sequences` and `tokens`. `constant`: by
+    criterion, the domains in which all scores are equal, with their sequences in the corpus, the most first; a domain
+    of one sequence does not count. `without_choice`: the criteria whose scores are equal within every domain.
+    """
+
+    domains: dict[str, dict[str, int]]
+    constant: dict[str, dict[str, int]]
+    without_choice: list[str]
+
+
 def select_rows(
     path: Path,
     corpus: Path,
@@ -39,7 +55,7 @@ def select_rows(
     by_domain: bool,
     domain_column: str,
     seed: int,
-) -> dict[str, dict[str, int]]:
+) -> Index:
     """Write the index of the sequences that a rule selects (columns: SUBSET_SCHEMA), in corpus order.
 
     Args:
@@ -51,8 +67,7 @@ def select_rows(
         domain_column: the column of the corpus with the domains; the index has them in either case.
         seed: of the noise of the rule.
 
-    Returns:
-        by domain, sorted: `corpus_sequences`, `corpus_tokens`, `sequences` and `tokens`.
+    A warning tells which scores are constant, unless the temperature is infinite.
 
     Raises:
         StageError: errors of `CorpusRows` and of the rule; an id that occurs twice.
@@ -62,27 +77,63 @@ def select_rows(
         chosen = rule(rows, seed=seed)
         # the index has the domains of the corpus, also if the rule sees one domain
         shown = rows if by_domain else CorpusRows(corpus, ratings, criteria, domain_column)
-        domains = _write(path, shown, chosen)
+        settings = getattr(rule, "keywords", {})
+        constancy = statistics.Constancy([] if settings.get("temperature") == math.inf else criteria)
+        budget = settings.get("num_tokens")
+        apart = by_domain and budget is not None  # without a budget, rules compare all sequences
+        domains = _write(path, shown, chosen, constancy, apart)
     except ValueError as error:
         raise StageError(f"{corpus.name}: {error}") from error
     num_tokens = sum(domain["tokens"] for domain in domains.values())
-    budget = getattr(rule, "keywords", {}).get("num_tokens")
     if budget is not None and num_tokens > _FAR_OVER * budget:
         tqdm.write(
             f"    warning: {num_tokens:,} tokens for a budget of {budget:,}. Each of {len(domains):,} domains includes "
             "the sequence that crosses its share: use fewer domains, or set selection.by_domain=false"
         )
-    return domains
+    names = shown.domain_names if apart else [NO_DOMAIN]
+    constant = {name: _constant_domains(constancy, name, names) for name in constancy.criteria}
+    without_choice = [name for name in constancy.criteria if constancy.is_constant(name)]
+    for name, where in constant.items():
+        if where:
+            _warn(name, where, len(names), name in without_choice)
+    return Index(domains, {name: where for name, where in constant.items() if where}, without_choice)
 
 
-def _write(path: Path, rows: CorpusRows, chosen: Selected) -> dict[str, dict[str, int]]:
-    """Stream the selected rows to a Parquet file; returns the counts by domain."""
+def _constant_domains(constancy: statistics.Constancy, criterion: str, names: Sequence[str]) -> dict[str, int]:
+    """The domains with equal scores and their sequences, the largest first."""
+    there = np.flatnonzero(constancy.constant(criterion))
+    found = {names[code]: int(constancy.counts[code]) for code in there.tolist()}
+    return dict(sorted(found.items(), key=lambda item: (-item[1], item[0])))
+
+
+def _warn(criterion: str, constant: dict[str, int], num_domains: int, everywhere: bool) -> None:
+    within = "" if num_domains == 1 else " within every domain" if everywhere else f" in {len(constant):,} domains"
+    named = (
+        ""
+        if num_domains == 1
+        else f" ({', '.join(f'{name} {count:,}' for name, count in shortened(constant).items())})"
+    )
+    tqdm.write(
+        f"    warning: the scores by {criterion} are equal{within}{named}: they choose nothing there, and ids or noise "
+        "decide, as in a uniform selection"
+    )
+
+
+def _write(
+    path: Path, rows: CorpusRows, chosen: Selected, constancy: statistics.Constancy, apart: bool
+) -> dict[str, dict[str, int]]:
+    """Stream the selected rows to a Parquet file; returns the counts by domain.
+
+    Args:
+        constancy: the scores of all rows are added to it.
+        apart: by domain; else as one domain.
+    """
     totals: dict[str, dict[str, int]] = {}
     with (
         replacing(path) as temporary,
         pq.ParquetWriter(temporary, SUBSET_SCHEMA, **parquet_format(SUBSET_SCHEMA)) as writer,
     ):
-        for table in _groups(rows, chosen, totals):
+        for table in _groups(rows, chosen, totals, constancy, apart):
             writer.write_table(table)
     _check_ids(path)
     return dict(sorted(totals.items()))
@@ -99,8 +150,14 @@ def _check_ids(path: Path) -> None:
             statistics.refuse_repeated(np.concatenate(own))
 
 
-def _groups(rows: CorpusRows, chosen: Selected, totals: dict[str, dict[str, int]]) -> Iterator[pa.Table]:
-    """Tables of about `_ROWS_PER_GROUP` selected rows; also fills `totals`."""
+def _groups(
+    rows: CorpusRows,
+    chosen: Selected,
+    totals: dict[str, dict[str, int]],
+    constancy: statistics.Constancy,
+    apart: bool,
+) -> Iterator[pa.Table]:
+    """Tables of about `_ROWS_PER_GROUP` selected rows; also fills `totals` and `constancy`."""
     waiting: list[pa.Table] = []
     num_waiting = first_of_shard = position = shard = 0
     for place, chunk in enumerate(rows.chunks()):
@@ -110,6 +167,7 @@ def _groups(rows: CorpusRows, chosen: Selected, totals: dict[str, dict[str, int]
         there = np.flatnonzero(chosen[place])
         names = list(rows.domain_names)  # a copy: the thread that reads ahead adds to them
         _count(totals, names, chunk.domains, chunk.lengths, there)
+        constancy.add(chunk.scores, chunk.domains if apart else np.zeros_like(chunk.domains))
         score = next(iter(chunk.scores.values()))[there] if len(chunk.scores) == 1 else None
         domains = pa.DictionaryArray.from_arrays(pa.array(chunk.domains[there]), pa.array(names))
         columns = [

@@ -1,6 +1,6 @@
 """The statistics pass over the rows to select from: tokens by domain, checks of the rows, and moments of the scores."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -162,6 +162,51 @@ class Sums:
         grid = deviation * 2.0**-24
         mean = origin + above
         return np.where(is_constant, mean, np.rint(mean / grid) * grid), deviation
+
+
+CONSTANT = "constant scores"  # label of an artifact whose scores chose nothing
+
+
+class Constancy:
+    """Domains in which all scores are equal, but for rounding: there a score chooses nothing, and ids or noise do.
+
+    Args:
+        criteria: names of the scores.
+    """
+
+    def __init__(self, criteria: Sequence[str]) -> None:
+        self.criteria = list(criteria)
+        self.counts: Counts = np.zeros(0, np.int64)  # rows of each domain, (D,); while its scores are equal
+        self._first = {name: np.zeros(0) for name in criteria}  # a score of each domain, (D,); NaN before its first row
+        self._varies = {name: np.zeros(0, bool) for name in criteria}  # (D,)
+
+    def add(self, scores: Mapping[str, Floats], domains: Codes) -> None:
+        """Add the finite scores (n,) of rows of these domains (n,)."""
+        if all(map(np.all, self._varies.values())) and domains.max(initial=-1) < len(self.counts):
+            return  # nothing more to learn
+        self.counts = _plus(self.counts, np.bincount(domains))
+        for name in self._first:
+            new = len(self.counts) - len(self._first[name])
+            first = self._first[name] = np.append(self._first[name], np.full(new, np.nan))
+            varies = self._varies[name] = np.append(self._varies[name], np.zeros(new, bool))
+            open_rows = np.flatnonzero(~varies[domains])  # soon none
+            own, score = domains[open_rows], scores[name][open_rows]
+            is_new = np.isnan(first[own])
+            first[own[is_new]] = score[is_new]
+            varies[own[~is_equal(score, first[own])]] = True
+
+    def constant(self, name: str) -> npt.NDArray[np.bool_]:
+        """Domains of several rows with equal scores, (D,)."""
+        return ~self._varies[name] & (self.counts > 1)
+
+    def is_constant(self, name: str) -> bool:
+        """Whether the scores are equal in every domain of several rows, of which there is at least one."""
+        return bool((self.counts > 1).any() and not self._varies[name].any())
+
+
+def is_equal(scores: Floats, first: Floats | float) -> npt.NDArray[np.bool_]:
+    """Whether scores (n,) equal `first`, but for rounding."""
+    return np.abs(scores - first) <= 1e-12 * np.maximum(1.0, np.abs(first))
 
 
 def _plus(total: npt.NDArray, more: npt.NDArray) -> npt.NDArray:

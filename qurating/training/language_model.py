@@ -8,6 +8,7 @@ import torch
 from transformers import AutoTokenizer, PreTrainedModel
 
 from qurating.artifacts.seeds import seed_for
+from qurating.corpus.tokenizing import vocabulary_size
 from qurating.datamodules.tokens import TokenBlocks
 from qurating.models.language_model import LanguageModel
 from qurating.models.optimization import Optimization
@@ -34,11 +35,15 @@ def prepare(
         sequence_length: tokens per block.
         batch_size_sequences: blocks per optimizer step, over all devices.
         micro_batch_size: blocks per forward pass on one device, at most.
+
+    Raises:
+        StageError: the tokens of the order cannot be those of the tokenizer.
     """
     tokenizer = AutoTokenizer.from_pretrained(corpus / "tokenizer")
-    data = TokenBlocks(order, sequence_length, batch_size_sequences, micro_batch_size)
+    size = vocabulary_size(tokenizer)
+    data = TokenBlocks(order, sequence_length, batch_size_sequences, micro_batch_size, size)
     torch.manual_seed(seed_for(seed, "train_lm", "weights"))
-    made = network(vocabulary_size=len(tokenizer), eos_token_id=tokenizer.eos_token_id)
+    made = network(vocabulary_size=size, eos_token_id=tokenizer.eos_token_id)
     return LanguageModel(made, optimization), data
 
 

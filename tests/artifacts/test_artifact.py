@@ -7,6 +7,7 @@ import pytest
 
 from qurating.artifacts.artifact import Artifact
 from qurating.artifacts.files import read_json, write_json
+from qurating.artifacts.manifest import sealed
 from qurating.artifacts.publishing import building
 from qurating.runtime.errors import StageError
 
@@ -30,7 +31,10 @@ def rewrite_in_format_1(path: Path, left_out: dict[str, Any], **given: Any) -> N
     old = {"_target_": "qurating.stages.select.select"}
     made["config"] = old | given
     made["identity"]["config"] = old | left_out
-    write_json(path / "manifest.json", made)
+    del made["checksum"], made["fingerprint"]
+    resealed = sealed(made)
+    del resealed["checksum"]  # earlier versions wrote none
+    write_json(path / "manifest.json", resealed)
 
 
 def test_artifacts_of_an_earlier_version_are_recognised(tmp_path: Path) -> None:

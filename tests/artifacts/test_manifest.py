@@ -4,8 +4,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from artifact_example import IDENTITY, made, wanted
+from artifact_example import IDENTITY, build, made, wanted
 
+from qurating.artifacts.files import read_json, write_json
 from qurating.artifacts.manifest import manifest
 from qurating.runtime.errors import StageError
 
@@ -51,3 +52,52 @@ def test_damage_is_noticed(tmp_path: Path, damage: str) -> None:
 def test_an_absent_input_says_what_to_do(tmp_path: Path) -> None:
     with pytest.raises(StageError, match="x does not exist yet: add the stage"):
         manifest(tmp_path / "x")
+
+
+@pytest.mark.parametrize("content", ["", '{"stage": ', "[]", "{}", "\xff"])
+def test_a_manifest_that_is_cut_short_is_told_and_replaced(tmp_path: Path, content: str) -> None:
+    path = tmp_path / "k" / "x"
+    made(path)
+    (path / "manifest.json").write_text(content, encoding="latin-1")
+    with pytest.raises(StageError, match=r"k/x/manifest.json is damaged: .*overwrite=true"):
+        wanted(path).is_complete()
+    made(path, overwrite=True)
+    assert wanted(path).is_complete()
+
+
+def test_a_changed_fingerprint_can_be_mended(tmp_path: Path) -> None:
+    path = tmp_path / "k" / "x"
+    right = made(path)["fingerprint"]
+    write_json(path / "manifest.json", manifest(path) | {"fingerprint": "0" * 64})
+    with pytest.raises(StageError, match=f'fingerprint is not that of its content; set it to "{right}"'):
+        manifest(path)
+
+
+@pytest.mark.parametrize("key", ["checksum", "labels", "counts", "inputs", "files"])
+def test_a_changed_manifest_is_told(tmp_path: Path, key: str) -> None:
+    path = tmp_path / "k" / "x"
+    made(path)
+    content = read_json(path / "manifest.json")
+    content[key] = "0" * 64 if key == "checksum" else type(content[key])()
+    write_json(path / "manifest.json", content)
+    with pytest.raises(StageError, match=r"k/x/manifest.json is damaged: its checksum is not that of its content"):
+        manifest(path)
+
+
+def test_a_manifest_of_an_earlier_version_has_no_checksum(tmp_path: Path) -> None:
+    path = tmp_path / "k" / "x"
+    made(path)
+    content = read_json(path / "manifest.json")
+    del content["checksum"]
+    write_json(path / "manifest.json", content)
+    assert manifest(path) == content
+    content["identity"]["config"]["seed"] = 2
+    write_json(path / "manifest.json", content)
+    with pytest.raises(StageError, match="its fingerprint is not that of its content"):
+        manifest(path)
+
+
+def test_counts_of_any_form_are_read_as_they_were_written(tmp_path: Path) -> None:
+    path = tmp_path / "k" / "x"
+    made(path, build=lambda folder: build(folder) | {"by_size": {10: (1, 2)}, "loss": float("nan")})
+    assert manifest(path)["counts"]["by_size"] == {"10": [1, 2]}

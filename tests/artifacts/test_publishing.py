@@ -1,5 +1,6 @@
 """Artifacts are complete or absent, built once, and refused if their settings differ."""
 
+import errno
 import multiprocessing
 import os
 import signal
@@ -38,7 +39,7 @@ def test_shares_fill_one_folder_and_the_last_publishes(tmp_path: Path) -> None:
     assert sum(made is not None for made in found) == 1
     assert manifest(path)["files"].keys() == {"0.txt", "1.txt", "2.txt"}
     assert share(1, waits=False) is None
-    assert {file.name for file in path.parent.iterdir()} == {"shared", ".shared.lock"}
+    assert {file.name for file in path.parent.iterdir()} == {"shared", ".shared.lock", ".shared.checked.json"}
 
 
 def test_a_share_that_fails_leaves_the_others_alone(tmp_path: Path) -> None:
@@ -86,7 +87,7 @@ def test_another_config_under_the_same_name_is_refused_with_both_ways_out(tmp_pa
     assert manifest(path)["config"]["max_tokens"] == 256
     # the other one is refused now, and what is the same is kept although overwrite is set
     assert made(path, other, overwrite=True, build=None) is None
-    assert [file.name for file in path.parent.iterdir() if "lock" not in file.name] == ["x"]
+    assert [file.name for file in path.parent.iterdir() if file.name[0] != "."] == ["x"]
 
 
 def test_a_failed_build_is_not_published_and_its_work_is_kept(tmp_path: Path) -> None:
@@ -203,6 +204,59 @@ def test_a_killed_builder_leaves_its_lock_free(tmp_path: Path) -> None:
     assert not path.exists()
     made(path)  # waits for nobody
     assert manifest(path)["counts"] == {"rows": 1}
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_a_kill_right_after_publication_leaves_nothing_behind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, overwrite: bool
+) -> None:
+    path = tmp_path / "k" / "x"
+    if overwrite:
+        made(path, {**IDENTITY, "config": {}})
+
+    def killed(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(publishing, "_remove_rest", killed)
+        with pytest.raises(KeyboardInterrupt):
+            made(path, overwrite=overwrite)
+    assert path.with_name(".x.plan.json").exists()
+    assert path.with_name(".x.replaced").exists() == overwrite
+    assert wanted(path).is_complete()
+    publishing.remove_rest(path)
+    assert {file.name for file in path.parent.iterdir()} == {"x", ".x.lock", ".x.checked.json"}
+
+
+def test_the_work_of_an_attempt_to_replace_an_artifact_stays(tmp_path: Path) -> None:
+    path = tmp_path / "k" / "x"
+    made(path)
+
+    def stops(folder: Path) -> dict[str, Any]:
+        (folder / "a.txt").write_text("half")
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        made(path, {**IDENTITY, "config": {}}, overwrite=True, build=stops)
+    publishing.remove_rest(path)
+    assert (path.with_name(".x.partial") / "a.txt").read_text() == "half"
+    assert path.with_name(".x.plan.json").exists()
+
+
+@pytest.mark.parametrize("reason", [errno.EROFS, errno.EACCES])
+def test_a_folder_without_write_access_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reason: int) -> None:
+    def refuse(**_: Any) -> None:  # root may write everywhere
+        raise OSError(reason, os.strerror(reason))
+
+    monkeypatch.setattr(publishing.tempfile, "TemporaryFile", refuse)
+    with pytest.raises(StageError, match=r"nothing can be written to .*paths.artifacts="):
+        made(tmp_path / "k" / "x")
+
+
+def test_a_file_in_the_place_of_the_folder_is_told(tmp_path: Path) -> None:
+    (tmp_path / "k").write_text("a file")
+    with pytest.raises(StageError, match=r"nothing can be written to .*paths.artifacts="):
+        made(tmp_path / "k" / "x")
 
 
 @pytest.mark.parametrize("window", ["hashing", "writing the manifest", "renaming"])

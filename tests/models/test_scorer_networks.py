@@ -8,6 +8,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from scorer_fixtures import annotation_of, corpus_of_paragraphs, train
+from transformers import AutoModel
 
 from qurating.models.scorer_networks import ScorerNetwork, load_scorer
 from qurating.runtime.errors import StageError
@@ -108,3 +109,13 @@ def test_a_scorer_of_the_hub_is_fetched_without_code(
 def test_a_folder_that_is_not_there_is_not_asked_for_at_the_hub(tmp_path: Path) -> None:
     with pytest.raises(StageError, match="no such model \(looked in"):
         load_scorer(tmp_path / "none")
+
+
+def test_a_scorer_with_too_few_embeddings_is_refused(scorer: Path, tmp_path: Path) -> None:
+    shutil.copytree(scorer, tmp_path / "s")
+    encoder = AutoModel.from_pretrained(scorer)
+    rows = encoder.get_input_embeddings().num_embeddings - 1
+    encoder.resize_token_embeddings(rows)
+    encoder.save_pretrained(tmp_path / "s")
+    with pytest.raises(StageError, match=rf"s: the ids of its tokenizer end at .* has {rows:,} embeddings"):
+        load_scorer(tmp_path / "s")

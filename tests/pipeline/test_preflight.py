@@ -1,6 +1,5 @@
 """Checks before the work starts, on the configurations that people run."""
 
-import json
 import os
 import subprocess
 import sys
@@ -13,6 +12,8 @@ from hydra import compose
 from omegaconf import DictConfig, OmegaConf
 from repository import ROOT
 
+from qurating.artifacts.files import write_json
+from qurating.artifacts.manifest import sealed
 from qurating.pipeline import preflight
 from qurating.pipeline.naming import STAGES, name_artifacts
 from qurating.runtime import hub as runtime_hub
@@ -100,9 +101,8 @@ def test_more_devices_than_processes_are_refused(tmp_path: Path, monkeypatch: py
 def test_a_budget_beyond_the_corpus_is_refused_at_once(tmp_path: Path) -> None:
     corpus = tmp_path / "corpora/small"
     corpus.mkdir(parents=True)
-    (corpus / "manifest.json").write_text(
-        json.dumps({"stage": "prepare_corpus", "files": {}, "counts": {"tokens": 1000}})
-    )
+    content = {"stage": "prepare_corpus", "identity": {}, "files": {}, "counts": {"tokens": 1000}}
+    write_json(corpus / "manifest.json", sealed(content))
     config, _ = composed(tmp_path, "num_tokens=1001")
     with pytest.raises(StageError, match="small has only 1,000 tokens to select num_tokens=1,001 from"):
         preflight.check_budget(config, corpus)

@@ -17,6 +17,8 @@ import pytest
 from hydra import compose
 from repository import ROOT
 
+from qurating.artifacts.artifact import Artifact
+from qurating.artifacts.publishing import building
 from qurating.pipeline import run as pipeline_run
 from qurating.pipeline.naming import STAGES, name_artifacts
 from qurating.training import tracking
@@ -88,8 +90,8 @@ def test_inputs_of_another_version_of_the_corpus_are_refused(finished: tuple[Pat
     copy = tmp_path / "artifacts"
     shutil.copytree(finished[0], copy)
     (corpus,) = copy.glob("corpora/[!.]*")
-    manifest = json.loads((corpus / "manifest.json").read_text(encoding="utf-8"))
-    (corpus / "manifest.json").write_text(json.dumps(manifest | {"fingerprint": "0" * 64}), encoding="utf-8")
+    with building(Artifact(corpus, "prepare_corpus", {}, {"seed": 7}, overwrite=True)) as work:
+        work.counts = {}
     arguments = ["hydra.mode=RUN", "stage=[order]", "artifacts.order=orders/mine"]
     found = subprocess.run(command(copy, *arguments), capture_output=True, text=True, timeout=1200, cwd=ROOT)
     assert found.returncode == 1
@@ -205,13 +207,10 @@ def test_another_setting_under_the_same_name_is_refused(finished: tuple[Path, st
     assert "Traceback" not in found.stderr
 
 
-def test_killed_at_a_random_stage_and_run_again_it_ends_the_same(finished: tuple[Path, str], tmp_path: Path) -> None:
-    reference, _ = finished
-    stage = random.choice(["prepare_corpus", "judge", "train_rater", "rate", *STAGES[STAGES.index("select") :]])
-    delay = random.uniform(0.0, 2.0)
-    arguments = ["hydra.mode=RUN", "selection=top_k"]
+def kill_at(artifacts: Path, stage: str, *arguments: str) -> float:
+    """Run, and kill at a random moment of a stage; returns the moment, in seconds after the stage began."""
     task = subprocess.Popen(
-        command(tmp_path, *arguments),
+        command(artifacts, *arguments),
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         cwd=ROOT,
@@ -221,14 +220,32 @@ def test_killed_at_a_random_stage_and_run_again_it_ends_the_same(finished: tuple
     for line in task.stdout:
         if f"] {stage}:" in line.decode():
             break
+    delay = random.uniform(0.0, 2.0)
     time.sleep(delay)
     os.killpg(task.pid, signal.SIGKILL)
     task.communicate()
-    run(tmp_path, *arguments)
+    return delay
+
+
+def check_same(reference: Path, artifacts: Path, killed: dict[str, float]) -> None:
+    """What a run has made after kills is what an undisturbed run has made, and nothing is left over."""
     expected = manifests(reference)
-    found = {name: manifest for name, manifest in manifests(tmp_path).items() if not name.startswith("analyses/")}
+    found = {name: manifest for name, manifest in manifests(artifacts).items() if not name.startswith("analyses/")}
     other = [name for name in found if found[name]["fingerprint"] != expected[name]["fingerprint"]]
-    assert not other, f"killed {delay:.2f} s into {stage}: {', '.join(other)} came out otherwise"
+    assert not other, f"killed {killed}: {', '.join(other)} came out otherwise"
+    beside = (file.name for kind in {name.split("/")[0] for name in found} for file in artifacts.glob(f"{kind}/.*"))
+    hidden = [name for name in beside if not name.endswith((".lock", ".checked.json"))]
+    assert not hidden, f"killed {killed}: {', '.join(hidden)} is left"
+
+
+def test_killed_at_a_random_stage_and_run_again_it_ends_the_same(finished: tuple[Path, str], tmp_path: Path) -> None:
+    reference, _ = finished
+    stages = ["prepare_corpus", "judge", "train_rater", "rate", "select", "order", "train_lm", "evaluate", "analyse"]
+    stage = random.choice(stages)
+    arguments = ["hydra.mode=RUN", "selection=top_k"]
+    delay = kill_at(tmp_path, stage, *arguments)
+    run(tmp_path, *arguments)
+    check_same(reference, tmp_path, {stage: delay})
     (table,) = [json.loads(f.read_text(encoding="utf-8")) for f in tmp_path.glob("analyses/*/table.json")]
     assert "top-k" in json.dumps(table)
 
@@ -304,6 +321,22 @@ def test_the_highest_scores_are_selected_and_the_target_is_not_evaluated(scored:
     held_out = set().union(*(pq.read_table(f)["document_id"].to_pylist() for f in (corpus / "heldout").glob("*")))
     for file in artifacts.glob("evaluations/[!.]*/sequences.parquet"):
         assert set(pq.read_table(file)["document_id"].to_pylist()) == held_out - fitted
+
+
+def test_lqs_killed_at_random_stages_and_run_again_ends_the_same(scored: tuple[Path, str], tmp_path: Path) -> None:
+    reference, _ = scored
+    shutil.copytree(reference / "corpora", tmp_path / "corpora")
+    stages = ["prepare_target", "sample_proxy", "pretrain_proxy", "annotate_proxy", "train_scorer", "score", "order"]
+    arguments = ["+experiment=lqs_scorer", "hydra.mode=RUN", "selection=top_k", "ordering=folding"]
+    chosen = sorted(random.sample(stages, 2), key=STAGES.index)
+    killed = {stage: kill_at(tmp_path, stage, *arguments) for stage in chosen}
+    run(
+        tmp_path,
+        *arguments,
+        "stage=[prepare_corpus,prepare_target,sample_proxy,pretrain_proxy,annotate_proxy,"
+        "train_scorer,score,select,order]",
+    )
+    check_same(reference, tmp_path, killed)
 
 
 def test_an_existing_scorer_replaces_the_annotation(scored: tuple[Path, str], tmp_path: Path) -> None:

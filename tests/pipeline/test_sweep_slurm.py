@@ -135,6 +135,27 @@ def test_an_error_in_a_cell_comes_home(copy: Path) -> None:
     assert "does not exist yet: add the stage that makes it" in printed
 
 
+def test_a_launcher_that_is_killed_leaves_its_tasks_alone(copy: Path) -> None:
+    """The tasks go on without it, and the same command again waits for what they build."""
+    first = submit(copy, 1)
+    while not any("] judge:" in log for log in logs(copy, 1).values()):
+        assert first.poll() is None, first.communicate()[0]
+        time.sleep(0.1)
+    first.kill()
+    first.communicate()
+    second = submit(copy, 2)
+    printed, _ = second.communicate(timeout=1200)
+    assert second.returncode == 0, printed + json.dumps(logs(copy, 2), indent=1)
+    both = logs(copy, 1) | logs(copy, 2)  # by their jobs, which have different ids
+    for stage in ("prepare_corpus", "judge", "train_rater", "rate"):
+        builders = [job for job, log in both.items() if "    done in" in part(log, stage)]
+        assert len(builders) == 1, f"{stage} was built by {builders}"
+    assert sum(name.startswith("evaluations/") for name in made(copy)) == 4
+    assert "Report: " in printed
+    rest = [file.name for file in copy.glob("artifacts/*/.*") if not file.name.endswith((".lock", ".checked.json"))]
+    assert rest == []
+
+
 def test_tasks_of_an_array_share_a_corpus_to_rate(copy: Path) -> None:
     small = SWEEP[SWEEP.index("hydra/launcher=slurm") + 2 :]
     prepare = [sys.executable, "run.py", *small, "hydra.mode=RUN", "stage=[prepare_corpus]"]

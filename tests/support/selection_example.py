@@ -44,17 +44,29 @@ def rate_all(corpus: Path, folder: Path, scores: np.ndarray) -> Path:
 
 
 def chosen(corpus: Path, output: Path, ratings: Path | None, num_tokens: int = 800, **changes: Any) -> pa.Table:
+    counts_of_chosen(corpus, output, ratings, num_tokens, **changes)
+    return pq.read_table(output / "subset.parquet")
+
+
+def counts_of_chosen(
+    corpus: Path, output: Path, ratings: Path | None, num_tokens: int = 800, **changes: Any
+) -> dict[str, Any]:
     output.mkdir(exist_ok=True)
     rule = functools.partial(rules.select, num_tokens=num_tokens, temperature=1.0)
     settings: dict[str, Any] = {"rule": rule, "criterion": "c", "by_domain": True, "domain_column": "domain"}
     settings |= {"label": "c", "seed": 5} | changes
-    select(output=output, corpus=corpus, ratings=ratings, **settings)
-    return pq.read_table(output / "subset.parquet")
+    return select(output=output, corpus=corpus, ratings=ratings, **settings)
 
 
 def ordered(corpus: Path, output: Path, subset: Path, ratings: Path | None, method: str, **changes: Any) -> pa.Table:
+    counts_of_ordered(corpus, output, subset, ratings, method, **changes)
+    return pq.read_table(output / "order.parquet")
+
+
+def counts_of_ordered(
+    corpus: Path, output: Path, subset: Path, ratings: Path | None, method: str, **changes: Any
+) -> dict[str, Any]:
     output.mkdir(exist_ok=True)
     settings: dict[str, Any] = {"criterion": "c", "column": None, "num_folds": 3, "temperature": 1.0}
     settings |= {"descending": False, "seed": 5} | changes
-    order(output=output, corpus=corpus, subset=subset, ratings=ratings, method=method, **settings)
-    return pq.read_table(output / "order.parquet")
+    return order(output=output, corpus=corpus, subset=subset, ratings=ratings, method=method, **settings)

@@ -68,14 +68,15 @@ def chosen(corpus: Path, ratings: Path | None, folder: Path, num_tokens: int = 1
     """A subset as the pipeline leaves it."""
     folder.mkdir(parents=True)
     rule = functools.partial(rules.select, num_tokens=num_tokens, **how)
-    select(
+    counts = select(
         output=folder, corpus=corpus, ratings=ratings, rule=rule, criterion="c" if ratings else None, by_domain=False,
         domain_column="domain", label=folder.name, seed=0,
     )  # fmt: skip
+    labels = [*counts.pop("labels", []), *(["simulated judge"] if ratings else [])]
     inputs = {"corpus": f"corpora/{corpus.name} (0123)"}
     write_json(
         folder / "manifest.json",
-        {"config": {"label": folder.name}, "inputs": inputs, "labels": ["simulated judge"] if ratings else []},
+        {"config": {"label": folder.name}, "inputs": inputs, "counts": counts, "labels": labels},
     )
     return folder
 

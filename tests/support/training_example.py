@@ -68,7 +68,9 @@ def train(
 ) -> Watched:
     model = a_model()
     model.fail_at = fail_at
-    data = TokenBlocks(order, sequence_length=8, batch_size_sequences=4, micro_batch_size=micro_batch_size)
+    data = TokenBlocks(
+        order, sequence_length=8, batch_size_sequences=4, micro_batch_size=micro_batch_size, vocabulary_size=64
+    )
     fit(model, data, TRAINER, output, gradient_clip_norm=1.0, checkpoint_every_steps=every_steps, name="test")
     return model
 

@@ -55,7 +55,7 @@ def test_a_training_shorter_than_a_checkpoint_ends_well(order: Path, tmp_path: P
 
 
 def test_settings_of_the_trainer_that_belong_to_the_training_are_refused(order: Path, tmp_path: Path) -> None:
-    data = TokenBlocks(order, sequence_length=8, batch_size_sequences=4, micro_batch_size=2)
+    data = TokenBlocks(order, sequence_length=8, batch_size_sequences=4, micro_batch_size=2, vocabulary_size=64)
     trainer = functools.partial(TRAINER, max_steps=3)
     with pytest.raises(StageError, match=r"trainer\.max_steps cannot be set"):
         fit(a_model(), data, trainer, tmp_path, gradient_clip_norm=1.0, checkpoint_every_steps=1, name="test")

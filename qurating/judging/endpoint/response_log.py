@@ -2,10 +2,13 @@
 
 import contextlib
 import json
+import zlib
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import orjson
+
+_CHECKSUM = b',"crc32":'  # the last field of a line, as bytes
 
 
 class Answer(NamedTuple):
@@ -20,7 +23,10 @@ class Answer(NamedTuple):
 
 
 class ResponseLog:
-    """An append-only file of JSON lines, one per answered request; opening it drops an incomplete line.
+    """An append-only file of JSON lines, one per answered request, each with a checksum.
+
+    Opening it drops lines that are incomplete or were changed, and counts them in `num_dropped`. Lines of earlier
+    versions have no checksum; they come before all others.
 
     A line is written to the file before the answer counts as received: a killed process loses nothing, a power failure
     may lose the last seconds. In memory: the file positions of answers from earlier runs, and with `remember` of this
@@ -30,16 +36,22 @@ class ResponseLog:
     def __init__(self, path: Path, remember: bool = False) -> None:
         self._remember = remember
         self._places: dict[bytes, int] = {}
-        self.prompt_tokens = self.completion_tokens = self.num_usable = 0
+        self.prompt_tokens = self.completion_tokens = self.num_usable = self.num_dropped = 0
         self.by_batch = (0, 0)  # tokens of prompts and completions from the Batch API
-        place, whole = 0, True
+        place, whole, earlier = 0, True, True
         with contextlib.suppress(FileNotFoundError), open(path, "rb") as lines:
             for line in lines:
-                with contextlib.suppress(ValueError, KeyError, TypeError):  # incomplete: its request is sent again
+                intact = _is_intact(line)
+                earlier = earlier and intact is None
+                try:
+                    if not (intact or earlier):
+                        raise ValueError("changed, or incomplete")
                     entry = json.loads(line)
                     self._count(entry)
                     if entry["key"] is not None:
                         self._places[bytes.fromhex(entry["key"])] = place
+                except (ValueError, KeyError, TypeError):  # its request is sent again
+                    self.num_dropped += bool(line.strip())
                 place, whole = place + len(line), line.endswith(b"\n")
         self._stream = open(path, "ab", buffering=0)  # noqa: SIM115 (closed by `close`)
         self._answers = open(path, "rb")  # noqa: SIM115
@@ -77,7 +89,7 @@ class ResponseLog:
             line = orjson.dumps(entry, option=orjson.OPT_APPEND_NEWLINE)
         except TypeError:  # a lone surrogate in a text from the endpoint
             line = json.dumps(entry).encode() + b"\n"
-        self._stream.write(line)
+        self._stream.write(_with_checksum(line))
         self._count(entry)
 
     def _count(self, entry: dict[str, Any]) -> None:
@@ -92,3 +104,14 @@ class ResponseLog:
     def close(self) -> None:
         self._stream.close()
         self._answers.close()
+
+
+def _with_checksum(line: bytes) -> bytes:
+    """A line `{…}` with the CRC-32 of itself as its last field."""
+    return b"%b%b%d}\n" % (line[:-2], _CHECKSUM, zlib.crc32(line))
+
+
+def _is_intact(line: bytes) -> bool | None:
+    """Whether the checksum of a line is that of the rest; None if it has none."""
+    rest, found, checksum = line.rpartition(_CHECKSUM)
+    return checksum.removesuffix(b"\n") == b"%d}" % zlib.crc32(rest + b"}\n") if found else None

@@ -7,12 +7,15 @@ data files; they are constants, so that a score depends on the text alone.
 
 import math
 import re
+import unicodedata
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
-_WORD = re.compile(r"[^\W\d_]+(?:['’-][^\W\d_]+)*")
+from qurating.corpus.words import WORDS_OF_LETTERS, words_of
+
 _NUMBER = re.compile(r"\d[\d.,:]*")
-_SENTENCE_END = re.compile(r"[.!?](?=[\s\"')\]]|$)")
+_SENTENCE_END = re.compile(r"[.!?](?=[\s\"')\]]|$)|[。．！？।॥؟۔။។]")
+_MARKS_OF_PROSE = ".,'\"?!-。．，、！？：；「」『』।॥؟۔،؛၊။។"
 _NAME_INSIDE_SENTENCE = re.compile(r"(?<=[^\W\d_A-Z],\s)[A-Z][a-z]+|(?<=[^\W\d_A-Z]\s)[A-Z][a-z]+")
 _EXPLAINS = re.compile(
     r"\b(?:because|therefore|thus|hence|for example|for instance|e\.g|i\.e|that is|this means|means that|in other words"
@@ -46,13 +49,14 @@ class Parts(NamedTuple):
 
 
 def _parts(text: str) -> Parts:
-    words = _WORD.findall(text)
+    text = unicodedata.normalize("NFC", text)
+    words = words_of(text, WORDS_OF_LETTERS)
     visible = sum(map(len, text.split()))
     return Parts(text, words, [word.lower() for word in words], max(visible, 1), max(len(words), 1))
 
 
 def mean_word_length(parts: Parts) -> float:
-    """Letters per word."""
+    """Letters per word, with the marks on them; in scripts without spaces each letter is a word."""
     return sum(map(len, parts.words)) / parts.num_words
 
 
@@ -72,8 +76,10 @@ def share_of_digits(parts: Parts) -> float:
 
 
 def share_of_symbols(parts: Parts) -> float:
-    """Share of visible characters that are neither letters nor digits nor the marks of ordinary prose."""
-    plain = sum(map(str.isalnum, parts.text)) + sum(map(parts.text.count, ".,'\"?!-"))
+    """Share of visible characters that are neither letters (with their accents) nor digits nor the marks of prose."""
+    plain = sum(map(str.isalnum, parts.text)) + sum(map(parts.text.count, _MARKS_OF_PROSE))
+    if not parts.text.isascii():
+        plain += sum(unicodedata.category(character).startswith("M") for character in parts.text)
     return max(parts.num_visible - plain, 0) / parts.num_visible
 
 

@@ -12,10 +12,11 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 
 from qurating.artifacts.files import row_files, write_json, write_table
+from qurating.corpus.tokenizing import check_ids, vocabulary_size
 from qurating.evaluation.heldout import PRECISIONS, sequence_nll
 from qurating.metrics import perplexity
 from qurating.models.likelihood import check_output_layer
-from qurating.models.networks import num_positions
+from qurating.models.networks import check_vocabulary, num_positions
 from qurating.runtime.devices import device_of
 from qurating.runtime.errors import StageError
 from qurating.runtime.malloc import keep_freed_memory
@@ -45,8 +46,9 @@ def evaluate(
         excluded: a target set (`target.parquet`) whose documents are left out, because the data were selected for them.
 
     Raises:
-        StageError: no held-out shard, or no document that is not excluded; a model with another tokenizer; a sequence
-            longer than the context of the model; an architecture whose logits are not one linear layer; a loss that is
+        StageError: no held-out shard, or no document that is not excluded; a model with another tokenizer, or with too
+            few embeddings for it; a token id that it does not have; a sequence longer than the context of the model; an
+            architecture whose logits are not one linear layer; a loss that is
             not finite; a requested GPU that does not exist.
     """
     if precision not in PRECISIONS:
@@ -61,6 +63,8 @@ def evaluate(
     left_out = None if excluded is None else pq.read_table(excluded / "target.parquet", columns=["document_id"])
     rows, input_ids, starts, num_excluded = _read(corpus / "heldout", left_out)
     network = AutoModelForCausalLM.from_pretrained(language_model, dtype=torch.float32).to(device).eval()
+    check_vocabulary(network, tokenizer, language_model)
+    check_ids(input_ids, vocabulary_size(tokenizer), corpus / "heldout")
     _fits(network, rows, np.diff(starts), corpus)
     with keep_freed_memory(device):
         nll = sequence_nll(network, input_ids, starts, tokenizer.eos_token_id, batch_size_sequences, precision)

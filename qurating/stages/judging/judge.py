@@ -86,6 +86,12 @@ def judge(
 
         response_log = ResponseLog(output / "journal.jsonl", remember=settings.transport == "batch")
         stack.enter_context(contextlib.closing(response_log))
+        if response_log.num_dropped:
+            print(
+                f"    {response_log.num_dropped} lines of the log of responses are incomplete or were changed: their "
+                "requests are sent again, and what they cost is no longer counted",
+                flush=True,
+            )
         requests, costs = asyncio.run(_ask(settings, endpoint, response_log, price, as_method, tokenizer, output))
 
     preferred = tables.preferred(requests, pairs)

@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from tqdm import tqdm
 
+from qurating.artifacts.by_domain import count_domains, shortened
 from qurating.artifacts.files import read_json, row_files, write_json, write_table
 from qurating.corpus.readers import Document, Jsonl
 from qurating.corpus.sequences import one_row, texts_of_subset
@@ -21,6 +22,7 @@ from qurating.selection.near_duplicates import find_near_duplicates
 
 NEAR, CONTAMINATED = "near_duplicates", "contamination"
 _ROWS_AT_ONCE = 1024
+_HELDOUT = "held out: "  # begins the ids of held-out documents
 
 
 class Flag(NamedTuple):
@@ -54,6 +56,9 @@ def check_subset(
 ) -> dict[str, Any]:
     """Write `flagged.parquet`, `report.json`, `report.html`, and a subset without the sequences to remove.
 
+    Texts with too few words for one of the checks are counted by domain, in the manifest and on the page: sequences
+    that are compared whole for near-duplicates, sequences that contamination leaves out, and evaluation texts.
+
     Args:
         corpus: that the subset was selected from.
         similarity, words_of_duplicates, num_hashes, num_bands: see `near_duplicates.find_near_duplicates`.
@@ -77,7 +82,15 @@ def check_subset(
         raise StageError(f"words_of_contamination must be at least 1, not {words_of_contamination}")
     index = pq.read_table(subset / "subset.parquet")
     evaluation = _Evaluation(corpus if heldout else None, evaluation_paths, evaluation_field)
-    runs = Runs(([d.text for d in part] for part in in_parts(evaluation)), words_of_contamination)
+    sources: list[str] = []  # of the evaluation texts
+
+    def evaluation_texts() -> Iterator[list[str]]:
+        for part in in_parts(evaluation):
+            sources.extend(_source(document) for document in part)
+            yield [document.text for document in part]
+
+    runs = Runs(evaluation_texts(), words_of_contamination)
+    too_short: list[int] = []  # places of sequences that cannot share a run with the evaluation
     found: list[tuple[int, int, int, int]] = []  # place, runs, runs of the evaluation, its text
 
     def texts() -> Iterator[str]:
@@ -87,12 +100,13 @@ def check_subset(
                 sizes, shared, whose = runs.found_in(batch)
                 for place in np.flatnonzero(shared).tolist():
                     found.append((before + place, int(sizes[place]), int(shared[place]), int(whose[place])))
+                too_short.extend((before + np.flatnonzero(sizes == 0)).tolist())
                 yield from batch
                 before += len(batch)
                 progress.update(len(batch))
 
     try:
-        near = find_near_duplicates(
+        near, compared_whole = find_near_duplicates(
             texts(), threshold=similarity, num_words=words_of_duplicates, num_hashes=num_hashes, num_bands=num_bands
         )
     except ValueError as error:
@@ -108,10 +122,16 @@ def check_subset(
     summary = _summary(index, flags, remove, read_json(subset / "summary.json"))
     summary |= {
         "evaluation_texts": runs.num_texts,
-        "evaluation_texts_too_short": runs.num_too_short,
         "evaluation_runs": len(runs),
         "removed": list(remove),
     }
+    all_short = {
+        "compared_whole": _by_domain(index, compared_whole),
+        "too_short_for_contamination": _by_domain(index, too_short),
+        "evaluation_texts_too_short": count_domains(sources[place] for place in runs.too_short),
+    }
+    summary |= all_short
+    short = {key: shortened(counts) for key, counts in all_short.items() if counts}
     _write_flags(output / "flagged.parquet", index, flags)
     gone = np.zeros(len(index), bool)
     gone[[flag.place for flag in flags if flag.reason in remove]] = True
@@ -126,6 +146,7 @@ def check_subset(
         if (some := _spread([flag for flag in flags if flag.reason == reason], num_examples))
     }
     content = {"found": summary, "examples": examples, "label": label, "subset": f"{subset.parent.name}/{subset.name}"}
+    content["short"] = short
     content["labels"] = labels_of([read_json(subset / "manifest.json")])
     content["settings"] = {
         "similarity": similarity,
@@ -142,7 +163,7 @@ def check_subset(
         "sequences": left,
         "tokens": tokens,
         "tokens_removed": missing,
-        "evaluation_texts_too_short": runs.num_too_short,
+        **short,
         "method": label,
     }
 
@@ -158,7 +179,7 @@ class _Evaluation:
         for file in self._files:
             for batch in pq.ParquetFile(file).iter_batches(_ROWS_AT_ONCE, columns=["document_id", "domain", "text"]):
                 for row in batch.to_pylist():
-                    yield Document(f"held out: {row['document_id']}", row["domain"], row["text"])
+                    yield Document(f"{_HELDOUT}{row['document_id']}", row["domain"], row["text"])
         try:
             yield from self._jsonl or ()
         except StageError as error:
@@ -169,6 +190,17 @@ class _Evaluation:
     def documents(self, places: set[int]) -> dict[int, Document]:
         """The documents at these positions."""
         return {place: document for place, document in enumerate(self) if place in places} if places else {}
+
+
+def _source(document: Document) -> str:
+    """Where an evaluation text comes from: a domain of the held-out texts, or a file."""
+    if document.document_id.startswith(_HELDOUT):
+        return f"{_HELDOUT}{document.domain}"
+    return document.document_id.rpartition(":")[0]  # <file name>:<line>
+
+
+def _by_domain(index: pa.Table, places: Sequence[int]) -> dict[str, int]:
+    return count_domains(index["domain"].take(pa.array(places, pa.int64())).to_pylist())
 
 
 def _summary(

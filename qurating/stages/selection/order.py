@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from tqdm import tqdm
 
 from qurating.artifacts.files import row_files
 from qurating.artifacts.seeds import seed_for
@@ -14,6 +15,7 @@ from qurating.rating.shards import check_fresh
 from qurating.runtime.errors import StageError
 from qurating.selection import ordering
 from qurating.selection.corpus_rows import check_column, check_criteria
+from qurating.selection.statistics import CONSTANT, is_equal
 from qurating.selection.token_stream import write_in_order
 
 METHODS = ("shuffle", "sorting", "folding", "curriculum")
@@ -44,6 +46,8 @@ def order(
         temperature: τ of a curriculum.
         descending: from the highest score down; for a curriculum: most likely drawn first.
 
+    If all scores are equal, a warning says so, and this artifact and all later ones have the label `constant scores`.
+
     Raises:
         StageError: an unknown method, or one that needs ratings without them; ratings or a column that do not exist,
             are of another corpus, or are not numbers; a subset of another corpus.
@@ -52,6 +56,7 @@ def order(
         raise StageError(f"unknown ordering {method!r}: use {', '.join(METHODS)}")
     index = pq.read_table(subset / "subset.parquet", columns=["id", "shard", "row", "length"])
     ids = index["id"].to_numpy()
+    is_constant = False
     own_seed = seed_for(seed, "order", method)
     try:
         if method == "shuffle":
@@ -64,10 +69,14 @@ def order(
                 permutation = ordering.fold(scores, num_folds, ids, descending)
             else:
                 permutation = ordering.curriculum(scores, ids, temperature, own_seed, descending)
+            is_constant = len(scores) > 1 and bool(is_equal(scores, scores[0]).all())
     except ValueError as error:
         raise StageError(f"{subset.name}, ordering by {method}: {error}") from error
     num_tokens = write_in_order(output, corpus, index, permutation)
-    return {"sequences": len(ids), "tokens": num_tokens, "order_sha256": ordering.digest(ids[permutation])}
+    counts = {"sequences": len(ids), "tokens": num_tokens, "order_sha256": ordering.digest(ids[permutation])}
+    if is_constant:
+        tqdm.write(f"    warning: all scores are equal: the order by {method} is one by ids or noise")
+    return counts | ({"labels": [CONSTANT]} if is_constant else {})
 
 
 def _scores(

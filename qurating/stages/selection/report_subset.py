@@ -82,6 +82,8 @@ def report_subset(
         "whole": {side: _totals(summary, prefix) for side, prefix in (("corpus", "corpus_"), ("subset", ""))},
         "domains": summary,
         "duplicates": _duplicates(corpus, subset) if duplicates else None,
+        "constant_scores": _counts(subset).get("constant_scores", {}),
+        "without_words": {} if ratings is None else _counts(ratings).get("without_words", {}),
         "scores": {name: of_score.report() for name, of_score in deciles.items()},
         "num_sampled": 0 if sample is None else len(sample.ids),
         "compared": [
@@ -131,6 +133,10 @@ def _check_corpus(subset: Path, others: Sequence[Path]) -> None:
 
 def _name(folder: Path) -> str:
     return f"{folder.parent.name}/{folder.name}"
+
+
+def _counts(artifact: Path) -> dict[str, Any]:
+    return dict(read_json(artifact / "manifest.json").get("counts") or {})
 
 
 def _label(subset: Path) -> str:

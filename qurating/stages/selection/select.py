@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from qurating.artifacts.by_domain import shortened
 from qurating.artifacts.files import write_json
 from qurating.artifacts.seeds import seed_for
 from qurating.rating.shards import check_fresh
@@ -27,7 +28,9 @@ def select(
 ) -> dict[str, Any]:
     """Write the selected sequences in corpus order, `subset.parquet` (`index.SUBSET_SCHEMA`), and `summary.json`.
 
-    Memory grows with the corpus only by one bit per sequence, and by the rows that `cutoff.take_top` sorts.
+    Memory grows with the corpus only by one bit per sequence, and by the rows that `cutoff.take_top` sorts. Scores that
+    are equal throughout a domain choose nothing there: a warning and the counts name these domains. If that is so in
+    all domains, the artifact and all later ones have the label `constant scores`.
 
     Args:
         corpus: the corpus to select from; of its training shards only `id`, `length` and the domain column are read.
@@ -56,7 +59,7 @@ def select(
         raise StageError(f"selecting by {', '.join(criteria)} needs ratings: set selection.ratings")
     if criteria and ratings is not None:
         check_fresh(corpus, ratings)
-    domains = select_rows(
+    index = select_rows(
         output / "subset.parquet",
         corpus,
         ratings,
@@ -66,6 +69,12 @@ def select(
         domain_column=domain_column,
         seed=seed_for(seed, "select", "noise"),
     )
-    write_json(output / "summary.json", {"domains": domains})
-    totals = {key: sum(domain[key] for domain in domains.values()) for key in ("sequences", "tokens", "corpus_tokens")}
-    return totals | {"method": label}
+    write_json(output / "summary.json", {"domains": index.domains})
+    parts = index.domains.values()
+    counts: dict[str, Any] = {key: sum(part[key] for part in parts) for key in ("sequences", "tokens", "corpus_tokens")}
+    counts["method"] = label
+    if index.constant:
+        counts["constant_scores"] = {name: shortened(where) for name, where in index.constant.items()}
+    if index.without_choice:
+        counts["labels"] = [statistics.CONSTANT]
+    return counts

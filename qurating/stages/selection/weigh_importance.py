@@ -8,10 +8,12 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 import pyarrow.parquet as pq
 from tqdm import tqdm
 
-from qurating.artifacts.files import replacing, row_files
+from qurating.artifacts.by_domain import count_domains, shortened
+from qurating.artifacts.files import read_json, replacing, row_files, write_json
 from qurating.rating.by_text import batches_of_texts, rate_with_function
 from qurating.rating.importance import count_ngrams, log_ratio, log_weights
 from qurating.runtime.errors import StageError
@@ -35,7 +37,7 @@ def weigh_importance(
 
     A weight is a sum over n-grams: the longer the sequence, the further from 0. If lengths differ, short sequences
     therefore rank above all longer ones that are less likely in the target set than in the corpus. A sequence without
-    words has the weight 0.
+    a word or a sign has the weight 0; such sequences are counted by domain, as `without_words`, if there are any.
 
     Args:
         corpus: the training shards of this corpus are weighted; the n-gram frequencies are of all of them.
@@ -64,12 +66,15 @@ def weigh_importance(
             "stages.weigh_importance.num_buckets and .smoothing"
         )
     file = output / "log_ratio.npy"
+    without_words = output / "without_words.json"
     if not file.exists():  # every task computes the same
-        ratio = _fitted(corpus, target, num_buckets, smoothing, num_workers)
+        ratio, empty = _fitted(corpus, target, num_buckets, smoothing, num_workers)
+        if empty:
+            write_json(without_words, empty)
         with replacing(file) as temporary, open(temporary, "wb") as stream:
             np.save(stream, ratio, allow_pickle=False)
     ratio = np.load(file, allow_pickle=False)
-    return rate_with_function(
+    counts = rate_with_function(
         output=output,
         corpus=corpus,
         function=functools.partial(log_weights, ratio=ratio, per_ngram=per_ngram),
@@ -79,11 +84,15 @@ def weigh_importance(
         share=share_or_all(shard, num_shards),
         description="weighing",
     )
+    if counts is None or not without_words.exists():
+        return counts
+    return counts | {"without_words": shortened(read_json(without_words))}
 
 
 def _fitted(
     corpus: Path, target: Path, num_buckets: int, smoothing: float, num_workers: int
-) -> npt.NDArray[np.float64]:
+) -> tuple[npt.NDArray[np.float64], dict[str, int]]:
+    """The log ratio of each bucket, and the number of sequences without a word or a sign by domain."""
     examples = pq.read_table(target / "target.parquet", columns=["text"])["text"].to_pylist()
     files = row_files(corpus / "train")
     count = functools.partial(count_ngrams, num_buckets=num_buckets)
@@ -93,17 +102,24 @@ def _fitted(
         unit="sequence",
         mininterval=0.5,
     ) as progress:
+        empty: list[str] = []  # domains of the sequences without words
 
         def batches() -> Iterator[list[str]]:
             for file in files:
+                before, places = 0, []
                 for texts in batches_of_texts(file):
+                    places += [before + place for place, text in enumerate(texts) if not text or text.isspace()]
+                    before += len(texts)
                     progress.update(len(texts))
                     yield texts
+                if places:
+                    domains = pq.read_table(file, columns=["domain"])["domain"]
+                    empty.extend(domains.take(pa.array(places)).to_pylist())
 
         everywhere = np.zeros(num_buckets, np.int64)
         for part in in_workers(count, batches(), num_workers):
             everywhere += part
     try:
-        return log_ratio(count(examples), everywhere, smoothing)
+        return log_ratio(count(examples), everywhere, smoothing), count_domains(empty)
     except ValueError as error:
         raise StageError(f"{target} or {corpus}: {error}") from error

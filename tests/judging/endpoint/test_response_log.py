@@ -75,3 +75,42 @@ def test_an_incomplete_last_line_is_dropped_and_the_next_answer_is_not(tmp_path:
     assert again.get(third) == Answer([2.0], "", "", 10)
     assert (len(again), again.prompt_tokens) == ((3, 30) if whole else (2, 20))
     again.close()
+
+
+def test_a_changed_answer_is_dropped_and_counted(tmp_path: Path) -> None:
+    keys = [f"{number:024x}" for number in range(3)]
+    response_log = ResponseLog(tmp_path / "j")
+    for key in keys:
+        response_log.add(key, Answer([0.25], prompt_tokens=10))
+    response_log.close()
+    lines = (tmp_path / "j").read_bytes().splitlines(keepends=True)
+    (tmp_path / "j").write_bytes(
+        lines[0] + lines[1].replace(b"0.25", b"0.75") + lines[2].replace(b',"crc32"', b',"crc33"')
+    )
+    again = ResponseLog(tmp_path / "j")
+    assert [again.get(key) for key in keys] == [Answer([0.25], "", "", 10), None, None]
+    assert (again.num_dropped, again.num_usable, again.prompt_tokens) == (2, 1, 10)
+    again.close()
+
+
+def test_lines_of_earlier_versions_have_no_checksum(tmp_path: Path) -> None:
+    first, second = (f"{number:024x}" for number in range(2))
+    (tmp_path / "j").write_text(f'{{"key": "{first}", "values": [0.5], "prompt_tokens": 7}}\n')
+    response_log = ResponseLog(tmp_path / "j")
+    response_log.add(second, Answer([0.25]))
+    response_log.close()
+    again = ResponseLog(tmp_path / "j")
+    assert again.get(first) == Answer([0.5], None, None, 7)  # type: ignore[arg-type]
+    assert again.get(second) == Answer([0.25])
+    assert (len(again), again.num_dropped) == (2, 0)
+    again.close()
+
+
+def test_a_text_with_the_name_of_the_checksum_is_no_checksum(tmp_path: Path) -> None:
+    key = "0" * 24
+    response_log = ResponseLog(tmp_path / "j")
+    response_log.add(key, Answer(None, "prose", 'it said ","crc32":12}'))
+    response_log.close()
+    again = ResponseLog(tmp_path / "j")
+    assert again.get(key) == Answer(None, "prose", 'it said ","crc32":12}')
+    again.close()

@@ -3,6 +3,7 @@
 import itertools
 import pydoc_data.topics
 import statistics
+import unicodedata
 
 import pytest
 from judge_fixtures import CRITERIA
@@ -40,6 +41,25 @@ def test_statistics_by_hand() -> None:
     assert measured["names_inside_sentences"] == pytest.approx(100 / 20)
     assert measured["figures_in_prose"] == 10.0  # 11.1, at most 10
     assert measured["share_of_symbols"] == 0.0
+
+
+@pytest.mark.parametrize(
+    ("text", "num_words", "num_sentences"),
+    [
+        ("今天天气很好，我们去公园吧。你呢？", 14, 2),
+        ("यह हिन्दी में लिखा है। वह भी।", 7, 2),
+        ("ภาษาไทยที่ดี", 9, 0),
+        ("Et voilà l'été.", 3, 1),
+    ],
+)
+def test_scripts_without_spaces_have_words_and_marks_are_no_symbols(
+    text: str, num_words: int, num_sentences: int
+) -> None:
+    for form in ("NFC", "NFD"):
+        parts = _parts(unicodedata.normalize(form, text))
+        assert parts.num_words == num_words
+        assert text_statistics.share_of_symbols(parts) == 0
+        assert len(text_statistics._SENTENCE_END.findall(parts.text)) == num_sentences
 
 
 def _parts(text: str) -> text_statistics.Parts:

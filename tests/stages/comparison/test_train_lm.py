@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 import pytorch_lightning as pl
 import torch
+from evaluation_example import run
+from gaps_example import corpus_with_gaps
 from selection_example import chosen, ordered
 from sweep_example import corpus as make_corpus
 from transformers import AutoModelForCausalLM, AutoTokenizer, get_cosine_with_min_lr_schedule_with_warmup
@@ -86,3 +88,13 @@ def test_the_seed_draws_the_weights(inputs: tuple[Path, Path], tmp_path: Path) -
     a, b, c = ((tmp_path / name / "model.safetensors").read_bytes() for name in "abc")
     assert a == b
     assert a != c
+
+
+def test_ids_with_gaps_have_their_embeddings(tmp_path: Path) -> None:
+    corpus = corpus_with_gaps(tmp_path / "far", highest=299)
+    rule = functools.partial(rules.select, num_tokens=200, temperature=math.inf)
+    chosen(corpus, tmp_path / "subset", None, rule=rule, criterion=None)
+    ordered(corpus, tmp_path / "order", tmp_path / "subset", None, "shuffle")
+    train((corpus, tmp_path / "order"), tmp_path / "lm")
+    assert AutoModelForCausalLM.from_pretrained(tmp_path / "lm").get_input_embeddings().num_embeddings == 300
+    run((corpus, tmp_path / "lm"), tmp_path / "evaluation")

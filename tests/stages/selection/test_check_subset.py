@@ -50,6 +50,28 @@ def test_what_is_found_is_left_out_if_asked_for(corpus: Path, texts: list[str], 
     assert "<script>" not in page
 
 
+def test_what_is_too_short_is_counted_by_domain(texts: list[str], tmp_path: Path) -> None:
+    texts[4], texts[7] = ", 5)", ".5])"  # domain web
+    texts[6] = texts[9] = "今天天气很好"  # domain books; too short for contamination alone
+    texts[12] = "一二三。"
+    corpus = corpus_of(texts, tmp_path / "corpus")
+    subset = chosen(corpus, None, tmp_path / "s", sum(len(t.split()) for t in texts), temperature=float("inf"))
+    more = tmp_path / "tasks.jsonl"
+    more.write_text("".join(json.dumps({"text": text}) + "\n" for text in ["one", "", "短い文", texts[20]]))
+    counts = checked(tmp_path / "out", corpus, subset, evaluation_paths=str(more))
+    flags = pq.read_table(tmp_path / "out/flagged.parquet").to_pylist()
+    assert [flag["id"] for flag in flags if flag["reason"] == "near_duplicates"] == [1009, 1050, 1060]
+    assert counts["compared_whole"] == {"web": 2, "books": 1}
+    assert counts["too_short_for_contamination"] == {"books": 3, "web": 2}
+    assert counts["evaluation_texts_too_short"] == {"tasks.jsonl": 3}
+    report = json.loads((tmp_path / "out/report.json").read_text())
+    assert report["compared_whole"] == {"web": 2, "books": 1}
+    page = (tmp_path / "out/report.html").read_text()
+    assert "which cannot be found: 3 (tasks.jsonl 3)" in page
+    assert "which contamination leaves out: 5 (books 3, web 2)" in page
+    assert "only of the very same text: 3 (web 2, books 1)" in page
+
+
 def test_bad_settings_and_files_are_refused(corpus: Path, tmp_path: Path) -> None:
     subset = chosen(corpus, None, tmp_path / "s", temperature=float("inf"))
     bad = tmp_path / "bad.jsonl"

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from selection_example import chosen, corpus_with_tokens, ordered, rate_all, rows
+from selection_example import chosen, corpus_with_tokens, counts_of_ordered, ordered, rate_all, rows
 
 from qurating.artifacts.seeds import seed_for
 from qurating.runtime.errors import StageError
@@ -53,3 +53,19 @@ def test_a_column_of_the_corpus_orders(corpus: Path, tmp_path: Path) -> None:
         ordered(corpus, tmp_path / "o", tmp_path / "s", None, "sorting", criterion=None, column="lenght")
     with pytest.raises(StageError, match="the column domain holds string: sequences are ordered by numbers"):
         ordered(corpus, tmp_path / "o", tmp_path / "s", None, "sorting", criterion=None, column="domain")
+
+
+def test_scores_that_order_nothing_are_told(corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    num_rows = len(rows(corpus))
+    constant = rate_all(corpus, tmp_path / "r", np.full(num_rows, 0.3))
+    varied = rate_all(corpus, tmp_path / "v", np.random.default_rng().normal(size=num_rows))
+    chosen(corpus, tmp_path / "s", varied)
+    for ratings, method, expected in (
+        (constant, "folding", ["constant scores"]),
+        (constant, "curriculum", ["constant scores"]),
+        (varied, "sorting", []),
+        (constant, "shuffle", []),
+    ):
+        counts = counts_of_ordered(corpus, tmp_path / method, tmp_path / "s", ratings, method)
+        assert counts.get("labels", []) == expected
+        assert ("all scores are equal" in capsys.readouterr().out) == bool(expected)

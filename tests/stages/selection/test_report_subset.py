@@ -97,6 +97,20 @@ def test_subsets_of_another_corpus_are_refused(corpus: Path, ratings: Path, tmp_
         checked(tmp_path / "z", corpus, a)
 
 
+def test_constant_scores_and_texts_without_words_are_on_the_page(corpus: Path, tmp_path: Path) -> None:
+    ratings = ratings_of(corpus, np.full(NUM_ROWS, 0.25), tmp_path / "r")
+    write_json(ratings / "manifest.json", {"labels": [], "counts": {"without_words": {"web": 3}}})
+    subset = chosen(corpus, ratings, tmp_path / "s")
+    found = reported(tmp_path / "out", corpus, subset, ratings)
+    assert found["constant_scores"] == {"c": {"all": NUM_ROWS}}
+    page = (tmp_path / "out/report.html").read_text()
+    assert "<strong>Constant scores, simulated judge</strong>" in page
+    assert f"All scores by c are equal, and choose nothing, among these sequences: {NUM_ROWS} (all {NUM_ROWS})" in page
+    assert "Sequences without a word, whose importance weight is 0: 3 (web 3)" in page
+    checked(tmp_path / "checked", corpus, subset)
+    assert "<strong>Constant scores, simulated judge</strong>" in (tmp_path / "checked/report.html").read_text()
+
+
 def test_pages_say_what_a_reader_would_miss(corpus: Path, ratings: Path, texts: list[str], tmp_path: Path) -> None:
     rated, drawn = (
         chosen(corpus, ratings, tmp_path / "rated"),
@@ -121,10 +135,10 @@ def test_pages_say_what_a_reader_would_miss(corpus: Path, ratings: Path, texts: 
     total = sum(len(text.split()) for text in texts)
     everything = chosen(corpus, ratings, tmp_path / "everything", num_tokens=total)
     more = {"evaluation_paths": str(tmp_path / "short.jsonl"), "num_examples": 1, "similarity": 0.5}
-    assert checked(tmp_path / "checked", corpus, everything, **more)["evaluation_texts_too_short"] == 2
+    assert checked(tmp_path / "checked", corpus, everything, **more)["evaluation_texts_too_short"] == {"short.jsonl": 2}
     page = (tmp_path / "checked/report.html").read_text()
     assert "Simulated judge" in page
-    assert "2 of them have fewer words than that" in page
+    assert "fewer than 13 words, which cannot be found: 2 (short.jsonl 2)" in page
     flagged = json.loads((tmp_path / "checked/report.json").read_text())["flagged"]["near_duplicates"]["sequences"]
     assert flagged > 1
     assert f"1 of {flagged}, evenly spread from the most alike to the least" in page

@@ -3,12 +3,13 @@
 import functools
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from selection_example import chosen, corpus_with_tokens, ordered, rate_all, rows
+from selection_example import chosen, corpus_with_tokens, counts_of_chosen, ordered, rate_all, rows
 
 from qurating.artifacts.files import read_json
 from qurating.artifacts.seeds import seed_for
@@ -62,6 +63,42 @@ def test_bad_ratings_are_refused(corpus: Path, tmp_path: Path) -> None:
         ordered(corpus, tmp_path / "o", tmp_path / "all", None, "folding")
     with pytest.raises(StageError, match="unknown ordering 'fold': use shuffle"):
         ordered(corpus, tmp_path / "o", tmp_path / "all", good, "fold")
+
+
+def test_scores_that_choose_nothing_are_told(corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    table = rows(corpus)
+    domains = table["domain"].to_numpy(zero_copy_only=False)
+    names, sizes = np.unique(domains, return_counts=True)
+    of_size = {name: size for name, size in zip(names.tolist(), sizes.tolist(), strict=True) if size > 1}
+    assert len(of_size) > 1
+    largest = names[sizes.argmax()]
+    varied = np.random.default_rng().normal(size=len(table))
+    by_domain = np.searchsorted(names, domains).astype(float)
+    partly = np.where(domains == largest, 3.0, varied)
+    cases: list[tuple[np.ndarray, dict[str, Any], dict[str, int] | None, bool]] = [
+        (varied, {}, None, False),
+        (np.full(len(table), 0.1), {}, of_size, True),
+        (by_domain, {}, of_size, True),  # each domain has its own budget, and no choice
+        (by_domain, {"by_domain": False}, None, False),
+        (partly, {}, {largest: of_size[largest]}, False),
+        (np.zeros(len(table)), {"by_domain": False}, {"all": len(table)}, True),
+        (np.zeros(len(table)), {"rule": functools.partial(rules.top_r, fraction=0.5)}, {"all": len(table)}, True),
+        (by_domain, {"rule": functools.partial(rules.top_r, fraction=0.5)}, None, False),
+        (np.zeros(len(table)), {"rule": functools.partial(rules.threshold, minimum=0)}, {"all": len(table)}, True),
+        (
+            np.zeros(len(table)),
+            {"rule": functools.partial(rules.select, num_tokens=800, temperature=math.inf)},
+            None,
+            False,
+        ),
+    ]
+    for number, (scores, changes, constant, labelled) in enumerate(cases):
+        ratings = rate_all(corpus, tmp_path / f"r{number}", scores)
+        counts = counts_of_chosen(corpus, tmp_path / f"s{number}", ratings, **changes)
+        said = capsys.readouterr().out
+        assert counts.get("constant_scores") == (None if constant is None else {"c": constant}), number
+        assert counts.get("labels", []) == (["constant scores"] if labelled else []), number
+        assert ("the scores by c are equal" in said) == (constant is not None), number
 
 
 def test_settings_that_contradict_one_another_are_refused(corpus: Path, tmp_path: Path) -> None:

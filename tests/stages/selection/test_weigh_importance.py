@@ -46,6 +46,26 @@ def test_each_shard_has_its_importance_weights(corpus: Path, target: Path, tmp_p
     assert expected[is_code].mean() > expected[~is_code].mean()
 
 
+def test_sequences_without_words_are_counted_by_domain(corpus: Path, target: Path, tmp_path: Path) -> None:
+    (tmp_path / "corpus/train").mkdir(parents=True)
+    texts = ["", "\n \u3000", "。", "天气", "x", "\x1c\x85"]
+    empty: dict[str, int] = {}
+    for file in sorted((corpus / "train").glob("*.parquet")):
+        table = pq.read_table(file)
+        new = [texts[row] if row < len(texts) else text for row, text in enumerate(table["text"].to_pylist())]
+        assert count_ngrams([texts[0], texts[1], texts[5]], 500).sum() == 0
+        for row in (0, 1, 5):
+            domain = table["domain"][row].as_py()
+            empty[domain] = empty.get(domain, 0) + 1
+        table = table.set_column(table.column_names.index("text"), "text", pa.array(new))
+        pq.write_table(table, tmp_path / "corpus/train" / file.name, row_group_size=7)
+    counts = weighed(tmp_path / "out", tmp_path / "corpus", target)
+    assert counts["without_words"] == empty
+    assert sum(empty.values()) >= 3
+    again = weighed(tmp_path / "out", tmp_path / "corpus", target)  # of finished shards and a finished log ratio
+    assert again == counts
+
+
 def test_what_cannot_be_weighed_is_refused(corpus: Path, target: Path, tmp_path: Path) -> None:
     with pytest.raises(StageError, match="no target set"):
         weighed(tmp_path / "a", corpus, None)

@@ -6,10 +6,10 @@ import pytest
 from datasets import packaged_modules
 from huggingface_hub import constants
 
-from qurating.corpus import hub_data
-from qurating.corpus.hub_data import data_set_of, local_files, named, pinned_url
 from qurating.corpus.readers import Hub
+from qurating.runtime import hub_data
 from qurating.runtime.errors import StageError
+from qurating.runtime.hub_data import data_set_of, local_files, named, pinned_url
 from qurating.runtime.revisions import Commit
 
 

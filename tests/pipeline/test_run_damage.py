@@ -1,0 +1,65 @@
+"""A flipped bit in an artifact is found before a stage reads it, through the command line."""
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from artifact_example import flip_a_byte
+from repository import ROOT
+
+SMALL = ["scale=smoke", "corpus.reader.max_characters_per_domain=60_000", "num_workers=1", "hydra.mode=RUN"]
+
+
+def run(artifacts: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    places = [f"paths.artifacts={artifacts}", f"hydra.run.dir={artifacts}/outputs"]
+    command = [sys.executable, "run.py", *SMALL, "selection=top_k", *places, *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=1200, cwd=ROOT)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    artifacts = tmp_path_factory.mktemp("artifacts")
+    found = run(artifacts, "stage=[prepare_corpus,judge,train_rater,rate,select,order]")
+    assert found.returncode == 0, found.stderr[-3000:]
+    return artifacts
+
+
+@pytest.mark.parametrize(
+    ("pattern", "reader", "maker"),
+    [
+        ("corpora/*/train/*.parquet", "order", "prepare_corpus"),
+        ("ratings/*/train/*.parquet", "select", "rate"),
+        ("models/rater-*/model.safetensors", "rate", "train_rater"),
+        ("orders/*/tokens.npy", "train_lm", "order"),
+    ],
+)
+def test_a_flipped_bit_is_found_before_it_is_read(
+    finished: Path, tmp_path: Path, pattern: str, reader: str, maker: str
+) -> None:
+    copy = tmp_path / "artifacts"
+    shutil.copytree(finished, copy)
+    file = next(copy.glob(pattern))
+    flip_a_byte(file)
+    found = run(copy, f"stage=[{reader}]", f"artifacts.{reader}=mine/mine")
+    assert found.returncode == 1
+    inside = "/".join(file.relative_to(copy).parts[2:])
+    assert f"is damaged: the content of {inside}" in found.stderr
+    assert f"overwrite=true and its stage, {maker}" in found.stderr
+    assert not (copy / "mine/mine").exists()
+
+
+def test_the_advice_mends_it(finished: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "artifacts"
+    shutil.copytree(finished, copy)
+    (shard,) = copy.glob("ratings/*/train/*.parquet")
+    manifest = shard.parents[1] / "manifest.json"
+    before = json.loads(manifest.read_text())
+    flip_a_byte(shard)
+    assert run(copy, "stage=[select]", "artifacts.select=mine/mine").returncode == 1
+    mended = run(copy, "stage=[rate]", "overwrite=true")
+    assert mended.returncode == 0, mended.stderr[-3000:]
+    assert json.loads(manifest.read_text())["fingerprint"] == before["fingerprint"]
+    assert run(copy, "stage=[select]", "artifacts.select=mine/mine").returncode == 0

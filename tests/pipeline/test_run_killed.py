@@ -1,0 +1,106 @@
+"""Several processes at once, of which one is killed: what the others do, and what the same command does afterwards."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from repository import ROOT
+
+SMALL = ["scale=smoke", "corpus.reader.max_characters_per_domain=60_000", "num_workers=1"]
+STAGES = ["hydra.mode=RUN", "stage=[prepare_corpus,judge,train_rater,rate]"]
+
+
+def start(artifacts: Path, log: Path, *arguments: str) -> subprocess.Popen[bytes]:
+    places = [f"paths.artifacts={artifacts}", f"hydra.run.dir={log}-outputs", f"hydra.sweep.dir={log}-sweep"]
+    with open(log, "wb") as output:
+        return subprocess.Popen(
+            [sys.executable, "run.py", *SMALL, *places, *arguments],
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            cwd=ROOT,
+            start_new_session=True,
+        )
+
+
+def wait_for(log: Path, text: str, task: subprocess.Popen[bytes]) -> None:
+    while text not in log.read_text(encoding="utf-8"):
+        assert task.poll() is None, log.read_text(encoding="utf-8")
+        time.sleep(0.05)
+
+
+def fingerprints(artifacts: Path) -> dict[str, str]:
+    found = (json.loads(file.read_text(encoding="utf-8")) for file in artifacts.glob("*/[!.]*/manifest.json"))
+    return {made["name"]: made["fingerprint"] for made in found}
+
+
+def leftovers(artifacts: Path) -> list[str]:
+    """What lies beside the artifacts, but for locks and the memory of compared files."""
+    hidden = artifacts.glob("*/.*")
+    return [file.name for file in hidden if not file.name.endswith((".lock", ".checked.json"))]
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    folder = tmp_path_factory.mktemp("undisturbed")
+    assert start(folder / "artifacts", folder / "log", *STAGES).wait(1200) == 0
+    return fingerprints(folder / "artifacts")
+
+
+@pytest.mark.parametrize("stage", ["judge", "train_rater"])
+def test_of_two_identical_commands_the_second_goes_on_when_the_first_is_killed(
+    undisturbed: dict[str, str], tmp_path: Path, stage: str
+) -> None:
+    artifacts = tmp_path / "artifacts"
+    first = start(artifacts, tmp_path / "first", *STAGES)
+    wait_for(tmp_path / "first", f"] {stage}:", first)
+    os.kill(first.pid, signal.SIGSTOP)  # it builds, however fast the machine is, until the other one waits
+    second = start(artifacts, tmp_path / "second", *STAGES)
+    wait_for(tmp_path / "second", f"(process {first.pid}) is building it", second)
+    os.killpg(first.pid, signal.SIGKILL)
+    first.wait()
+    assert second.wait(1200) == 0, (tmp_path / "second").read_text(encoding="utf-8")
+    assert fingerprints(artifacts) == undisturbed
+    assert leftovers(artifacts) == []
+
+
+def children(pid: int) -> list[int]:
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def all_below(pid: int) -> list[int]:
+    return [process for child in children(pid) for process in (child, *all_below(child))]
+
+
+def test_of_three_cells_at_once_one_is_killed(tmp_path: Path) -> None:
+    """The others end; the same command again builds what is missing."""
+    artifacts, log = tmp_path / "artifacts", tmp_path / "log"
+    assert start(artifacts, tmp_path / "before", *STAGES).wait(1200) == 0
+    sweep = ["-m", "stage=[select,order]", "selection=uniform,top_k,sample", "hydra/launcher=local"]
+    task = start(artifacts, log, *sweep)
+    folder = tmp_path / "log-sweep/.submitit"
+    killed = kill_first(task, folder)
+    assert task.wait(1200) != 0, log.read_text(encoding="utf-8")
+    made = [name for name in fingerprints(artifacts) if name.startswith("orders/")]
+    assert len(made) >= 2, f"cell {killed} was killed; {made}"
+    again = start(artifacts, tmp_path / "again", *sweep)
+    assert again.wait(1200) == 0, (tmp_path / "again").read_text(encoding="utf-8")
+    assert sum(name.startswith("orders/") for name in fingerprints(artifacts)) == 3
+    assert leftovers(artifacts) == []
+
+
+def kill_first(task: subprocess.Popen[bytes], folder: Path) -> int:
+    """Kill the process of the first cell that prints that it runs a stage."""
+    while task.poll() is None:
+        for file in sorted(folder.glob("*/*_log.out")):
+            if "] select:" in file.read_text(encoding="utf-8"):
+                pid = int(file.parent.name.split("_")[0])  # submitit names local jobs by their process
+                for process in [*all_below(pid), pid]:
+                    os.kill(process, signal.SIGKILL)
+                return pid
+        time.sleep(0.02)
+    pytest.fail("no cell ran a stage")
