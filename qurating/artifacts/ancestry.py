@@ -1,7 +1,7 @@
 """Complete artifacts with everything that they are made of, told apart by method and by seed.
 
 Two artifacts are of one method if they, and everything that they are made of, were made by the same stages with the
-same settings, seeds aside. Names do not count.
+same settings and sources, seeds aside. Names do not count.
 """
 
 import functools
@@ -23,7 +23,7 @@ SEEDS = ("seed", "replicate")  # settings of a stage: they draw again, and chang
 class Made:
     """A complete artifact, and its inputs by the stage's name for them.
 
-    `settings`: those that identify it, flattened, without seeds and those that are null.
+    `settings`: those that identify it, flattened, and its sources (`sources.<setting>`), without seeds.
     `method`: a digest, the same for artifacts of one method; `run`: the same if the seeds are the same, too.
     """
 
@@ -74,9 +74,10 @@ class Ancestry:
             raise StageError(f"{name} is not here")
         found = read_manifest(file)
         inputs = {str(key): self.referenced(str(given)) for key, given in found["inputs"].items()}
-        # earlier versions recorded the modules of functions
-        flat = leaves(identifying_settings(found["identity"]["config"], ()))
-        given = {key: value for key, value in flat.items() if key and value is not None}  # no key: no setting at all
+        identity = found["identity"]
+        flat = leaves(identifying_settings(identity["config"], ()))  # earlier versions recorded modules, too
+        given = {key: value for key, value in flat.items() if key}  # no key: no setting at all
+        given |= leaves({"sources": identity["sources"]}) if identity.get("sources") else {}
         settings = {key: value for key, value in given.items() if key not in SEEDS}
         return Made(
             folder=file.parent,

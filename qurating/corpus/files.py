@@ -2,10 +2,12 @@
 
 import glob
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from qurating.runtime.errors import StageError
+
+ROOT = Path(__file__).parents[2]  # of the repository
 
 
 def stem(path: Path) -> str:
@@ -26,8 +28,17 @@ def named_files(paths: str | Iterable[str]) -> list[tuple[Path, str]]:
         if not files:
             raise StageError(f"no file matches {pattern} (looked in {os.getcwd()})")
         found.update(files)
-    ordered = sorted(found)
-    if len({path.name for path in ordered}) == len(ordered):
-        return [(path, path.name) for path in ordered]
-    common = os.path.commonpath([path.absolute().parent for path in ordered])
-    return [(path, path.absolute().relative_to(common).as_posix()) for path in ordered]
+    return with_names(sorted(found))
+
+
+def with_names(paths: Sequence[Path]) -> list[tuple[Path, str]]:
+    """Paths of files, each with its name; with the part of its folder that tells it apart, if two have the same."""
+    if len({path.name for path in paths}) == len(paths):
+        return [(path, path.name) for path in paths]
+    common = os.path.commonpath([path.absolute().parent for path in paths])
+    return [(path, path.absolute().relative_to(common).as_posix()) for path in paths]
+
+
+def in_repository(path: str) -> Path:
+    """The file of a setting whose paths are relative to the repository, such as `judge.prompt`; `~` is the home."""
+    return ROOT / Path(path).expanduser()

@@ -24,7 +24,9 @@ from typing import Any, ClassVar, NamedTuple, Protocol, Self
 from qurating.corpus.files import named_files, stem
 from qurating.corpus.lines import DamagedFileError, is_compressed
 from qurating.corpus.records import BadRowError, json_rows, name_in, text_in, whole
+from qurating.runtime import hub_data
 from qurating.runtime.errors import StageError
+from qurating.runtime.revisions import pinned, without_pin
 
 
 class Document(NamedTuple):
@@ -227,16 +229,18 @@ class Hub(_Fields):
         """The rows as dictionaries; raises StageError if the data set cannot be read."""
         import datasets
 
-        files = self.data_files
+        token = os.environ.get(self.token_variable) or None
+        named = hub_data.named(self.dataset, self.data_files)
+        revision = self.revision or named.revision
         try:
             yield from datasets.load_dataset(
-                self.dataset,
+                os.path.expanduser(named.name),
                 self.subset,
                 split=self.split,
-                data_files=list(files) if files is not None and not isinstance(files, str) else files,
-                revision=self.revision,
+                data_files=[hub_data.pinned_url(file, token) for file in named.files] or None,
+                revision=pinned(named.name, "dataset", revision, token) if named.is_on_hub else revision,
                 streaming=True,
-                token=os.environ.get(self.token_variable) or None,
+                token=token,
             )
         except StageError:
             raise
@@ -246,7 +250,7 @@ class Hub(_Fields):
     def _explanation(self, error: Exception) -> str:
         """What went wrong with the data set, and the way out."""
         said = f"{type(error).__name__}: {str(error).strip() or 'no message'}"
-        page = f"https://huggingface.co/datasets/{self.dataset}"
+        page = f"https://huggingface.co/datasets/{without_pin(self.dataset)[0]}"
         if "script" in str(error):
             way_out = "it needs its own code, which is never run: name its files (data_files=…, dataset=json)"
         elif isinstance(error, ValueError | TypeError | KeyError) and "gated" not in said.lower():

@@ -18,6 +18,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
 from qurating.artifacts.files import write_json
 from qurating.runtime.errors import StageError
+from qurating.runtime.revisions import loadable
 
 END_OF_TEXT = "<|endoftext|>"
 # An Encoding takes some hundred bytes per token, so a long document is encoded in stretches of this many characters.
@@ -80,7 +81,7 @@ def fetch_tokenizer(name: str, folder: Path, token: str | None, token_variable: 
     from transformers import AutoTokenizer
 
     try:
-        found = AutoTokenizer.from_pretrained(name, token=token)
+        found = AutoTokenizer.from_pretrained(**loadable(name, token), token=token)
     except (OSError, ValueError, KeyError, ImportError) as error:
         reason = str(error).strip().splitlines()[0]
         raise StageError(

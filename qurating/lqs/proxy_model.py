@@ -11,6 +11,7 @@ from qurating.lqs.per_sample_gradients import UnsupportedLayerError, norms_and_d
 from qurating.lqs.samples import Samples
 from qurating.models.networks import check_vocabulary, num_positions
 from qurating.runtime.errors import StageError
+from qurating.runtime.revisions import loadable
 
 
 def load(proxy_lm: Path | None, model: str | None, corpus: Path) -> PreTrainedModel:
@@ -29,8 +30,8 @@ def load(proxy_lm: Path | None, model: str | None, corpus: Path) -> PreTrainedMo
     if not source:
         raise StageError("no proxy model is named: set annotation.model to a name at the Hub or a folder")
     try:
-        tokenizer = AutoTokenizer.from_pretrained(source)
-        network = AutoModelForCausalLM.from_pretrained(source, dtype=torch.float32)
+        tokenizer = AutoTokenizer.from_pretrained(**loadable(source))
+        network = AutoModelForCausalLM.from_pretrained(**loadable(source), dtype=torch.float32)
     except (OSError, ValueError) as error:
         raise StageError(
             f"the proxy model {source!r} cannot be loaded: {error}\n  If it is at the Hub, visit "

@@ -18,6 +18,7 @@ from transformers import (
 
 from qurating.corpus.tokenizing import HasVocabulary, vocabulary_size
 from qurating.runtime.errors import StageError
+from qurating.runtime.revisions import loadable
 
 
 @contextlib.contextmanager
@@ -95,15 +96,17 @@ def pretrained_rater(name_or_path: str, *, tokenizer: PreTrainedTokenizerBase, c
         ValueError: the network was trained with another tokenizer than the one given.
         StageError: see `check_vocabulary`.
     """
-    known = AutoTokenizer.from_pretrained(name_or_path).get_vocab()
+    known = AutoTokenizer.from_pretrained(**loadable(name_or_path)).get_vocab()
     different = [token for token, index in tokenizer.get_vocab().items() if known.get(token) != index]
     if different:
         raise ValueError(
             f"{name_or_path} was trained with another tokenizer ({len(different):,} tokens differ, such as "
             f"{different[0]!r}): set corpus.tokenizer={name_or_path}"
         )
-    config = _rating(AutoConfig.from_pretrained(name_or_path), tokenizer, criteria)
-    made = AutoModelForSequenceClassification.from_pretrained(name_or_path, config=config, dtype=torch.float32)
+    config = _rating(AutoConfig.from_pretrained(**loadable(name_or_path)), tokenizer, criteria)
+    made = AutoModelForSequenceClassification.from_pretrained(
+        **loadable(name_or_path), config=config, dtype=torch.float32
+    )
     check_vocabulary(made, tokenizer, name_or_path)
     return made
 
@@ -133,8 +136,8 @@ def pretrained_encoder(
     Raises:
         StageError: see `check_vocabulary`.
     """
-    own = AutoTokenizer.from_pretrained(name_or_path, trust_remote_code=False)
-    network = AutoModel.from_pretrained(name_or_path, dtype=torch.float32, trust_remote_code=False)
+    own = AutoTokenizer.from_pretrained(**loadable(name_or_path), trust_remote_code=False)
+    network = AutoModel.from_pretrained(**loadable(name_or_path), dtype=torch.float32, trust_remote_code=False)
     check_vocabulary(network, own, name_or_path)
     return network, own
 

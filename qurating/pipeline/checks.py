@@ -1,8 +1,8 @@
 """Checks of a composed config, before anything is loaded."""
 
 import functools
-import re
 from collections.abc import Mapping
+from typing import Any
 
 from hydra import compose
 from omegaconf import DictConfig, OmegaConf
@@ -10,6 +10,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from qurating.artifacts.identity import leaves
 from qurating.pipeline.help import alternatives
+from qurating.pipeline.safe_names import ALLOWED, is_safe
 from qurating.pipeline.setting_types import check_arguments, parameters
 from qurating.runtime.errors import StageError
 
@@ -34,12 +35,27 @@ def check(config: DictConfig, names: Mapping[str, str]) -> None:
         raise StageError(
             f"artifacts.{unknown_names[0]}: unknown stage; {alternatives(str(unknown_names[0]), set(names))}"
         )
+    if str(config.paths.artifacts).startswith("~"):
+        raise StageError(
+            f"paths.artifacts={config.paths.artifacts} would make a folder called ~ here: write it out, as in "
+            'paths.artifacts="$HOME/artifacts"'
+        )
     if "stages" not in config:
         raise StageError("no stage is chosen: set stage=[prepare_corpus,...]")
     for stage, artifact in names.items():
-        if artifact and not re.fullmatch(r"[^/.][^/]*/[^/.][^/]*", artifact):
-            raise StageError(f"artifacts.{stage}={artifact}: a name has the form <kind>/<name>, under paths.artifacts")
-    missing = sorted(key for key, value in leaves(OmegaConf.to_container(config)).items() if value == "???")
+        if artifact:
+            kind, _, name = artifact.partition("/")
+            if not (is_safe(kind) and is_safe(name, also="[]")):
+                raise StageError(
+                    f"artifacts.{stage}={artifact}: a name has the form <kind>/<name>, under paths.artifacts; {ALLOWED}"
+                )
+    raw: dict[str, Any] = OmegaConf.to_container(config)  # type: ignore[assignment]
+    for group, settings in raw.items():
+        given = settings.get("name") if isinstance(settings, dict) else None
+        # a name that other settings make is made safe by itself
+        if isinstance(given, str) and given != "???" and "${" not in given and not is_safe(given):
+            raise StageError(f"{group}.name={given}: it becomes a part of the names of artifacts; {ALLOWED}")
+    missing = sorted(key for key, value in leaves(raw).items() if value == "???")
     if missing:
         raise StageError("not set yet: " + ", ".join(f"{key}=…" for key in missing))
     for stage in config.artifacts:

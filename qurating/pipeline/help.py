@@ -15,8 +15,8 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from qurating.artifacts.lineage import STAGES
+from qurating.corpus.files import ROOT
 from qurating.pipeline.hydra_internals import choices_with, settings_of_choices
-from qurating.pipeline.resolvers import ROOT
 
 
 def explain(words: Sequence[str]) -> list[str]:

@@ -3,9 +3,11 @@
 from pathlib import Path
 
 import pytest
+from artifact_example import build, publish
 from results_example import corpus, make, run, trained
 
 from qurating.artifacts.ancestry import Ancestry
+from qurating.artifacts.artifact import Artifact
 from qurating.runtime.errors import StageError
 
 
@@ -39,16 +41,29 @@ def test_an_input_by_another_role_is_another_method(tmp_path: Path) -> None:
     assert method(tmp_path, one)[0] != method(tmp_path, other)[0]
 
 
-def test_null_settings_and_modules_do_not_count(tmp_path: Path) -> None:
+def test_modules_do_not_count_and_null_settings_do(tmp_path: Path) -> None:
+    """Null can mean something: of the options of a judge's requests, it removes one."""
     settings = [
         {"_target_": "qurating.stages.rate.rate", "seed": 1},
-        {"_target_": "qurating.stages.judging.rate.rate", "seed": 2, "added_later": None},
+        {"_target_": "qurating.stages.judging.rate.rate", "seed": 2},
         {"_target_": "qurating.stages.judging.rate.rate_otherwise", "seed": 2},
+        {"_target_": "qurating.stages.judging.rate.rate", "seed": 2, "option": None},
     ]
     found = [
-        method(tmp_path, make(tmp_path, f"ratings/{place}", "rate", {}, each)) for place, each in enumerate(settings)
+        method(tmp_path, make(tmp_path, f"ratings/{place}", "rate", {}, each))[0] for place, each in enumerate(settings)
     ]
-    assert found[0][0] == found[1][0] != found[2][0]
+    assert found[0] == found[1]
+    assert len(set(found)) == 3
+
+
+def test_another_source_under_the_same_name_is_another_method(tmp_path: Path) -> None:
+    found = set()
+    for commit in "ab":
+        sources = {"model": f"commit {commit}"}
+        artifact = Artifact(tmp_path / f"ratings/{commit}", "rate", {}, {"model": "org/name"}, sources=sources)
+        publish(artifact, build)
+        found.add(Ancestry(tmp_path).artifact(f"ratings/{commit}").method)
+    assert len(found) == 2
 
 
 def test_the_corpus_of_a_model_is_the_one_it_learnt_from(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from qurating.corpus.files import named_files, stem
+from qurating.corpus.files import in_repository, named_files, stem
 from qurating.runtime.errors import StageError
 
 
@@ -25,3 +25,10 @@ def test_files_come_sorted_and_each_once(tmp_path: Path) -> None:
 def test_a_stem_has_no_ending() -> None:
     assert stem(Path("folder.d/part.jsonl.zst")) == "part"
     assert stem(Path(".hidden")) == ".hidden"
+
+
+def test_settings_of_the_repository_may_name_the_home_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert in_repository("~/prompt.txt") == tmp_path / "prompt.txt"
+    assert in_repository(str(tmp_path / "x")) == tmp_path / "x"
+    assert in_repository("conf/prices.yaml").is_file()

@@ -12,6 +12,7 @@ from transformers import AutoModel
 
 from qurating.models.scorer_networks import ScorerNetwork, load_scorer
 from qurating.runtime.errors import StageError
+from qurating.runtime.revisions import Commit
 
 
 def test_roberta_counts_its_positions_from_its_padding_token() -> None:
@@ -93,9 +94,12 @@ def test_a_scorer_of_the_hub_is_fetched_without_code(
 
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("huggingface_hub.snapshot_download", snapshot_download)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr("qurating.runtime.revisions.commit", lambda *asked: Commit("c" * 40))
     monkeypatch.setattr("qurating.runtime.hub.check_access", lambda models, datasets: asked.update(checked=models))
     loaded = load_scorer("someone/a-scorer")
     assert asked["checked"] == ["someone/a-scorer"] == [asked["name"]]
+    assert asked["revision"] == "c" * 40
     assert not any("py" in pattern or "bin" in pattern or pattern == "*" for pattern in asked["allow_patterns"])
     assert not loaded.network.training
     with pytest.raises(StageError, match="someone/gone cannot be fetched from the Hub: OSError: no space left"):

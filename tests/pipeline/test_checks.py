@@ -11,7 +11,7 @@ from hydra import compose
 from omegaconf import OmegaConf
 from repository import ROOT
 
-from qurating.pipeline import checks
+from qurating.pipeline import checks, sources
 from qurating.pipeline.naming import STAGES, name_artifacts
 from qurating.runtime.errors import StageError
 
@@ -171,10 +171,11 @@ def test_released_judgments_take_the_place_of_a_judge(tmp_path: Path) -> None:
     config = compose("config", overrides)
     checks.check(config, names)
     assert config.stages.train_rater.inputs.judgments == config.artifacts.import_judgments
-    assert list(config.stages.import_judgments.fetches.datasets) == [None]
+    assert sources.data_sets(config, "import_judgments") == {}
     hub = compose("config", ["judge=released"])
     assert hub.artifacts.import_judgments == "judgments/QuRating-GPT3.5-Judgments"
-    assert list(hub.stages.import_judgments.fetches.datasets) == ["princeton-nlp/QuRating-GPT3.5-Judgments"]
+    data = sources.data_sets(hub, "import_judgments")["judge.dataset"]
+    assert data.name == "princeton-nlp/QuRating-GPT3.5-Judgments"
     asked = compose("config")
     assert asked.stages.train_rater.inputs.judgments == asked.artifacts.judge
 

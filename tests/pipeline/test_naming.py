@@ -130,7 +130,7 @@ def test_names_do_not_depend_on_the_order_of_overrides() -> None:
 
 def test_a_group_with_a_name_is_appended_by_its_name() -> None:
     found = changed("corpus=jsonl", "corpus.paths=/data/my wiki.jsonl.zst", "selection=top_k")
-    assert found["prepare_corpus"] == "corpora/my wiki"
+    assert found["prepare_corpus"] == "corpora/my_wiki"
     assert found["select"] == "subsets/select_400K_tokens_by-educational_value-top_k,corpus=my_wiki"
     named = changed("corpus=jsonl", "corpus.paths=/data/x.jsonl", "corpus.name=mine", "corpus.sequence_length=64")
     assert named["prepare_corpus"] == "corpora/mine"
@@ -235,7 +235,7 @@ def test_an_existing_scorer_needs_no_annotation() -> None:
     found = name_artifacts([LQS, "scorer.from_pretrained=/data/my scorer/", "selection=top_k"])
     made = {stage for stage in STAGES if found[stage] is None} - {"import_judgments", "analyse"}
     assert made == {"pretrain_proxy", "sample_proxy", "annotate_proxy", "train_scorer"}
-    assert found["score"] == "scores/by-my scorer"
+    assert found["score"] == "scores/by-my_scorer"
     assert found["select"].startswith("subsets/select_400K_tokens_by-lqs-top_k-across_domains,scorer.from_pretrained=")
     # the target set is of held-out documents, and the evaluation leaves them out; conversations are not among them
     assert found["evaluate"].endswith("-without_heldout-stdlib_docstrings")
