@@ -18,7 +18,6 @@ from qurating.evaluation.comparison import label_of
 from qurating.runtime.errors import StageError
 
 COMPLETE = "complete"
-_DRAWN = ("select", "order", "train_lm")  # their seeds make a replicate; what comes before is shared
 
 
 @dataclass(frozen=True)
@@ -109,7 +108,7 @@ def _evaluated(ancestry: Ancestry, name: str) -> tuple[Run, str | None]:
 def _known(chain: Mapping[str, Made], otherwise: str) -> dict[str, Any]:
     """What the artifacts that a run is made of say about it."""
     label, is_uniform = label_of({stage: made.manifest for stage, made in chain.items()}, otherwise)
-    seeds = {stage: chain[stage].seed for stage in _DRAWN if stage in chain}
+    seeds = {stage: chain[stage].seed for stage in lineage.REPLICATED if stage in chain}
     return {"label": label, "is_uniform": is_uniform, "seeds": seeds, "chain": chain}
 
 
