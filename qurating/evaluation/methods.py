@@ -42,7 +42,7 @@ COLUMNS = {
 }
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Method:
     """Complete runs that differ in their seeds alone, sorted by seed; `documents` has the held-out set of each."""
 

@@ -93,6 +93,8 @@ def _evaluated(ancestry: Ancestry, name: str) -> tuple[Run, str | None]:
     try:
         made = ancestry.artifact(name)
         source = made.reference
+        if made.inputs["language_model"].stage != "train_lm":
+            origin = f"its model was made by {made.inputs['language_model'].stage}"
     except StageError as error:
         origin = f"what it was made of is unknown: {_short(error)}"
     known = _known({} if made is None else made.by_stage(), name)

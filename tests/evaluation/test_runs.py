@@ -7,12 +7,13 @@ from typing import Any
 
 import pytest
 from artifact_example import flip_a_byte, publish
-from results_example import corpus, evaluated, evaluation, run, trained
+from results_example import corpus, evaluated, evaluation, make, run, trained
 
 from qurating.artifacts.artifact import Artifact
 from qurating.artifacts.files import read_json, sha256, write_json
 from qurating.artifacts.manifest import read_manifest, sealed
 from qurating.artifacts.seeds import replicated
+from qurating.evaluation.methods import rows
 from qurating.evaluation.runs import Run, find_runs
 
 
@@ -130,6 +131,14 @@ def test_a_model_that_is_gone_leaves_its_number_without_a_method(tmp_path: Path)
     found = only(tmp_path)
     assert found.state == "origin unknown"
     assert "orders/uniform-shuffle-0 is not here" in found.problem
+
+
+def test_a_model_of_another_stage_is_of_no_method(tmp_path: Path) -> None:
+    proxy = make(tmp_path, "models/proxy", "pretrain_proxy", {"corpus": corpus(tmp_path)}, {})
+    evaluated(tmp_path, proxy, 3.0)
+    found = only(tmp_path)
+    assert (found.state, found.problem) == ("origin unknown", "its model was made by pretrain_proxy")
+    assert rows([found])[0]["loss"] == 3.0
 
 
 @pytest.mark.parametrize("loss", [math.nan, math.inf])
