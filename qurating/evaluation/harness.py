@@ -63,7 +63,7 @@ def run_task(model: Any, task: Any, limit: int | None, seed: int) -> tuple[dict[
         "kind": task.OUTPUT_TYPE,
         "num_fewshot": task.get_config("num_fewshot"),
         "version": str(task.VERSION),
-        "harness": {key: value for key, value in reported.items() if "," in key},
+        "harness": {key: None if value == "N/A" else value for key, value in reported.items() if "," in key},
         **measures(rows),
     }
     return results, pa.Table.from_pylist(rows, SCHEMA)
@@ -107,17 +107,16 @@ def _item(task: Any, sample: dict[str, Any], cut: set[tuple[str, str]]) -> dict[
 def _likelihoods(task: Any, sample: dict[str, Any], answers: list[str]) -> dict[str, Any]:
     """The likelihoods of the answers of an item, and what they say about it."""
     document = sample["doc"]
-    correct: Any = 0
-    if task.OUTPUT_TYPE == "multiple_choice":
-        correct = task.doc_to_text(document) if task.multiple_input else task.doc_to_target(document)
-        if not task.multiple_input:  # the question differs otherwise, and the answer is the same
-            answers = list(task.doc_to_choice(document))  # without the space before it, as the harness counts
-    texts = [answer.strip() for answer in answers]
+    correct: Any
+    if task.OUTPUT_TYPE == "multiple_choice" and not task.multiple_input:
+        correct, answers = task.doc_to_target(document), list(task.doc_to_choice(document))
+    else:  # one answer, or one answer to several questions: it comes with the space before it
+        answers = [answer.strip() for answer in answers]
+        correct = task.doc_to_text(document) if task.OUTPUT_TYPE == "multiple_choice" else 0
     indices = [_index(each, answers) for each in (correct if isinstance(correct, list) else [correct])]
-    indices = [index for index in indices if index is not None and 0 <= index < len(texts)]
+    indices = [index for index in indices if index is not None and 0 <= index < len(answers)]
     # beyond the choices, a task may ask for likelihoods without the question
-    pairs = [response if isinstance(response, tuple) else tuple(response) for response in sample["filtered_resps"]]
-    pairs = pairs[: len(texts)]
+    pairs = sample["filtered_resps"][: len(answers)]
     likelihoods = [float(value) for value, _ in pairs]
     characters = [len(answer) for answer in answers]
     num_bytes = [len(answer.encode("utf-8")) for answer in answers]

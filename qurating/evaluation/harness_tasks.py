@@ -105,12 +105,11 @@ def set_seeds(seed: int) -> None:
 
 def _manager(names: Sequence[str], include_path: Path | None) -> Any:
     from lm_eval.tasks import TaskManager
-    from lm_eval.tasks._index import Kind
 
     paths = [OWN_TASKS] if include_path is None else [OWN_TASKS, include_path]
-    # the index of the harness' 14,000 files takes seconds, and a group may name tasks of the harness
+    # the harness has 14,000 files of tasks, whose index takes seconds
     local = TaskManager(include_path=paths, include_defaults=False)
-    if all(name in local.task_index and local.task_index[name].kind is Kind.TASK for name in names):
+    if all(_is_in(local.task_index, name) for name in names):
         return local
     manager = TaskManager(include_path=paths)
     for name in names:
@@ -121,26 +120,32 @@ def _manager(names: Sequence[str], include_path: Path | None) -> Any:
     return manager
 
 
+def _is_in(index: Mapping[str, Any], name: str) -> bool:
+    """Whether an index has a task, or a group with everything in it."""
+    return name in index and all(_is_in(index, child) for child in _children(index[name]))
+
+
+def _children(entry: Any) -> list[str]:
+    """The names in a group or a tag; none of a task."""
+    if entry.cfg is None:
+        return sorted(entry.tags)
+    listed = entry.cfg.get("task")
+    if not isinstance(listed, list):
+        return []
+    return [each if isinstance(each, str) else str(each.get("task") or each.get("group")) for each in listed]
+
+
 def _check_safe(index: Mapping[str, Any], name: str) -> None:
-    """Refuse a task that runs code of the model, before the task's own files are imported."""
-    entry = index.get(name)
-    if entry is None:
+    """Refuse a task that runs code of the model, before its own files are imported."""
+    if (entry := index.get(name)) is None:  # defined within its group: checked once it is loaded
         return
-    settings = entry.cfg or {}
-    if settings.get("unsafe_code"):
+    if (entry.cfg or {}).get("unsafe_code"):
         raise StageError(
             f"the task {name} runs the code that the model writes, which this framework never does: leave it out, or "
-            "run it with `lm-eval run` in a sandbox of your own"
+            "evaluate it with `lm-eval run` in a sandbox"
         )
-    listed = settings.get("task")
-    for child in [*entry.tags, *(listed if isinstance(listed, list) else [])] if _has_children(entry) else []:
-        _check_safe(index, child if isinstance(child, str) else str(child.get("task") or child.get("group")))
-
-
-def _has_children(entry: Any) -> bool:
-    from lm_eval.tasks._index import Kind
-
-    return entry.kind in (Kind.GROUP, Kind.TAG)
+    for child in _children(entry):
+        _check_safe(index, child)
 
 
 def _load(manager: Any, wanted: Wanted, seed: int) -> Loaded:
