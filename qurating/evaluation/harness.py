@@ -113,8 +113,7 @@ def _likelihoods(task: Any, sample: dict[str, Any], answers: list[str]) -> dict[
     else:  # one answer, or one answer to several questions: it comes with the space before it
         answers = [answer.strip() for answer in answers]
         correct = task.doc_to_text(document) if task.OUTPUT_TYPE == "multiple_choice" else 0
-    indices = [_index(each, answers) for each in (correct if isinstance(correct, list) else [correct])]
-    indices = [index for index in indices if index is not None and 0 <= index < len(answers)]
+    indices = _indices(correct if isinstance(correct, list) else [correct], answers)
     # beyond the choices, a task may ask for likelihoods without the question
     pairs = sample["filtered_resps"][: len(answers)]
     likelihoods = [float(value) for value, _ in pairs]
@@ -135,11 +134,11 @@ def _likelihoods(task: Any, sample: dict[str, Any], answers: list[str]) -> dict[
     return found
 
 
-def _index(correct: Any, answers: list[str]) -> int | None:
-    """The index of a correct answer, which a task may give as a text."""
-    if isinstance(correct, str):
-        return answers.index(correct) if correct in answers else None
-    return int(correct)
+def _indices(correct: list[Any], answers: list[str]) -> list[int]:
+    """The indices of the correct answers, which a task may give as texts; none for one that is no choice."""
+    found = [answers.index(each) if each in answers else -1 for each in correct if isinstance(each, str)]
+    found += [int(each) for each in correct if not isinstance(each, str)]
+    return [index for index in found if 0 <= index < len(answers)]
 
 
 def _number(sample: dict[str, Any], metric: str) -> float | None:

@@ -17,9 +17,7 @@ class HarnessModel(HFLM):
     `cut`: what was shortened since it was last cleared: (question, answer) of a likelihood, (question, "") of a text.
     """
 
-    def __init__(
-        self, folder: Path, device: torch.device, *, batch_size: int, precision: str, may_cut: bool
-    ) -> None:
+    def __init__(self, folder: Path, device: torch.device, *, batch_size: int, precision: str, may_cut: bool) -> None:
         """Load a Hugging Face folder; no code in it is run.
 
         Args:

@@ -99,7 +99,7 @@ def load(wanted: Sequence[Wanted], include_path: Path | None, seed: int) -> list
 def set_seeds(seed: int) -> None:
     """Seed Python, numpy and torch: some tasks shuffle answers with the global generators."""
     random.seed(seed)
-    np.random.seed(seed)  # noqa: NPY002
+    np.random.seed(seed)
     torch.manual_seed(seed)
 
 

@@ -23,7 +23,7 @@ _QUESTION = re.compile(
 
 @functools.cache
 def questions() -> tuple[dict[str, Any], ...]:
-    """Each question: `subject`, `question`, the texts of its four `choices`, and `answer`, the index of the correct one.
+    """Each question: `subject`, `question`, the texts of four `choices`, and `answer`, the index of the correct one.
 
     Raises:
         StageError: lm_eval is not installed, or its release has no such questions.

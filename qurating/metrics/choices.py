@@ -18,9 +18,7 @@ def chosen(log_likelihoods: npt.ArrayLike, lengths: npt.ArrayLike | None = None)
     return int(np.argmax(_per_length(log_likelihoods, lengths)))
 
 
-def probability(
-    log_likelihoods: npt.ArrayLike, correct: Sequence[int], lengths: npt.ArrayLike | None = None
-) -> float:
+def probability(log_likelihoods: npt.ArrayLike, correct: Sequence[int], lengths: npt.ArrayLike | None = None) -> float:
     """Σ_{c correct} softmax(ln p)_c: the probability of a correct answer among the choices.
 
     With `lengths`, each ln p is first divided by the length of its answer.

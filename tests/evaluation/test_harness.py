@@ -24,7 +24,11 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]
     root = tmp_path_factory.mktemp("harness")
     model, folder = random_model(root / "lm"), str(task_folder(root / "own"))
     run(model, root / "out", tasks=TASKS, include_path=folder)
-    return model, json.loads((root / "out/tasks.json").read_text()), pq.read_table(root / "out/items.parquet").to_pylist()
+    return (
+        model,
+        json.loads((root / "out/tasks.json").read_text()),
+        pq.read_table(root / "out/items.parquet").to_pylist(),
+    )
 
 
 def items(made: tuple[Path, Any, list[dict[str, Any]]], task: str) -> list[dict[str, Any]]:

@@ -29,7 +29,7 @@ def index() -> dict[str, Any]:
 
 
 def test_tasks_are_names_or_say_more() -> None:
-    given = ["piqa", {"task": "sciq", "num_fewshot": 2, "category": "reading"}]
+    given: list[Any] = ["piqa", {"task": "sciq", "num_fewshot": 2, "category": "reading"}]
     assert wanted_tasks(given) == [Wanted("piqa"), Wanted("sciq", 2, "reading")]
 
 

@@ -101,14 +101,13 @@ def evaluate_tasks(
 def _finished(
     path: Path, version: str, model: Any, task: Any, limit: int | None, seed: int
 ) -> tuple[dict[str, Any], pa.Table]:
-    """The results and items of a task, from its files if an earlier attempt has finished it."""
+    """The results and items of a task, which is run unless an earlier attempt has finished it."""
     results_file, items_file = path.with_name(f"{path.name}.json"), path.with_name(f"{path.name}.parquet")
-    if results_file.is_file() and (known := read_json(results_file))["lm_eval"] == version:
-        return known["results"], pq.read_table(items_file)
-    results, items = run_task(model, task, limit, seed)
-    write_table(items_file, items)
-    write_json(results_file, {"lm_eval": version, "results": results})  # last: the task is finished
-    return results, items
+    if not results_file.is_file() or read_json(results_file)["lm_eval"] != version:
+        results, items = run_task(model, task, limit, seed)
+        write_table(items_file, items)
+        write_json(results_file, {"lm_eval": version, "results": results})  # last: the task is finished
+    return read_json(results_file)["results"], pq.read_table(items_file)
 
 
 def _result(loaded: Loaded, finished: Mapping[str, tuple[dict[str, Any], pa.Table]]) -> dict[str, Any]:

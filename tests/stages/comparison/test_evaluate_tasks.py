@@ -105,7 +105,11 @@ def test_a_part_of_the_items_is_labelled(tmp_path: Path) -> None:
 @needs_lm_eval
 def test_averages_count_each_task_once_and_need_all_of_them(tmp_path: Path) -> None:
     model, folder = random_model(tmp_path / "lm"), str(task_folder(tmp_path / "own"))
-    tasks = [{"task": "sums", "category": "choice"}, {"task": "mmlu_dev_questions", "category": "choice"}, "greedy_sums"]
+    tasks = [
+        {"task": "sums", "category": "choice"},
+        {"task": "mmlu_dev_questions", "category": "choice"},
+        "greedy_sums",
+    ]
     counts = run(model, tmp_path / "out", tasks=tasks, include_path=folder)
     found = json.loads((tmp_path / "out/tasks.json").read_text())
     results, averages = found["tasks"], found["averages"]
