@@ -123,7 +123,7 @@ def test_examples_come_before_the_question_and_hang_on_the_seed(made: tuple[Path
     given = {"tasks": [{"task": "many_sums", "num_fewshot": 2}], "include_path": folder}
     outputs = []
     for name, seed in (("a", 1), ("b", 1), ("c", 2)):
-        run(made[0], tmp_path / name, seed=seed, **given)
+        run(made[0], tmp_path / name, fewshot_seed=seed, **given)
         outputs.append(pq.read_table(tmp_path / name / "items.parquet"))
     assert outputs[0].equals(outputs[1])
     assert not outputs[0].equals(outputs[2])

@@ -24,7 +24,7 @@ SETTINGS: dict[str, Any] = {
     "batch_size": 8,
     "precision": "32-true",
     "accelerator": "cpu",
-    "seed": 1234,
+    "fewshot_seed": 1234,
 }
 
 

@@ -32,7 +32,7 @@ def evaluate_tasks(
     batch_size: int,
     precision: str,
     accelerator: str,
-    seed: int,
+    fewshot_seed: int,
     task_files: str | None = None,
 ) -> dict[str, Any]:
     """Write `items.parquet` (columns: `harness.SCHEMA`) and `tasks.json`; a finished task is not run again.
@@ -50,7 +50,7 @@ def evaluate_tasks(
         batch_size: requests per forward pass; changes results by rounding alone.
         precision: 32-true, or bf16-mixed (faster on a GPU, about three digits).
         accelerator: auto, cpu or gpu.
-        seed: of the examples before a question, and of what else a task draws.
+        fewshot_seed: of the examples before a question, and of what else a task draws.
         task_files: the files under `include_path`; not used here, but other files make another artifact.
 
     Raises:
@@ -70,13 +70,13 @@ def evaluate_tasks(
     from qurating.evaluation.harness_model import HarnessModel
 
     logging.getLogger("lm_eval").setLevel(logging.ERROR)  # it warns of every question that is cut
-    loaded = load(wanted, None if include_path is None else Path(include_path).expanduser(), seed)
+    loaded = load(wanted, None if include_path is None else Path(include_path).expanduser(), fewshot_seed)
     model = HarnessModel(
         language_model, device, batch_size=batch_size, precision=precision, may_cut=on_too_long == "cut"
     )
     version = importlib.metadata.version("lm_eval")
     finished = {
-        name: _finished(output / "finished" / quote(name, safe=""), version, model, task, limit, seed)
+        name: _finished(output / "finished" / quote(name, safe=""), version, model, task, limit, fewshot_seed)
         for each in loaded
         for name, task in each.tasks.items()
     }
