@@ -46,7 +46,9 @@ def test_plain_names() -> None:
         "order": "orders/select_400K_tokens_by-educational_value-sample_with_temperature2.0",
         "train_lm": "models/lm-tiny-select_400K_tokens_by-educational_value-sample_with_temperature2.0",
         "evaluate": "evaluations/lm-tiny-select_400K_tokens_by-educational_value-sample_with_temperature2.0",
-        "evaluate_tasks": "task_results/lm-tiny-select_400K_tokens_by-educational_value-sample_with_temperature2.0-offline",
+        "evaluate_tasks": (
+            "task_results/lm-tiny-select_400K_tokens_by-educational_value-sample_with_temperature2.0-offline"
+        ),
         "analyse": None,
         "order_lines": "lines/lines",
     }
