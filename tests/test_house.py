@@ -26,14 +26,8 @@ STRANGERS = {("models", "datamodules"), ("datamodules", "models")}  # rooms of o
 # Pure maths: of this package these import only each other, and of others none that is heavy but numpy and torch.
 MATHS = {
     *("corpus.hashing", "corpus.labels", "corpus.windows", "corpus.words"),
-    *(
-        "metrics.bradley_terry",
-        "metrics.perplexity",
-        "metrics.ranks",
-        "metrics.rater",
-        "metrics.scorer",
-        "metrics.student",
-    ),
+    *("metrics.bradley_terry", "metrics.choices", "metrics.perplexity", "metrics.ranks", "metrics.rater"),
+    *("metrics.scorer", "metrics.student"),
     *("selection.budgets", "selection.cutoff", "selection.noise", "selection.ordering", "selection.rows"),
     *("selection.rules", "selection.statistics"),
     *("judging.endpoint.replies", "judging.measures", "judging.preferences"),

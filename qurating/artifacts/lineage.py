@@ -44,6 +44,7 @@ TABLE = (
     Stage("order", "orders", ("prepare_corpus", *_WRITE_RATINGS, "select", "check_subset")),
     Stage("train_lm", "models", ("prepare_corpus", "order")),
     Stage("evaluate", "evaluations", ("prepare_corpus", "prepare_target", "train_lm")),
+    Stage("evaluate_tasks", "task_results", ("train_lm",)),
     Stage("analyse", "analyses"),  # reads every artifact of every cell
     Stage("order_lines", "lines"),  # reads files, and no artifact
 )

@@ -46,6 +46,9 @@ def test_plain_names() -> None:
         "order": "orders/select_400K_tokens_by-educational_value-sample_with_temperature2.0",
         "train_lm": "models/lm-tiny-select_400K_tokens_by-educational_value-sample_with_temperature2.0",
         "evaluate": "evaluations/lm-tiny-select_400K_tokens_by-educational_value-sample_with_temperature2.0",
+        "evaluate_tasks": (
+            "task_results/lm-tiny-select_400K_tokens_by-educational_value-sample_with_temperature2.0-offline"
+        ),
         "analyse": None,
         "order_lines": "lines/lines",
     }
@@ -79,7 +82,15 @@ def test_an_override_is_appended_where_it_changes_something_unsaid() -> None:
     assert found["select"] == "subsets/select_400K_tokens_by-educational_value-top_k"
     # the proxy model of LQS has the language model's shape and training
     scores = {"pretrain_proxy", "annotate_proxy", "train_scorer", "score", "measure_perplexity"}
-    assert set(found) - scores == {"select", "check_subset", "report_subset", "order", "train_lm", "evaluate"}
+    assert set(found) - scores == {
+        "select",
+        "check_subset",
+        "report_subset",
+        "order",
+        "train_lm",
+        "evaluate",
+        "evaluate_tasks",
+    }
 
 
 def test_what_the_name_says_already_is_not_appended() -> None:
@@ -157,7 +168,7 @@ def test_seed_marks_every_name() -> None:
 def test_a_replicate_shares_everything_before_the_selection() -> None:
     assert changed("replicate=0") == {}
     found = changed("replicate=1")
-    after = {"select", "check_subset", "report_subset", "order", "train_lm", "evaluate"}
+    after = {"select", "check_subset", "report_subset", "order", "train_lm", "evaluate", "evaluate_tasks"}
     assert set(found) == after | {"order_lines"}
     assert found["evaluate"] == "evaluations/lm-tiny-select_400K_tokens_uniform,replicate=1"
     lqs = name_artifacts([LQS, "selection=top_k", "ordering=folding", "replicate=2"])
