@@ -55,7 +55,7 @@ def output_layer(model: PreTrainedModel) -> nn.Module:
     return head
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def check_output_layer(model: PreTrainedModel) -> None:
     """Raise ValueError if a model's logits are not one linear layer of its last states."""
     probe = torch.arange(min(8, model.config.vocab_size), device=model.device)[None]

@@ -5,11 +5,12 @@ import functools
 import logging
 import shutil
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
-from pytorch_lightning.callbacks import TQDMProgressBar
+from pytorch_lightning.callbacks import Callback, TQDMProgressBar
 from pytorch_lightning.loggers import CSVLogger
 from pytorch_lightning.plugins.environments import SLURMEnvironment
 from pytorch_lightning.strategies import ModelParallelStrategy
@@ -46,6 +47,7 @@ def fit(
     name: str,
     validate_every_steps: int | None = None,
     best_by: str | None = None,
+    callbacks: Sequence[Callback] = (),
 ) -> None:
     """Train to the last step, from the last checkpoint in `output/checkpoints` if there is one.
 
@@ -62,6 +64,7 @@ def fit(
         name: in the tracker.
         validate_every_steps: optimizer steps between two validations; None without a validation set.
         best_by: the metric whose highest value marks the weights to keep, see `checkpoints.load_best`.
+        callbacks: called before the checkpoints, which keep their states.
 
     In a distributed run every process calls this. Only the first one may write results afterwards, and `clear` at the
     end.
@@ -86,7 +89,7 @@ def fit(
         ours = {
             "max_epochs": 1,
             "max_steps": data.num_steps,
-            "callbacks": [states, _Bar(name)],
+            "callbacks": [*callbacks, states, _Bar(name)],
             "logger": [local, *tracking.loggers(name)],
             # submitit requeues jobs; a second requeue would run them twice
             "plugins": [SLURMEnvironment(auto_requeue=False)] if SLURMEnvironment.detect() else None,

@@ -2,11 +2,14 @@
 
 import csv
 import functools
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytorch_lightning as pl
 import torch
+from pytorch_lightning.callbacks import Callback
 from torch import Tensor
 from transformers import get_cosine_with_min_lr_schedule_with_warmup
 
@@ -38,7 +41,7 @@ class Watched(LanguageModel):
         return super().training_step(batch, batch_idx)
 
 
-def a_model() -> Watched:
+def a_model(**changed: Any) -> Watched:
     torch.manual_seed(1)
     network = networks.language_model(
         "llama",
@@ -49,6 +52,7 @@ def a_model() -> Watched:
         num_hidden_layers=1,
         num_attention_heads=2,
         num_key_value_heads=1,
+        **changed,
     )
     optimizer = functools.partial(torch.optim.AdamW, lr=1e-2)
     schedule = functools.partial(get_cosine_with_min_lr_schedule_with_warmup, min_lr_rate=0.1)
@@ -64,12 +68,28 @@ def an_order(folder: Path) -> Path:
 
 
 def train(
-    order: Path, output: Path, micro_batch_size: int = 2, fail_at: int | None = None, every_steps: int = 1
+    order: Path,
+    output: Path,
+    micro_batch_size: int = 2,
+    fail_at: int | None = None,
+    every_steps: int = 1,
+    callbacks: Sequence[Callback] = (),
+    **changed: Any,
 ) -> Watched:
-    model = a_model()
+    """Train a model of `a_model(**changed)`."""
+    model = a_model(**changed)
     model.fail_at = fail_at
     data = TokenBlocks(order, sequence_length=8, batch_size_sequences=4, micro_batch_size=micro_batch_size)
-    fit(model, data, TRAINER, output, gradient_clip_norm=1.0, checkpoint_every_steps=every_steps, name="test")
+    fit(
+        model,
+        data,
+        TRAINER,
+        output,
+        gradient_clip_norm=1.0,
+        checkpoint_every_steps=every_steps,
+        name="test",
+        callbacks=callbacks,
+    )
     return model
 
 

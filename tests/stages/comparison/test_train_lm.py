@@ -2,11 +2,14 @@
 
 import csv
 import functools
+import json
 import math
+import shutil
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 import pytorch_lightning as pl
 import torch
@@ -14,13 +17,16 @@ from selection_example import chosen, ordered
 from sweep_example import corpus as make_corpus
 from transformers import AutoModelForCausalLM, AutoTokenizer, get_cosine_with_min_lr_schedule_with_warmup
 
+from qurating.artifacts.files import write_table
 from qurating.models import networks
+from qurating.runtime.errors import StageError
 from qurating.selection import rules
+from qurating.stages.comparison.evaluate import evaluate
 from qurating.stages.comparison.train_lm import train_lm
 
 NETWORK = functools.partial(
     networks.language_model, "llama", hidden_size=16, intermediate_size=32, num_hidden_layers=1, num_attention_heads=2,
-    num_key_value_heads=1, max_position_embeddings=32,
+    num_key_value_heads=1, max_position_embeddings=64,
 )  # fmt: skip
 
 
@@ -35,13 +41,12 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     return corpus, root / "order"
 
 
-def train(inputs: tuple[Path, Path], output: Path, seed: int = 1) -> dict[str, Any]:
+def train(inputs: tuple[Path, Path], output: Path, seed: int = 1, **changed: Any) -> dict[str, Any]:
     output.mkdir()
     return train_lm(
         output=output,
         corpus=inputs[0],
         order=inputs[1],
-        network=NETWORK,
         optimizer=functools.partial(torch.optim.AdamW, lr=3e-2),
         schedule=functools.partial(get_cosine_with_min_lr_schedule_with_warmup, min_lr_rate=0.1),
         trainer=functools.partial(
@@ -54,6 +59,7 @@ def train(inputs: tuple[Path, Path], output: Path, seed: int = 1) -> dict[str, A
         micro_batch_size=8,
         checkpoint_every_steps=3,
         seed=seed,
+        **{"network": NETWORK} | changed,
     )
 
 
@@ -86,3 +92,76 @@ def test_the_seed_draws_the_weights(inputs: tuple[Path, Path], tmp_path: Path) -
     a, b, c = ((tmp_path / name / "model.safetensors").read_bytes() for name in "abc")
     assert a == b
     assert a != c
+
+
+def curve(folder: Path) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = pq.read_table(folder / "curve.parquet").to_pylist()
+    return found
+
+
+@pytest.mark.parametrize("with_target", [False, True])
+def test_the_curve_ends_with_what_the_evaluation_measures(
+    inputs: tuple[Path, Path], tmp_path: Path, with_target: bool
+) -> None:
+    excluded = None
+    if with_target:
+        held = pq.read_table(inputs[0] / "heldout", columns=["document_id"])
+        write_table(tmp_path / "target/target.parquet", held.slice(0, 9))
+        excluded = tmp_path / "target"
+    counts = train(inputs, tmp_path / "lm", heldout_points=4, excluded=excluded)
+    (tmp_path / "evaluation").mkdir()
+    evaluated = evaluate(
+        output=tmp_path / "evaluation",
+        corpus=inputs[0],
+        language_model=tmp_path / "lm",
+        batch_size_sequences=5,
+        precision="32-true",
+        accelerator="cpu",
+        excluded=excluded,
+    )
+    last = {row["domain"]: row for row in curve(tmp_path / "lm") if row["step"] == counts["steps"]}
+    measured = json.loads((tmp_path / "evaluation/metrics.json").read_text(encoding="utf-8"))
+    for domain, summary in {"": measured["overall"], **measured["domains"]}.items():
+        row = last.pop(domain)
+        assert row["tokens"] == counts["tokens"]
+        assert row["num_tokens"] == summary["num_tokens"]
+        assert row["nats_per_token"] == pytest.approx(summary["nats_per_token"], rel=1e-6)
+    assert not last
+    assert counts["heldout_nats_per_token"] == pytest.approx(evaluated["nats_per_token"], rel=1e-6)
+
+
+def test_the_sample_is_the_same_for_every_model(inputs: tuple[Path, Path], tmp_path: Path) -> None:
+    for seed in (1, 2):
+        train(inputs, tmp_path / str(seed), seed, heldout_points=[1000], heldout_max_tokens=700)
+    a, b = curve(tmp_path / "1"), curve(tmp_path / "2")
+    assert [row["num_tokens"] for row in a] == [row["num_tokens"] for row in b]
+    assert 0 < a[0]["num_tokens"] <= 700
+    assert [row["nats_per_token"] for row in a] != [row["nats_per_token"] for row in b]
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"heldout_points": -1}, r"model\.heldout_points"),
+        ({"heldout_points": 2, "heldout_max_tokens": 0}, r"model\.heldout_max_tokens"),
+        ({"heldout_points": 2, "network": functools.partial(NETWORK, max_position_embeddings=32)}, "context is 32"),
+    ],
+)
+def test_a_curve_that_cannot_be_measured_is_refused_before_the_training(
+    inputs: tuple[Path, Path], tmp_path: Path, changed: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(StageError, match=message):
+        train(inputs, tmp_path / "lm", **changed)
+    assert not list((tmp_path / "lm").iterdir())
+
+
+def test_a_corpus_without_held_out_text_needs_a_training_without_a_curve(
+    inputs: tuple[Path, Path], tmp_path: Path
+) -> None:
+    shutil.copytree(inputs[0] / "tokenizer", tmp_path / "corpus/tokenizer")
+    without = (tmp_path / "corpus", inputs[1])
+    with pytest.raises(StageError, match=r"model\.heldout_points=0"):
+        train(without, tmp_path / "a", heldout_points=3)
+    counts = train(without, tmp_path / "b", heldout_points=0)
+    assert "heldout_nats_per_token" not in counts
+    assert not (tmp_path / "b/curve.parquet").exists()
