@@ -1,7 +1,6 @@
 """The loss on held-out text along a training: `curve.parquet`."""
 
 import math
-import numbers
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -89,13 +88,19 @@ class HeldOutLoss(Callback):
         nll = trainer.strategy.reduce(torch.from_numpy(own).to(pl_module.device), reduce_op="sum").cpu().numpy()
         if bad := int((~np.isfinite(nll)).sum()):
             raise StageError(
-                f"the held-out loss is not finite on {bad} of {len(nll)} sequences after step {trainer.global_step}: the "
-                "training has diverged; lower model.optimizer.lr"
+                f"the held-out loss is not finite on {bad} of {len(nll)} sequences after step {trainer.global_step}: "
+                "the training has diverged; lower model.optimizer.lr"
             )
         rows = self.heldout.rows
-        columns = (rows[name].to_numpy(zero_copy_only=False) for name in ("document_id", "domain"))
-        sizes = (rows[name].to_numpy() for name in ("num_tokens", "num_bytes"))
-        measured = perplexity.metrics(perplexity.by_document(*columns, nll, *sizes))
+        measured = perplexity.metrics(
+            perplexity.by_document(
+                rows["document_id"].to_numpy(zero_copy_only=False),
+                rows["domain"].to_numpy(zero_copy_only=False),
+                nll,
+                rows["num_tokens"].to_numpy(),
+                rows["num_bytes"].to_numpy(),
+            )
+        )
         named = {"": measured["overall"], **measured["domains"]}
         return [
             (name, each["nats_per_token"], each["num_tokens"]) for name, each in named.items() if each["num_tokens"]
@@ -130,8 +135,8 @@ def steps_of_points(points: int | Sequence[float] | None, num_tokens: int, token
     """
     if points is None or points == 0:
         return {}
-    if isinstance(points, numbers.Integral) and not isinstance(points, bool) and points > 0:
-        places = np.linspace(0.0, 1.0, int(points)) if points > 1 else np.ones(1)
+    if isinstance(points, int) and not isinstance(points, bool) and points > 0:
+        places = np.linspace(0.0, 1.0, points) if points > 1 else np.ones(1)
         wanted: list[float] = (num_tokens * FIRST_POINT ** (1.0 - places)).tolist()
     elif isinstance(points, Sequence) and all(isinstance(each, int | float) and each > 0 for each in points):
         wanted = [*map(float, points), float(num_tokens)]

@@ -135,7 +135,7 @@ def test_trackers_get_each_point_and_the_metrics_of_the_training_stay(
     logged: list[tuple[int, dict[str, float]]] = []
 
     class Tracker(DummyLogger):
-        def log_metrics(self, metrics: dict[str, float], step: int) -> None:  # type: ignore[override]
+        def log_metrics(self, metrics: dict[str, float], step: int) -> None:
             logged.append((step, metrics))
 
     monkeypatch.setattr(tracking, "loggers", lambda name: [Tracker()])
