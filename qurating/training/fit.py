@@ -17,6 +17,7 @@ from pytorch_lightning.strategies import ModelParallelStrategy
 
 from qurating.runtime import internals
 from qurating.runtime.errors import StageError
+from qurating.runtime.malloc import keep_freed_memory
 from qurating.training import tracking
 from qurating.training.checkpoints import Checkpoints, latest
 
@@ -106,7 +107,8 @@ def fit(
         if isinstance(made.strategy, ModelParallelStrategy) and not _can_be_sharded(module):
             raise StageError(f"trainer=fsdp shards the weights of raters alone: use trainer=gpu for the {name}")
         internals.set_passes(made, data.accumulation(made.world_size), validate_every_steps)
-        made.fit(module, datamodule=data, ckpt_path=checkpoint, weights_only=True)
+        with keep_freed_memory(made.strategy.root_device):
+            made.fit(module, datamodule=data, ckpt_path=checkpoint, weights_only=True)
     if made.global_step != data.num_steps:
         raise RuntimeError(f"training ended at step {made.global_step} of {data.num_steps}")
     if made.is_global_zero:
