@@ -16,7 +16,6 @@ import resource
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -63,8 +62,9 @@ def _show(size: str, best: dict[str, dict[str, Any]]) -> None:
         print(f"  {size:6} {way:6} {one['steady']:9,.0f} tokens per CPU second, {one['mb']:6,.0f} MB", flush=True)
     logged = [(plain["losses"][step], loss) for step, loss in ours["losses"].items()]  # ours logs every fifth
     off = max(abs(a - b) for a, b in logged)
+    steady, memory = (ours[key] / plain[key] for key in ("steady", "mb"))
     print(
-        f"  {size:6} ours × plain: {ours['steady'] / plain['steady']:.2f} steady, {ours['mb'] / plain['mb']:.2f} memory; "
+        f"  {size:6} ours × plain: {steady:.2f} steady, {memory:.2f} memory; "
         f"losses differ by {off:.1e} at most, from {logged[0][0]:.2f} to {logged[-1][0]:.2f}",
         flush=True,
     )
