@@ -40,7 +40,8 @@ def main() -> None:
     parser.add_argument("--one", nargs=3, metavar=("WAY", "SIZE", "FOLDER"), help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.one:
-        print(json.dumps(measure(*options.one, options.vocabulary_size)))
+        way, size, folder = options.one
+        print(json.dumps(measure(way, size, folder, options.vocabulary_size)))
         return
     found: dict[str, dict[str, Any]] = {}
     for size in options.sizes:
@@ -119,7 +120,7 @@ def plain(network: Any, folder: Path, steps: int, mark: Callable[[], None]) -> d
     from transformers import get_cosine_with_min_lr_schedule_with_warmup
 
     tokens = torch.from_numpy(np.load(folder / "tokens.npy").astype(np.int64)).view(steps, BATCH, SEQUENCE_LENGTH)
-    groups = [
+    groups: list[dict[str, Any]] = [
         {"params": [p for p in network.parameters() if p.ndim >= 2]},
         {"params": [p for p in network.parameters() if p.ndim < 2], "weight_decay": 0.0},
     ]

@@ -4,12 +4,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytorch_lightning as pl
 import torch
 from torch import Tensor
 
 from qurating.corpus.labels import NO_TARGET
 from qurating.datamodules.steps import Batch, StepLoader
+
+_MAX_IDS = 20  # in an error; the rows name them all
 
 
 class TokenBlocks(pl.LightningDataModule):
@@ -31,6 +34,7 @@ class TokenBlocks(pl.LightningDataModule):
 
     def __init__(self, order: Path, sequence_length: int, batch_size_sequences: int, micro_batch_size: int) -> None:
         super().__init__()
+        self.order = order
         self.tokens = np.load(order / "tokens.npy", mmap_mode="r")
         self.sequence_length = sequence_length
         self.batch_size_sequences = batch_size_sequences
@@ -64,6 +68,19 @@ class TokenBlocks(pl.LightningDataModule):
                 "labels": torch.stack(labels),
                 "tokens_seen": torch.tensor(seen),
             }
+
+    def describe_step(self, step: int) -> str:
+        """The sequences of a step, for an error: their rows in `order.parquet`, and the first of their ids."""
+        start, end = (n * self.batch_size_sequences * self.sequence_length for n in (step, step + 1))
+        columns = ["id", "offset", "length"]
+        table = pq.read_table(self.order / "order.parquet", columns=columns, filters=[("offset", "<", end)])
+        first = int((table["offset"].to_numpy() + table["length"].to_numpy() <= start).sum())
+        ids = table["id"].slice(first).to_pylist()
+        more = f" and {len(ids) - _MAX_IDS:,} more" if len(ids) > _MAX_IDS else ""
+        return (
+            f"rows {first:,} to {len(table) - 1:,} of {self.order / 'order.parquet'}, the sequences with the ids "
+            f"{', '.join(map(str, ids[:_MAX_IDS]))}{more}"
+        )
 
     def block(self, index: int) -> tuple[Tensor, Tensor]:
         """`input_ids` and `labels` of one block, int64 (T,); labels past the end of the stream are masked."""

@@ -11,7 +11,7 @@ from transformers import PreTrainedModel
 from qurating.corpus.labels import NO_TARGET
 from qurating.models.likelihood import MAX_LOGITS, has_plain_loss, output_layer, summed_cross_entropy
 from qurating.models.optimization import Optimization
-from qurating.models.step_loss import StepLoss
+from qurating.models.step_loss import StepLoss, check_gradients
 
 
 class LanguageModel(pl.LightningModule):
@@ -61,6 +61,7 @@ class LanguageModel(pl.LightningModule):
 
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
         self._step_loss.log(self)
+        check_gradients(self)
 
     def configure_optimizers(self) -> dict[str, Any]:
         # no weight decay on norms and biases, as usual

@@ -21,7 +21,7 @@ class Optimization:
         warmup_fraction: of all steps.
     """
 
-    optimizer: Callable[[Any], Optimizer]
+    optimizer: Callable[..., Optimizer]
     schedule: Callable[..., Any]
     warmup_fraction: float
 

@@ -15,6 +15,7 @@ from pytorch_lightning.loggers import CSVLogger
 from pytorch_lightning.plugins.environments import SLURMEnvironment
 from pytorch_lightning.strategies import ModelParallelStrategy
 
+from qurating.models.step_loss import NotFiniteError
 from qurating.runtime import internals
 from qurating.runtime.errors import StageError
 from qurating.runtime.malloc import keep_freed_memory
@@ -58,7 +59,7 @@ def fit(
     Args:
         module: with its optimizer and schedule.
         data: a data module that is one stream of steps: it has `num_steps` and `accumulation(num_devices)`, the forward
-            passes per step on each device.
+            passes per step on each device. It may have `describe_step(step)`, for errors.
         trainer: makes the trainer, given the arguments that belong to this training.
         gradient_clip_norm: of all gradients together; None does not clip.
         checkpoint_every_steps: optimizer steps between two checkpoints, at most.
@@ -71,7 +72,8 @@ def fit(
     end.
 
     Raises:
-        StageError: the trainer sets an argument that belongs to this training, or shards a module that cannot be.
+        StageError: the trainer sets an argument that belongs to this training, or shards a module that cannot be; a
+            loss or gradient is not finite: the message names the step and its data, and the last checkpoint stays.
     """
     folder = output / "checkpoints"
     checkpoint, start = latest(folder)
@@ -107,8 +109,11 @@ def fit(
         if isinstance(made.strategy, ModelParallelStrategy) and not _can_be_sharded(module):
             raise StageError(f"trainer=fsdp shards the weights of raters alone: use trainer=gpu for the {name}")
         internals.set_passes(made, data.accumulation(made.world_size), validate_every_steps)
-        with keep_freed_memory(made.strategy.root_device):
-            made.fit(module, datamodule=data, ckpt_path=checkpoint, weights_only=True)
+        try:
+            with keep_freed_memory(made.strategy.root_device):
+                made.fit(module, datamodule=data, ckpt_path=checkpoint, weights_only=True)
+        except NotFiniteError as error:
+            raise _diverged(error, made.global_step, data, latest(folder)[1]) from error
     if made.global_step != data.num_steps:
         raise RuntimeError(f"training ended at step {made.global_step} of {data.num_steps}")
     if made.is_global_zero:
@@ -119,6 +124,16 @@ def clear(output: Path) -> None:
     """Delete what only an interrupted training needs, once its results are written."""
     shutil.rmtree(output / "checkpoints", ignore_errors=True)
     shutil.rmtree(output / "metrics")
+
+
+def _diverged(error: NotFiniteError, step: int, data: Any, saved_step: int) -> StageError:
+    """The error for a training that stopped before it took a step; steps are counted from 1, as in checkpoints."""
+    read = f", which reads {data.describe_step(step)}" if hasattr(data, "describe_step") else ""
+    kept = f"the checkpoint of step {saved_step:,} is kept" if saved_step else "there is no checkpoint yet"
+    return StageError(
+        f"{error} is not finite at step {step + 1:,} of {data.num_steps:,}{read}; {kept}. Lower the learning rate, or "
+        "leave these data out: the same settings would end here again"
+    )
 
 
 def _can_be_sharded(module: pl.LightningModule) -> bool:

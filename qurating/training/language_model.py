@@ -11,6 +11,7 @@ from qurating.artifacts.seeds import seed_for
 from qurating.datamodules.tokens import TokenBlocks
 from qurating.models.language_model import LanguageModel
 from qurating.models.optimization import Optimization
+from qurating.runtime.errors import StageError
 from qurating.training.fit import clear
 
 
@@ -34,9 +35,18 @@ def prepare(
         sequence_length: tokens per block.
         batch_size_sequences: blocks per optimizer step, over all devices.
         micro_batch_size: blocks per forward pass on one device, at most.
+
+    Raises:
+        StageError: the tokens are fewer than one batch.
     """
     tokenizer = AutoTokenizer.from_pretrained(corpus / "tokenizer")
     data = TokenBlocks(order, sequence_length, batch_size_sequences, micro_batch_size)
+    if len(data.tokens) < sequence_length * batch_size_sequences:
+        raise StageError(
+            f"{order} has {len(data.tokens):,} tokens, fewer than one batch of {batch_size_sequences:,} × "
+            f"{sequence_length:,} = {sequence_length * batch_size_sequences:,}: select more tokens, or lower "
+            "model.batch_size_sequences or model.sequence_length"
+        )
     torch.manual_seed(seed_for(seed, "train_lm", "weights"))
     made = network(vocabulary_size=len(tokenizer), eos_token_id=tokenizer.eos_token_id)
     return LanguageModel(made, optimization), data

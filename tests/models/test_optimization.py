@@ -44,7 +44,8 @@ def test_adam_is_fused_and_takes_the_same_steps_to_rounding() -> None:
     torch.manual_seed(0)
     start, gradients = torch.randn(7, 5), torch.randn(20, 7, 5)
     ends = []
-    for chosen in ({}, {"fused": False}):
+    settings: list[dict[str, Any]] = [{}, {"fused": False}]
+    for chosen in settings:
         parameter = torch.nn.Parameter(start.clone())
         make = functools.partial(torch.optim.AdamW, lr=0.1, weight_decay=0.1, **chosen)
         groups = [{"params": [parameter], "weight_decay": 0.3}]
@@ -56,7 +57,7 @@ def test_adam_is_fused_and_takes_the_same_steps_to_rounding() -> None:
             parameter.grad = gradient.clone()
             optimizer.step()
         ends.append(parameter.detach())
-    assert torch.allclose(*ends, rtol=1e-5, atol=1e-6)
+    assert torch.allclose(ends[0], ends[1], rtol=1e-5, atol=1e-6)
     assert not torch.allclose(ends[0], start, atol=0.1)
 
 
@@ -68,7 +69,7 @@ def test_parameters_may_be_an_iterator() -> None:
 
 
 @pytest.mark.parametrize("chosen", [{"foreach": True}, {"fused": False}, {"differentiable": True}])
-def test_what_the_user_sets_stays(chosen: dict[str, bool]) -> None:
+def test_what_the_user_sets_stays(chosen: dict[str, Any]) -> None:
     make = functools.partial(torch.optim.Adam, **chosen)
     optimizer = configured([torch.nn.Parameter(torch.zeros(1))], make, trainer_with())
     assert not optimizer.defaults["fused"]

@@ -7,12 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Callback
 from torch import Tensor
 from transformers import get_cosine_with_min_lr_schedule_with_warmup
 
+from qurating.artifacts.files import write_table
 from qurating.datamodules.tokens import TokenBlocks
 from qurating.models import networks
 from qurating.models.language_model import LanguageModel
@@ -60,8 +62,11 @@ def a_model(**changed: Any) -> Watched:
 
 
 def an_order(folder: Path) -> Path:
-    """A stream of 93 tokens."""
+    """A stream of 93 tokens, of sequences of 10 with the ids 100, 101, …"""
     folder.mkdir()
+    starts = np.arange(0, 93, 10)
+    lengths = np.minimum(10, 93 - starts).astype(np.int32)
+    write_table(folder / "order.parquet", pa.table({"id": 100 + starts // 10, "offset": starts, "length": lengths}))
     # 11 full blocks of 8 and a piece of 5: the last step is neither full in blocks nor in tokens
     np.save(folder / "tokens.npy", np.random.default_rng(0).integers(1, 64, 93).astype(np.uint16))
     return folder
