@@ -13,6 +13,7 @@ from qurating.models.language_model import LanguageModel
 from qurating.models.optimization import Optimization
 from qurating.runtime.errors import StageError
 from qurating.training.fit import clear
+from qurating.training.throughput import Throughput
 
 
 def prepare(
@@ -52,7 +53,9 @@ def prepare(
     return LanguageModel(made, optimization), data
 
 
-def save(module: LanguageModel, data: TokenBlocks, corpus: Path, output: Path) -> dict[str, Any]:
+def save(
+    module: LanguageModel, data: TokenBlocks, throughput: Throughput, corpus: Path, output: Path
+) -> dict[str, Any]:
     """Write a trained network and its tokenizer, and delete what only the training needed.
 
     In a distributed run every process calls this; the first writes.
@@ -65,4 +68,9 @@ def save(module: LanguageModel, data: TokenBlocks, corpus: Path, output: Path) -
     module.network.save_pretrained(output)
     AutoTokenizer.from_pretrained(corpus / "tokenizer").save_pretrained(output)
     clear(output)
-    return {"tokens": len(data.tokens), "steps": data.num_steps, "parameters": module.network.num_parameters()}
+    return {
+        "tokens": len(data.tokens),
+        "steps": data.num_steps,
+        "parameters": module.network.num_parameters(),
+        **throughput.counts(),
+    }

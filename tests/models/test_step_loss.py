@@ -42,13 +42,13 @@ def test_a_loss_that_is_not_finite_is_an_error(bad: float) -> None:
     for value in (1.0, bad, 2.0):
         loss.add(torch.tensor(value), torch.tensor(3))
     with pytest.raises(NotFiniteError, match="the loss"):
-        loss.log(module)  # type: ignore[arg-type]
+        loss.log(module)
 
 
 def test_a_step_without_targets_is_none() -> None:
     loss, module = StepLoss(), Module()
     loss.add(torch.tensor(0.0), torch.tensor(0))
-    loss.log(module)  # type: ignore[arg-type]
+    loss.log(module)
     assert len(module.logged) == 1
 
 

@@ -16,6 +16,7 @@ from qurating.runtime.errors import StageError
 from qurating.training.curve import HeldOutLoss, steps_of_points
 from qurating.training.fit import fit
 from qurating.training.language_model import prepare, save
+from qurating.training.throughput import Throughput
 
 
 def train_lm(
@@ -66,7 +67,7 @@ def train_lm(
         micro_batch_size=micro_batch_size,
         seed=seed,
     )
-    curve = None
+    throughput, curve = Throughput(data), None
     if points := steps_of_points(heldout_points, len(data.tokens), sequence_length * batch_size_sequences):
         curve = _curve(module, corpus, excluded, heldout_max_tokens, points, micro_batch_size)
     fit(
@@ -77,10 +78,10 @@ def train_lm(
         gradient_clip_norm=gradient_clip_norm,
         checkpoint_every_steps=checkpoint_every_steps,
         name="lm",
-        callbacks=[] if curve is None else [curve],
+        callbacks=[throughput] if curve is None else [throughput, curve],
     )
     measured = {} if curve is None or not module.trainer.is_global_zero else curve.write(output / "curve.parquet")
-    counts = save(module, data, corpus, output)
+    counts = save(module, data, throughput, corpus, output)
     return counts | measured if counts else {}
 
 
