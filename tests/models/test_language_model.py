@@ -50,7 +50,7 @@ def test_large_logits_are_computed_in_parts_and_train_the_same(
 
     monkeypatch.setattr(language_model, "summed_cross_entropy", watched)
     monkeypatch.setattr(language_model, "MAX_LOGITS", 100)
-    monkeypatch.setattr(likelihood, "MAX_LOGITS", 64 * 5)
+    monkeypatch.setattr(likelihood, "MAX_LOGITS_TRAINED_ON_CPU", 64 * 5)
     in_parts = train(order, tmp_path / "parts", micro_batch_size)
     assert parts == [(7 * micro_batch_size, 16)] * (12 // micro_batch_size)
     assert torch.allclose(weights(whole), weights(in_parts), atol=1e-5)

@@ -67,7 +67,7 @@ def test_the_summed_loss_and_its_gradients_do_not_depend_on_the_parts(monkeypatc
 
     monkeypatch.setattr(likelihood.F, "cross_entropy", watched)
     for tokens_at_once in (1, 3, 7, 23, 1000):
-        monkeypatch.setattr(likelihood, "MAX_LOGITS", 50 * tokens_at_once)
+        monkeypatch.setattr(likelihood, "MAX_LOGITS_TRAINED_ON_CPU", 50 * tokens_at_once)
         held.clear()
         found = likelihood.summed_cross_entropy(head, states, targets)
         assert torch.allclose(found, expected, rtol=1e-6)
