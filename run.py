@@ -5,7 +5,8 @@ python run.py +experiment=NAME         a named experiment
 python run.py -m +experiment=select_and_train selection=top_k,sample criterion=educational_value,writing_style
                                        a sweep; hydra/launcher=slurm sends it to a cluster
 python run.py 'stage=[select,order]'   some stages only
-python run.py scale=paper              the papers' sizes
+python run.py scale=paper hydra/launcher=slurm_gpu
+                                       the papers' sizes, on GPUs of a cluster
 python run.py --cfg job                show the composed configuration; --hydra-help lists Hydra's other flags
 
 Settings are key=value, as in seed=1 num_tokens=200_000 model.optimizer.lr=0.001 overwrite=true (conf/config.yaml).
@@ -24,6 +25,7 @@ from qurating.runtime.errors import StageError
 
 resolvers.register_resolvers()
 hydra_internals.work_once()
+hydra_internals.leave_out_what_choices_lack()
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # worker processes already tokenise in parallel
 # sweeping an experiment of one run with -m is fine: no warning
 warnings.filterwarnings("ignore", message=r"\s*Running Hydra app with --multirun")

@@ -164,7 +164,7 @@ def ours(network: Any, folder: Path, steps: int, mark: Callable[[], None]) -> di
     )
     fit(
         LanguageModel(network, Optimization(optimizer, schedule, warmup_fraction=0.05)),
-        TokenBlocks(folder, SEQUENCE_LENGTH, BATCH, BATCH),
+        TokenBlocks(folder, SEQUENCE_LENGTH, BATCH, BATCH, network.config.vocab_size),
         trainer,
         folder,
         gradient_clip_norm=1.0,

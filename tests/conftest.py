@@ -6,12 +6,13 @@ from pathlib import Path
 import pytest
 import torch
 from hydra import initialize_config_dir
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra.core.global_hydra import GlobalHydra
 from hypothesis import HealthCheck
 from hypothesis import settings as hypothesis_settings
 from repository import ROOT
 
-from qurating.pipeline import resolvers
+from qurating.pipeline import hydra_internals, resolvers
 
 # the machine has few cores, and many small tests: threads would only get in each other's way
 torch.set_num_threads(1)
@@ -27,3 +28,11 @@ def conf() -> Iterator[Path]:
     GlobalHydra.instance().clear()
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
         yield ROOT / "conf"
+
+
+@pytest.fixture
+def composing_as_run(conf: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Compose as run.py does until the end of the test: what choices lack is left out, types are checked."""
+    strict = staticmethod(hydra_internals._apply_overrides)
+    monkeypatch.setattr(ConfigLoaderImpl, "_apply_overrides_to_config", strict)  # so that it is put back
+    hydra_internals.leave_out_what_choices_lack()

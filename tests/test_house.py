@@ -8,7 +8,7 @@ import pytest
 from repository import ROOT
 
 # From top to bottom. A room may import rooms of the floors below, and of its own floor where that makes no circle.
-COMMANDS = ("verify",)  # files of the package itself: `python -m qurating.<name>`
+COMMANDS = ("results", "verify")  # files of the package itself: `python -m qurating.<name>`
 FLOORS = (
     COMMANDS,
     ("pipeline",),
@@ -26,8 +26,15 @@ STRANGERS = {("models", "datamodules"), ("datamodules", "models")}  # rooms of o
 # Pure maths: of this package these import only each other, and of others none that is heavy but numpy and torch.
 MATHS = {
     *("corpus.hashing", "corpus.labels", "corpus.windows", "corpus.words"),
-    *("metrics.bradley_terry", "metrics.perplexity", "metrics.ranks", "metrics.rater", "metrics.scorer"),
-    "metrics.token_efficiency",
+    *(
+        "metrics.bradley_terry",
+        "metrics.perplexity",
+        "metrics.ranks",
+        "metrics.rater",
+        "metrics.scorer",
+        "metrics.student",
+        "metrics.token_efficiency",
+    ),
     *("selection.budgets", "selection.cutoff", "selection.noise", "selection.ordering", "selection.rows"),
     *("selection.rules", "selection.statistics"),
     *("judging.endpoint.replies", "judging.measures", "judging.preferences"),

@@ -1,4 +1,6 @@
-"""What identifies an artifact: its stage, its inputs, and the settings that can change its content.
+"""What identifies an artifact: its stage, its inputs, the settings that can change its content, and its sources.
+
+Sources are the models and data sets that settings name: each counts by what it holds now (`pipeline.sources`).
 
 Not compared are settings that only change how a stage runs (workers, devices, time-outs): `runtime` in the stage's
 file in conf/stage/ lists their paths. A function of this package is compared by its own name, without its module.
@@ -9,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+COMMIT, UNKNOWN = "commit ", "unknown"  # how sources begin: of a name of the Hub; of what cannot be told
 FORMAT = 2  # of a manifest's identity; format 1 has no number, left settings out by their last name, and named modules
 
 
@@ -54,6 +57,31 @@ def recorded_identity(manifest: Mapping[str, Any], runtime: Sequence[str]) -> di
     )
 
 
+def uncompared(recorded: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, str]:
+    """The sources of an identity that cannot be compared with the recorded ones, by setting, each with the reason.
+
+    They count as unchanged: a name of the Hub whose commit cannot be told now, or was not recorded (as by earlier
+    versions). Files and folders can always be compared.
+    """
+    before = recorded.get("sources", {})
+    found = {}
+    for setting, source in now.get("sources", {}).items():
+        was_local = not before.get(setting, UNKNOWN).startswith((COMMIT, UNKNOWN))
+        if source.startswith(UNKNOWN) and not was_local:
+            found[setting] = source.removeprefix(f"{UNKNOWN}: ")
+        elif source.startswith(COMMIT) and before.get(setting, UNKNOWN).startswith(UNKNOWN):
+            found[setting] = "its commit was not recorded"
+    return found
+
+
+def changes(recorded: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """The `differences` of two identities, without the sources that are `uncompared`."""
+    left_out = uncompared(recorded, now)
+    after = now.get("sources", {})
+    before = dict.fromkeys(after, "not recorded") | recorded.get("sources", {}) | {key: after[key] for key in left_out}
+    return differences({**recorded, "sources": before}, {**now, "sources": after})
+
+
 def is_current(manifest: Mapping[str, Any]) -> bool:
     return bool(manifest.get("format", 1) == FORMAT)
 
@@ -77,7 +105,10 @@ def leaves(value: Any, prefix: str = "") -> dict[str, Any]:
 
 
 def differences(old: Any, new: Any) -> list[str]:
-    """The settings in which two identities differ, one line each."""
+    """The settings in which two identities differ, one line each.
+
+    Null and absent differ: among the options of a judge's requests, for example, null removes one.
+    """
     a, b = leaves(old), leaves(new)
     absent = "(absent)"
     return [

@@ -54,6 +54,7 @@ COMPARISON = "analyse"  # runs once, at the end of a sweep
 CELL_STAGES = tuple(name for name in STAGES if name != COMPARISON)
 LAST_CELL_STAGE = "evaluate"
 RATING_STAGES = ("rate", "score")  # their artifacts are shown as ratings in the report
+REPLICATED = ("select", "order", "train_lm")  # a replicate of a cell draws these again, and shares what comes before
 SHAREABLE = frozenset(stage.name for stage in TABLE if stage.is_shareable)
 
 

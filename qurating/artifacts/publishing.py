@@ -22,7 +22,7 @@ import filelock
 
 from qurating.artifacts.artifact import Artifact
 from qurating.artifacts.files import read_json, sha256, write_json
-from qurating.artifacts.identity import differences, identifying_settings, recorded_identity
+from qurating.artifacts.identity import changes, identifying_settings, recorded_identity
 from qurating.artifacts.integrity import remember_intact
 from qurating.artifacts.manifest import build_manifest, read_manifest
 from qurating.runtime.errors import StageError
@@ -212,7 +212,7 @@ def _open_working_folder(artifact: Artifact, reusable: Sequence[str]) -> tuple[P
         plan = read_json(_plan(path))
         started = plan["identity"] | {"config": identifying_settings(plan["identity"]["config"], artifact.runtime)}
         # the user may have repaired a file: the stage itself refuses other changes to files that it has read
-        changed = [d for d in differences(started, artifact.identity) if not d.startswith("config.files:")]
+        changed = [d for d in changes(started, artifact.identity) if not d.startswith("config.files:")]
         if changed and not artifact.overwrite:
             raise artifact.mismatch(f"{folder} was started", changed)
         if changed:
@@ -232,12 +232,12 @@ def _open_working_folder(artifact: Artifact, reusable: Sequence[str]) -> tuple[P
 
 
 def _reuse_files(artifact: Artifact, folder: Path, reusable: Sequence[str]) -> None:
-    """Link intact files of the old artifact into the working folder, if both have the same settings."""
+    """Link intact files of the old artifact into the working folder, if both have the same settings and sources."""
     try:
         old = read_manifest(artifact.path / "manifest.json")
     except StageError:  # a damaged manifest tells nothing about the files
         return
-    if differences(recorded_identity(old, artifact.runtime)["config"], artifact.identity["config"]):
+    if changes(recorded_identity(old, artifact.runtime) | {"inputs": {}}, artifact.identity | {"inputs": {}}):
         return
     for name in reusable:
         file, written = artifact.path / name, old["files"].get(name)

@@ -74,6 +74,9 @@ class Embedded:
     def parts(self) -> list[Self]:
         return [self]
 
+    def most_characters(self) -> int:
+        return sum(len(document.text) for document in self._documents)
+
     @functools.cached_property
     def _documents(self) -> list[Document]:
         """All documents; cached, because finding them takes longer than any use of them."""

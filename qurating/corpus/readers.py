@@ -3,25 +3,30 @@
 Every reader is iterable, any number of times, over `Document` in a fixed order and in bounded memory. It has
 
 - `bad_rows`: the rows that it could not read, if `on_bad_row="skip"`; cleared when an iteration starts, and by the
-  caller at any time;
-- `skipped`: the number of documents that it skipped, by reason;
-- `parts()`: readers of parts of the corpus, for drawing a sample that is spread over it.
+  caller at any time; of a damaged file, the row where it breaks off;
+- `skipped`: the number of documents that it skipped, by reason, and of files whose rest is lost;
+- `parts()`: readers of parts of the corpus, for drawing a sample that is spread over it;
+- `most_characters()`: an upper bound of the characters in all documents; None if it is not known without reading them.
 
-With `on_bad_row="stop"` the first bad row raises StageError with its file, its line, and the reason.
+With `on_bad_row="stop"` the first bad row, and a damaged file, raise StageError with file, line and reason. With "skip"
+they are recorded, and what can be read of a damaged file is kept.
 """
 
 import dataclasses
 import glob
 import itertools
-import json
 import os
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol, Self
+from typing import Any, ClassVar, NamedTuple, Protocol, Self
 
-from qurating.corpus.files import lines_of, named_files, stem
+from qurating.corpus.files import named_files, stem
+from qurating.corpus.lines import DamagedFileError, is_compressed
+from qurating.corpus.records import BadRowError, json_rows, name_in, text_in, whole
+from qurating.runtime import hub_data
 from qurating.runtime.errors import StageError
+from qurating.runtime.revisions import pinned, without_pin
 
 
 class Document(NamedTuple):
@@ -46,18 +51,14 @@ class Reader(Protocol):
 
     def parts(self) -> Sequence["Reader"]: ...
 
-
-class BadRowError(ValueError):
-    """Why a row is not a document."""
+    def most_characters(self) -> int | None: ...
 
 
 @dataclasses.dataclass(kw_only=True)
 class _Fields:
-    """Where a document lies in a row, and what to do with a row without one.
+    """Where a document lies in a row (see `records.lookup`), and what to do with a row without one."""
 
-    Names of fields may be dotted: `meta.source` is the field `source` of the record `meta`.
-    """
-
+    settings: ClassVar[str] = "corpus"  # whose settings the messages name
     text_field: str = "text"
     domain_field: str | None = None
     id_field: str | None = None
@@ -71,19 +72,9 @@ class _Fields:
 
     def document(self, row: Any, default_id: str, default_domain: str) -> Document:
         """The document in a row; raises BadRowError if it has none."""
-        if not isinstance(row, Mapping):
-            raise BadRowError(f"holds {kind_of(row)}, not a record with fields")
-        text = lookup(row, self.text_field)
-        if not isinstance(text, str):
-            raise BadRowError(f"field {self.text_field!r} holds {kind_of(text)}, not text")
-        domain = default_domain if self.domain_field is None else _name(row, self.domain_field)
-        document_id = default_id if self.id_field is None else _name(row, self.id_field)
-        for value in (text, domain, document_id):
-            if not value.isascii():
-                try:
-                    value.encode()
-                except UnicodeEncodeError as error:
-                    raise BadRowError(f"holds half of a surrogate pair, {value[error.start]!a}") from None
+        text = text_in(row, self.text_field)
+        domain = whole(default_domain) if self.domain_field is None else name_in(row, self.domain_field)
+        document_id = whole(default_id) if self.id_field is None else name_in(row, self.id_field)
         return Document(document_id, domain, text)
 
     def refuse(self, source: str, row: int, reason: str, unit: str) -> None:
@@ -95,71 +86,86 @@ class _Fields:
             raise StageError(f"{source}, {unit} {row}: {reason}\n  {way_out}")
         self.bad_rows.append(BadRow(source, row, reason))
 
+    def most_characters(self) -> int | None:
+        return None
+
+    def lose(self, error: DamagedFileError) -> None:
+        """Record that the rest of a file is lost, or stop at it."""
+        if self.on_bad_row == "stop":
+            way_out = f"Get the file again, or keep what can be read of it: {self.settings}.on_bad_row=skip"
+            raise StageError(f"{error}\n  {way_out}") from None
+        lost = f"the file is damaged or cut short ({error.reason}): this {error.unit} and all after it are lost"
+        self.bad_rows.append(BadRow(str(error.source), error.number, lost))
+        self.skipped["rest of a damaged file"] += 1
+
 
 @dataclasses.dataclass
-class Jsonl(_Fields):
-    """JSON lines, plain or compressed (.gz, .zst): one record per line, in UTF-8. Blank lines are skipped.
-
-    Without `domain_field` the domain is the file name without its endings; without `id_field` the id is
-    `<file name>:<line>`, with as much of the folder as distinguishes files of the same name.
-    """
+class _Files(_Fields):
+    """Documents in files, one part per file; a subclass says how the rows of one are read."""
 
     paths: str | Sequence[str]
+    unit: ClassVar[str]
+
+    def rows(self, path: Path) -> Iterator[tuple[int, Any]]:
+        """The numbers and rows of a file; a BadRowError stands for a row that cannot be read."""
+        raise NotImplementedError
 
     def __iter__(self) -> Iterator[Document]:
         self.bad_rows.clear()
+        self.skipped.clear()
         for path, name in named_files(self.paths):
             domain = stem(path)
-            for number, line in enumerate(lines_of(path), start=1):
-                try:
-                    text = line.decode("utf-8-sig" if number == 1 else "utf-8")
-                    if not text.strip():
-                        continue
-                    document = self.document(json.loads(text), f"{name}:{number}", domain)
-                except UnicodeDecodeError as error:
-                    reason = f"not UTF-8 ({error.reason} at byte {error.start} of the line)"
-                    self.refuse(str(path), number, reason, "line")
-                except json.JSONDecodeError as error:
-                    self.refuse(str(path), number, f"not JSON ({error.msg} at character {error.pos + 1})", "line")
-                except (BadRowError, RecursionError) as error:
-                    self.refuse(str(path), number, str(error), "line")
-                else:
-                    yield document
+            try:
+                for number, row in self.rows(path):
+                    try:
+                        if isinstance(row, BadRowError):
+                            raise row
+                        document = self.document(row, f"{name}:{number}", domain)
+                    except BadRowError as error:
+                        self.refuse(str(path), number, str(error), self.unit)
+                    else:
+                        yield document
+            except DamagedFileError as error:
+                self.lose(error)
 
     def parts(self) -> list[Self]:
         return [dataclasses.replace(self, paths=[glob.escape(str(path))]) for path, _ in named_files(self.paths)]
 
 
 @dataclasses.dataclass
-class Parquet(_Fields):
+class Jsonl(_Files):
+    """JSON lines, plain or compressed (see `lines`): one record per line, in UTF-8. Blank lines are skipped.
+
+    Without `domain_field` the domain is the file name without its endings; without `id_field` the id is
+    `<file name>:<line>`, with as much of the folder as distinguishes files of the same name.
+    """
+
+    unit: ClassVar[str] = "line"
+
+    def rows(self, path: Path) -> Iterator[tuple[int, Any]]:
+        return json_rows(path)
+
+    def most_characters(self) -> int | None:
+        files = [path for path, _ in named_files(self.paths)]
+        return None if any(map(is_compressed, files)) else sum(file.stat().st_size for file in files)
+
+
+@dataclasses.dataclass
+class Parquet(_Files):
     """Parquet files: one document per row. Only the needed columns are read.
 
     Domains and ids without a field are as for `Jsonl`; the number in the id is that of the row, from 0.
     """
 
-    paths: str | Sequence[str]
     rows_per_read: int = 256
+    unit: ClassVar[str] = "row"
 
-    def __iter__(self) -> Iterator[Document]:
-        self.bad_rows.clear()
-        for path, name in named_files(self.paths):
-            domain = stem(path)
-            for number, row in enumerate(self._rows(path)):
-                try:
-                    if isinstance(row, UnicodeDecodeError):
-                        raise BadRowError(f"not UTF-8 ({row.reason} at byte {row.start} of a field)")
-                    document = self.document(row, f"{name}:{number}", domain)
-                except BadRowError as error:
-                    self.refuse(str(path), number, str(error), "row")
-                else:
-                    yield document
-
-    def _rows(self, path: Path) -> Iterator[Any]:
-        """The rows of a file as dictionaries; a UnicodeDecodeError stands for a row that is not UTF-8."""
+    def rows(self, path: Path) -> Iterator[tuple[int, Any]]:
         import pyarrow as pa
         import pyarrow.parquet as pq
 
         fields = [field for field in (self.text_field, self.domain_field, self.id_field) if field is not None]
+        number = 0
         try:
             with pq.ParquetFile(path) as file:
                 names = file.schema_arrow.names
@@ -169,14 +175,17 @@ class Parquet(_Fields):
                         raise StageError(f"{path} has no column {field!r}; it has {', '.join(names)}")
                 for batch in file.iter_batches(batch_size=self.rows_per_read, columns=sorted(set(columns))):
                     try:
-                        yield from batch.to_pylist()
+                        rows = batch.to_pylist()
                     except UnicodeDecodeError:
-                        yield from (_row_or_error(batch.slice(i, 1)) for i in range(batch.num_rows))
+                        rows = [_row_or_error(batch.slice(i, 1)) for i in range(batch.num_rows)]
+                    yield from enumerate(rows, start=number)
+                    number += len(rows)
         except (pa.ArrowInvalid, OSError) as error:
+            with open(path, "rb") as content:
+                is_parquet = content.read(4) in (b"PAR1", b"")
+            if is_parquet:
+                raise DamagedFileError(path, number, "row", str(error)) from None
             raise StageError(f"{path} cannot be read as Parquet: {error}") from None
-
-    def parts(self) -> list[Self]:
-        return [dataclasses.replace(self, paths=[glob.escape(str(path))]) for path, _ in named_files(self.paths)]
 
 
 @dataclasses.dataclass
@@ -220,16 +229,18 @@ class Hub(_Fields):
         """The rows as dictionaries; raises StageError if the data set cannot be read."""
         import datasets
 
-        files = self.data_files
+        token = os.environ.get(self.token_variable) or None
+        named = hub_data.named(self.dataset, self.data_files)
+        revision = self.revision or named.revision
         try:
             yield from datasets.load_dataset(
-                self.dataset,
+                os.path.expanduser(named.name),
                 self.subset,
                 split=self.split,
-                data_files=list(files) if files is not None and not isinstance(files, str) else files,
-                revision=self.revision,
+                data_files=[hub_data.pinned_url(file, token) for file in named.files] or None,
+                revision=pinned(named.name, "dataset", revision, token) if named.is_on_hub else revision,
                 streaming=True,
-                token=os.environ.get(self.token_variable) or None,
+                token=token,
             )
         except StageError:
             raise
@@ -239,7 +250,7 @@ class Hub(_Fields):
     def _explanation(self, error: Exception) -> str:
         """What went wrong with the data set, and the way out."""
         said = f"{type(error).__name__}: {str(error).strip() or 'no message'}"
-        page = f"https://huggingface.co/datasets/{self.dataset}"
+        page = f"https://huggingface.co/datasets/{without_pin(self.dataset)[0]}"
         if "script" in str(error):
             way_out = "it needs its own code, which is never run: name its files (data_files=…, dataset=json)"
         elif isinstance(error, ValueError | TypeError | KeyError) and "gated" not in said.lower():
@@ -258,36 +269,8 @@ class Hub(_Fields):
         return [self]  # reading from the middle of a stream costs as much as reading up to it
 
 
-def kind_of(value: Any) -> str:
-    return "null" if value is None else f"a value of type {type(value).__name__}"
-
-
-def lookup(row: Mapping[str, Any], name: str) -> Any:
-    """The value of a field, dotted or not; raises BadRowError with the fields that exist."""
-    if name in row:
-        return row[name]
-    found: Any = row
-    for key in name.split("."):
-        if not isinstance(found, Mapping) or key not in found:
-            looking = "" if key == name else f"looking for {key!r}, "
-            raise BadRowError(f"no field {name!r} ({looking}found {_fields_of(found)})")
-        found = found[key]
-    return found
-
-
-def _fields_of(value: Any) -> str:
-    return f"the fields {', '.join(map(str, value))}" if isinstance(value, Mapping) and value else kind_of(value)
-
-
-def _name(row: Mapping[str, Any], field: str) -> str:
-    value = lookup(row, field)
-    if isinstance(value, bool) or not isinstance(value, str | int) or value == "":
-        raise BadRowError(f"field {field!r} holds {'nothing' if value == '' else kind_of(value)}, not a name or number")
-    return str(value)
-
-
 def _row_or_error(row: Any) -> Any:
     try:
         return row.to_pylist()[0]
     except UnicodeDecodeError as error:
-        return error
+        return BadRowError(f"not UTF-8 ({error.reason} at byte {error.start} of a field)")

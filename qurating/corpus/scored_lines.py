@@ -3,10 +3,13 @@
 The lines are not held in memory, only their positions and scores: 28 bytes per line.
 """
 
+import contextlib
+import json
+import math
 import os
-import re
+import shutil
 from array import array
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,6 +20,8 @@ import orjson
 from tqdm import tqdm
 
 from qurating.artifacts.files import replacing
+from qurating.corpus.lines import is_compressed, lines_of
+from qurating.corpus.records import BLANK, BYTE_ORDER_MARK, BadRowError, lookup, parsed
 from qurating.runtime.errors import StageError
 
 _LINES_AT_ONCE = 4096
@@ -32,32 +37,63 @@ class ScoredLines(NamedTuple):
     scores: npt.NDArray[np.float64]
 
 
-def index_lines(files: Sequence[Path], score_field: str) -> ScoredLines:
-    """Index the lines of uncompressed JSON-lines files, and their scores. Empty lines are skipped.
+@contextlib.contextmanager
+def unpacked(files: Sequence[Path], folder: Path) -> Iterator[dict[Path, Path]]:
+    """Plain files whose lines can be read at any offset, each with its file: compressed ones are unpacked for a while.
 
     Args:
-        files: in the order of their lines.
-        score_field: dotted if nested.
+        files: JSON lines, compressed or not.
+        folder: for the unpacked files; is deleted at the end.
+
+    Raises:
+        StageError: a file that is damaged, or whose content is not what its name says.
+    """
+    shutil.rmtree(folder, ignore_errors=True)  # of a killed run
+    plain: dict[Path, Path] = {}
+    try:
+        for number, file in enumerate(files):
+            if not is_compressed(file):
+                plain[file] = file
+                continue
+            folder.mkdir(parents=True, exist_ok=True)
+            plain[folder / f"{number:05d}"] = file
+            with open(folder / f"{number:05d}", "wb", buffering=2**20) as stream:
+                lines = tqdm(lines_of(file), desc=f"unpack {file.name}", unit="line", unit_scale=True, mininterval=0.5)
+                stream.writelines(line + b"\n" for line in lines)
+        yield plain
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def index_lines(files: Mapping[Path, Path], score_field: str) -> ScoredLines:
+    """Index the lines of JSON-lines files, and their scores. Byte order marks and blank lines are left out.
+
+    Args:
+        files: plain files in the order of their lines, each with the file that messages name, see `unpacked`.
+        score_field: dotted if nested, see `records.lookup`.
 
     Raises:
         StageError: a line that is not a JSON object or has no finite number in this field (says which); no lines.
     """
     file_numbers, starts, ends, scores = array("i"), array("q"), array("q"), array("d")
-    keys = score_field.split(".")
     total = sum(path.stat().st_size for path in files)
     with tqdm(total=total, desc="reading scores", unit="B", unit_scale=True, mininterval=0.5) as progress:
-        for number, path in enumerate(files):
+        for number, (path, source) in enumerate(files.items()):
             position, count = 0, 0
             with open(path, "rb", buffering=2**20) as stream:
+                if stream.read(len(BYTE_ORDER_MARK)) == BYTE_ORDER_MARK:
+                    position = len(BYTE_ORDER_MARK)
+                stream.seek(position)
                 while lines := list(islice(stream, _LINES_AT_ONCE)):
                     sizes = np.fromiter(map(len, lines), np.int64, len(lines))
                     first = position + np.cumsum(sizes) - sizes
                     last = first + sizes - 1  # each ends in a line feed, except perhaps the last line of a file
                     last[-1] += not lines[-1].endswith(b"\n")
-                    found = _parse_scores(lines, keys)
+                    found = _parse_scores(lines, score_field)
                     if found is None:
-                        kept = [place for place, line in enumerate(lines) if not line.isspace()]
-                        found = [_parse_score(lines[place], keys, path, count + place + 1) for place in kept]
+                        each = [_parse_score(line, count + i, score_field, source) for i, line in enumerate(lines, 1)]
+                        kept = [place for place, score in enumerate(each) if score is not None]
+                        found = [score for score in each if score is not None]
                         first, last = first[kept], last[kept]
                     scores.extend(found)
                     file_numbers.extend([number] * len(found))
@@ -67,7 +103,7 @@ def index_lines(files: Sequence[Path], score_field: str) -> ScoredLines:
                     count += len(lines)
                     progress.update(int(sizes.sum()))
     if not scores:
-        raise StageError(f"no line in {', '.join(map(str, files)) or 'no file'}")
+        raise StageError(f"no line in {', '.join(map(str, files.values())) or 'no file'}")
     columns = (np.frombuffer(column, dtype=column.typecode) for column in (file_numbers, starts, ends, scores))
     return ScoredLines(list(files), *columns)
 
@@ -110,33 +146,33 @@ def _locations(lines: ScoredLines, part: npt.NDArray[np.int64]) -> Iterator[list
     return (column[part].tolist() for column in (lines.file_numbers, lines.starts, lines.ends))
 
 
-def _parse_scores(lines: Sequence[bytes], keys: Sequence[str]) -> list[float] | None:
-    """The scores of lines; None if one of them is empty or has no score: `_parse_score` says which."""
-    first, *others = keys
+def _parse_scores(lines: Sequence[bytes], field: str) -> list[float] | None:
+    """The scores of lines; None if one of them is blank or has no score: `_parse_score` says which."""
     try:
         # only the needed part of each line is held, so that it stays in the cache of the processor
-        values: list[Any] = [orjson.loads(line)[first] for line in lines]
-        for key in others:
-            values = [value[key] for value in values]
+        if "." in field:
+            values: list[Any] = [lookup(orjson.loads(line), field) for line in lines]
+        else:
+            values = [orjson.loads(line)[field] for line in lines]
     except (ValueError, TypeError, KeyError):
         return None
     return values if set(map(type, values)) <= {int, float} else None
 
 
-def _parse_score(line: bytes, keys: Sequence[str], path: Path, number: int) -> float:
+def _parse_score(line: bytes, number: int, field: str, source: Path) -> float | None:
+    """The score of line `number` of a file, None for a blank line, by the rules of all readers of JSON lines."""
     try:
-        value: Any = orjson.loads(line)
-    except ValueError as error:
-        numbers = re.search(rb"[:\[,]\s*(NaN|-?Infinity)\b", line)
-        why = f"JSON has no {numbers[1].decode()}" if numbers else str(error)
-        raise StageError(f"{path}, line {number}: not JSON ({why})") from None
-    for key in keys:
-        if not isinstance(value, dict) or key not in value:
-            fields = ", ".join(value) if isinstance(value, dict) and value else "none"
-            raise StageError(f"{path}, line {number}: no field {'.'.join(keys)}; its fields: {fields}")
-        value = value[key]
-    if isinstance(value, bool) or not isinstance(value, int | float):  # JSON has no NaN, and orjson takes none
-        raise StageError(
-            f"{path}, line {number}: {'.'.join(keys)} is not a number: {orjson.dumps(value).decode()[:80]}"
-        )
-    return float(value)
+        row = parsed(line.rstrip(b"\n"), number)
+        if row is BLANK:
+            return None
+        score = lookup(row, field)
+        if isinstance(score, bool) or not isinstance(score, int | float):
+            raise BadRowError(f"{field} is not a number: {json.dumps(score)[:80]}")
+        if not math.isfinite(score):
+            raise BadRowError(f"{field} is {score}, not a finite number")
+        return float(score)
+    except (BadRowError, OverflowError) as error:
+        way_out = "Fix the line"
+        if str(error).startswith("no field"):
+            way_out = "Set the field of the score: stages.order_lines.score_field"
+        raise StageError(f"{source}, line {number}: {error}\n  {way_out}") from None

@@ -8,7 +8,7 @@ import dataclasses
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, ClassVar, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from qurating.artifacts.seeds import seed_for
-from qurating.corpus import readers, tokenizing
+from qurating.corpus import readers, records, tokenizing
 from qurating.corpus.labels import NO_TARGET
 from qurating.corpus.readers import BadRow, Document
 from qurating.runtime.errors import StageError
@@ -127,6 +127,7 @@ class Jsonl(readers.Jsonl):
     response, and the end-of-text token if the last turn is a response; with "all", every token is a target.
     """
 
+    settings: ClassVar[str] = "target"
     conversations_field: str | None = None
     prompt_field: str | None = None
     response_field: str | None = None
@@ -184,19 +185,19 @@ class Jsonl(readers.Jsonl):
     def _turns(self, row: Mapping[str, Any]) -> list[tuple[str, bool]] | None:
         """The turns of a row, each with whether it is a response; None for a plain text."""
         if self.conversations_field is not None:
-            turns = _conversation(readers.lookup(row, self.conversations_field), self.conversations_field)
+            turns = _conversation(records.lookup(row, self.conversations_field), self.conversations_field)
         elif self.prompt_field is not None and self.response_field is not None:
             turns = [
-                (_text(readers.lookup(row, self.prompt_field), f"field {self.prompt_field!r}"), False),
-                (_text(readers.lookup(row, self.response_field), f"field {self.response_field!r}"), True),
+                (_text(records.lookup(row, self.prompt_field), f"field {self.prompt_field!r}"), False),
+                (_text(records.lookup(row, self.response_field), f"field {self.response_field!r}"), True),
             ]
         else:
             return None
         if not any(is_response for _, is_response in turns):
-            raise readers.BadRowError(f"there is no response (turns: {len(turns)})")
+            raise records.BadRowError(f"there is no response (turns: {len(turns)})")
         for number, (text, is_response) in enumerate(turns, 1):
             if is_response and not text.strip():
-                raise readers.BadRowError(f"the response is empty (turn {number} of {len(turns)})")
+                raise records.BadRowError(f"the response is empty (turn {number} of {len(turns)})")
         return turns
 
 
@@ -220,9 +221,9 @@ def touched(ends: npt.NDArray[np.int64], spans: list[tuple[int, int]], num_chara
 def _conversation(value: Any, field: str) -> list[tuple[str, bool]]:
     """The turns of a conversation, each with whether it is a response."""
     if not isinstance(value, list):
-        raise readers.BadRowError(f"field {field!r} holds {readers.kind_of(value)}, not a list of turns")
+        raise records.BadRowError(f"field {field!r} holds {records.kind_of(value)}, not a list of turns")
     if not value:
-        raise readers.BadRowError(f"field {field!r} holds an empty conversation")
+        raise records.BadRowError(f"field {field!r} holds an empty conversation")
     turns = []
     for number, turn in enumerate(value, 1):
         where = f"turn {number} of field {field!r}"
@@ -231,7 +232,7 @@ def _conversation(value: Any, field: str) -> list[tuple[str, bool]]:
             continue
         role = turn.get("role", turn.get("from"))
         if role not in RESPONDENTS + OTHERS:
-            raise readers.BadRowError(
+            raise records.BadRowError(
                 f"{where} has the unknown role {role!r}; known are {', '.join(RESPONDENTS + OTHERS)}"
             )
         turns.append((_text(turn.get("content", turn.get("value")), f"the content of {where}"), role in RESPONDENTS))
@@ -240,5 +241,5 @@ def _conversation(value: Any, field: str) -> list[tuple[str, bool]]:
 
 def _text(value: Any, what: str) -> str:
     if not isinstance(value, str):
-        raise readers.BadRowError(f"{what} holds {readers.kind_of(value)}, not text")
+        raise records.BadRowError(f"{what} holds {records.kind_of(value)}, not text")
     return value

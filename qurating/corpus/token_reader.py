@@ -40,7 +40,7 @@ import numpy.typing as npt
 import pyarrow as pa
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
-from qurating.corpus.tokenizing import Tokens, joined, tokens_of
+from qurating.corpus.tokenizing import Tokens, check_ids, joined, tokens_of, vocabulary_size
 from qurating.runtime.workers import in_workers
 
 _TEXTS_AT_ONCE = 1000
@@ -56,12 +56,15 @@ class TokenReader:
     Args:
         corpus: a corpus artifact.
         tokenizer: the tokenizer of the network.
+
+    Reading raises StageError for a token id of the corpus that its tokenizer does not have.
     """
 
     def __init__(self, corpus: Path, tokenizer: PreTrainedTokenizerBase) -> None:
         own = AutoTokenizer.from_pretrained(corpus / "tokenizer")
         self.tokenizer = tokenizer
         self.eos_token_id = own.eos_token_id
+        self.corpus, self.vocabulary_size = corpus, vocabulary_size(own)
         self.is_own = tokenizer.get_vocab() == own.get_vocab() and _rules(tokenizer) == _rules(own)
 
     @property
@@ -89,6 +92,7 @@ class TokenReader:
         for table in tables:
             lists = table["input_ids"].combine_chunks()
             ids, lengths = lists.flatten().to_numpy().astype(np.int32, copy=False), lists.value_lengths().to_numpy()
+            check_ids(ids, self.vocabulary_size, self.corpus)
             lengths = lengths.astype(np.int64)
             lasts = np.cumsum(lengths) - 1
             closed = (lengths > 1) & (ids[lasts] == self.eos_token_id) if len(ids) else np.zeros(len(lengths), bool)

@@ -10,7 +10,7 @@ import json
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -18,10 +18,14 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
 from qurating.artifacts.files import write_json
 from qurating.runtime.errors import StageError
+from qurating.runtime.revisions import loadable
 
 END_OF_TEXT = "<|endoftext|>"
 # An Encoding takes some hundred bytes per token, so a long document is encoded in stretches of this many characters.
 MAX_CHARACTERS_PER_ENCODING = 200_000
+# Runs without a boundary between words, such as 200,000 letters, are learned from in parts of this size: else a token
+# may be as long as the run, and the training takes minutes. Words of real text and code are shorter.
+MAX_BYTES_PER_TOKEN = 512
 
 
 class Piece(NamedTuple):
@@ -41,13 +45,15 @@ class TextTokenizer(NamedTuple):
 def train_bpe(texts: Iterable[str], vocabulary_size: int, folder: Path) -> None:
     """Train a byte-level BPE on texts and save it as a Hugging Face tokenizer with the one special token END_OF_TEXT.
 
-    The result depends only on the texts and their order. Raises StageError if the vocabulary cannot hold the bytes.
+    No token is longer than MAX_BYTES_PER_TOKEN. The result depends only on the texts and their order. Raises StageError
+    if the vocabulary cannot hold the bytes.
     """
     smallest = 256 + 1
     if vocabulary_size < smallest:
         raise StageError(f"vocabulary_size is {vocabulary_size}; the 256 bytes and {END_OF_TEXT} need {smallest}")
     tokenizer = Tokenizer(models.BPE())
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    words = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([words, pre_tokenizers.FixedLength(MAX_BYTES_PER_TOKEN)])
     tokenizer.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
         vocab_size=vocabulary_size,
@@ -56,6 +62,7 @@ def train_bpe(texts: Iterable[str], vocabulary_size: int, folder: Path) -> None:
         show_progress=False,
     )
     tokenizer.train_from_iterator((part for text in texts for part in stretches(text)), trainer)
+    tokenizer.pre_tokenizer = words  # the bound is one of learning: no text is split by it
     # Without transformers: importing it to write these five settings takes longer than the training.
     settings = {
         "tokenizer_class": "PreTrainedTokenizerFast",
@@ -74,7 +81,7 @@ def fetch_tokenizer(name: str, folder: Path, token: str | None, token_variable: 
     from transformers import AutoTokenizer
 
     try:
-        found = AutoTokenizer.from_pretrained(name, token=token)
+        found = AutoTokenizer.from_pretrained(**loadable(name, token), token=token)
     except (OSError, ValueError, KeyError, ImportError) as error:
         reason = str(error).strip().splitlines()[0]
         raise StageError(
@@ -111,6 +118,36 @@ def load(folder: Path) -> TextTokenizer:
     if eos_token_id is None:
         raise StageError(f"{folder}: the end-of-text token {eos!r} is not in the vocabulary")
     return TextTokenizer(tokenizer, eos_token_id)
+
+
+class HasVocabulary(Protocol):
+    """A tokenizer of tokenizers or of transformers."""
+
+    def get_vocab(self) -> dict[str, int]: ...
+
+
+def vocabulary_size(tokenizer: HasVocabulary) -> int:
+    """The number of rows of a table of all token ids: the highest id + 1, added tokens included.
+
+    It exceeds the number of tokens where ids have gaps.
+    """
+    return max(tokenizer.get_vocab().values()) + 1
+
+
+def check_ids(input_ids: npt.NDArray[np.integer], size: int, source: Path) -> None:
+    """Raise StageError for a token id of a corpus that its vocabulary of `size` ids does not have.
+
+    Args:
+        input_ids: any shape.
+        size: see `vocabulary_size`.
+        source: the file or folder with the ids, for the message.
+    """
+    if input_ids.size and (input_ids.min() < 0 or input_ids.max() >= size):
+        strange = int(input_ids.max()) if input_ids.max() >= size else int(input_ids.min())
+        raise StageError(
+            f"{source} has the token id {strange:,}, and the ids of its tokenizer end at {size - 1:,}: the tokens or "
+            "the tokenizer of the corpus were changed. Prepare the corpus again (delete its folder, or overwrite=true)"
+        )
 
 
 class Tokens(NamedTuple):

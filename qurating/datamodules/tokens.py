@@ -10,7 +10,9 @@ import torch
 from torch import Tensor
 
 from qurating.corpus.labels import NO_TARGET
+from qurating.corpus.tokenizing import check_ids
 from qurating.datamodules.steps import Batch, StepLoader
+from qurating.runtime.errors import StageError
 
 _MAX_IDS = 20  # in an error; the rows name them all
 
@@ -27,15 +29,31 @@ class TokenBlocks(pl.LightningDataModule):
         sequence_length: tokens per block.
         batch_size_sequences: blocks per optimizer step, over all devices.
         micro_batch_size: blocks per forward pass on one device, at most.
+        vocabulary_size: of the tokenizer of the tokens: its highest id + 1.
 
     Raises:
         ValueError: the batch cannot be divided evenly over the devices.
+        StageError: a token id beyond the vocabulary, or a stream whose type cannot hold the ids.
     """
 
-    def __init__(self, order: Path, sequence_length: int, batch_size_sequences: int, micro_batch_size: int) -> None:
+    def __init__(
+        self,
+        order: Path,
+        sequence_length: int,
+        batch_size_sequences: int,
+        micro_batch_size: int,
+        vocabulary_size: int,
+    ) -> None:
         super().__init__()
         self.order = order
-        self.tokens = np.load(order / "tokens.npy", mmap_mode="r")
+        self.file = order / "tokens.npy"
+        self.tokens = np.load(self.file, mmap_mode="r")
+        if vocabulary_size - 1 > np.iinfo(self.tokens.dtype).max:  # as earlier versions wrote ids with gaps
+            raise StageError(
+                f"{self.file} is of type {self.tokens.dtype}, and the ids of its tokenizer end at "
+                f"{vocabulary_size - 1:,}: higher ids were cut. Make the order again: delete {order}, or overwrite=true"
+            )
+        self.vocabulary_size = vocabulary_size
         self.sequence_length = sequence_length
         self.batch_size_sequences = batch_size_sequences
         self.micro_batch_size = micro_batch_size
@@ -85,6 +103,7 @@ class TokenBlocks(pl.LightningDataModule):
     def block(self, index: int) -> tuple[Tensor, Tensor]:
         """`input_ids` and `labels` of one block, int64 (T,); labels past the end of the stream are masked."""
         tokens = self.tokens[index * self.sequence_length : (index + 1) * self.sequence_length].astype(np.int64)
+        check_ids(tokens, self.vocabulary_size, self.file)
         missing = self.sequence_length - len(tokens)
         return (
             torch.from_numpy(np.pad(tokens, (0, missing))),

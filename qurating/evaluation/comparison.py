@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 from qurating.artifacts import lineage
 from qurating.artifacts.files import read_json
 from qurating.artifacts.identity import leaves
-from qurating.artifacts.seeds import seed_for
+from qurating.artifacts.seeds import replicate_of, seed_for
 from qurating.metrics import perplexity
 
 
@@ -62,33 +62,46 @@ def read_cells(given: Sequence[Mapping[str, Path | str | None]]) -> list[Cell]:
     )
     for folders in distinct:
         manifests = {stage: read_json(folder / "manifest.json") for stage, folder in folders}
-        select, order = (manifests.get(stage, {}).get("config") or {} for stage in ("select", "order"))
-        label = str(select.get("label") or folders[-1][1].name)
-        ordering = str(order.get("method") or "shuffle")
-        uniform = label.lower() == "uniform" and ordering == "shuffle"
-        if ordering != "shuffle":
-            label += f", {ordering}" + (f" by {order['criterion']}" if order.get("criterion") else "")
-            label += " (reversed)" if ordering == "curriculum" and order.get("descending") is False else ""
+        label, uniform = label_of(manifests, folders[-1][1].name)
         cells.append(Cell(dict(folders), manifests, label, uniform))
-    return _distinct(cells)
+    return with_distinct_names(cells)
+
+
+def label_of(manifests: Mapping[str, Mapping[str, Any]], otherwise: str) -> tuple[str, bool]:
+    """The name of a method by the manifests of its stages, and whether it is the baseline, uniform and shuffled.
+
+    `otherwise` is the name if the selection has no label.
+    """
+    select, order = (manifests.get(stage, {}).get("config") or {} for stage in ("select", "order"))
+    label = str(select.get("label") or otherwise)
+    ordering = str(order.get("method") or "shuffle")
+    uniform = label.lower() == "uniform" and ordering == "shuffle"
+    if ordering != "shuffle":
+        label += f", {ordering}" + (f" by {order['criterion']}" if order.get("criterion") else "")
+        label += " (reversed)" if ordering == "curriculum" and order.get("descending") is False else ""
+    return label, uniform
 
 
 def settings(cell: Cell) -> dict[str, str]:
-    """The settings that identify a cell, `stage.key` -> value."""
-    found = {}
+    """The settings that identify a cell, `stage.key` -> value; of a stage with a replicate's seed, both numbers."""
+    found: dict[str, Any] = {}
     for stage in lineage.CELL_STAGES:
         manifest = cell.manifests.get(stage, {})
         config = (manifest.get("identity") or {}).get("config") or manifest.get("config") or {}
-        found.update({f"{stage}.{key}": str(value) for key, value in leaves(config).items()})
-    return found
+        found.update({f"{stage}.{key}": value for key, value in leaves(config).items()})
+        seed, used = found.get(f"{lineage.CORPUS}.seed"), found.get(f"{stage}.seed")
+        if isinstance(seed, int) and isinstance(used, int) and (number := replicate_of(seed, used)) is not None:
+            found |= {f"{stage}.seed": seed, f"{stage}.replicate": number}
+    return {key: str(value) for key, value in found.items()}
 
 
-def _distinct(cells: list[Cell]) -> list[Cell]:
-    """Cells with distinct names."""
+def with_distinct_names(cells: Sequence[Cell]) -> list[Cell]:
+    """Cells of the same name with the settings in which they differ, or a number, added to it."""
     groups: dict[str, list[Cell]] = defaultdict(list)
     for cell in cells:
         groups[cell.method].append(cell)
-    names = [_suffixed(cell, groups[cell.method]) for cell in cells]
+    suffixed = {id(cell): name for same in groups.values() for cell, name in zip(same, _suffixed(same), strict=True)}
+    names = [suffixed[id(cell)] for cell in cells]
     taken = Counter(names)
     seen: Counter[str] = Counter()
     result = []
@@ -99,20 +112,24 @@ def _distinct(cells: list[Cell]) -> list[Cell]:
     return result
 
 
-def _suffixed(cell: Cell, namesakes: list[Cell]) -> str:
+def _suffixed(namesakes: Sequence[Cell]) -> list[str]:
+    """The name of each of the cells of one name, with the settings in which they differ."""
     if len(namesakes) == 1:
-        return cell.method
-    others = [settings(other) for other in namesakes]
-    own = settings(cell)
-    # one seed sets several stages: the last part of the key names it once
-    varied = [key for key in sorted(own) if any(other.get(key) != own[key] for other in others) and len(own[key]) <= 24]
-    # a setting that all have with different values says more than one that some lack
-    shared = [key for key in varied if all(key in other for other in others)]
-    differing = {key.rsplit(".", 1)[-1]: own[key] for key in shared or varied}
-    if not differing:
+        return [namesakes[0].method]
+    every = [settings(cell) for cell in namesakes]
+    counts = Counter(key for each in every for key in each)
+    differing = {key for key in counts if len({each.get(key) for each in every}) > 1}
+    names = []
+    for cell, own in zip(namesakes, every, strict=True):
+        # one seed sets several stages: the last part of the key names it once
+        varied = [key for key in sorted(own) if key in differing and len(own[key]) <= 24]
+        # a setting that all have with different values says more than one that some lack
+        shared = [key for key in varied if counts[key] == len(every)]
+        shown = {key.rsplit(".", 1)[-1]: own[key] for key in shared or varied}
         name = str(list(cell.manifests.values())[-1].get("name", "")).rsplit("/", 1)[-1]
-        return f"{cell.method} ({name})" if name else cell.method
-    return cell.method + "".join(f", {key}={value}" for key, value in list(differing.items())[:3])
+        suffix = "".join(f", {key}={value}" for key, value in list(shown.items())[:3]) or (f" ({name})" if name else "")
+        names.append(cell.method + suffix)
+    return names
 
 
 def documents(cell: Cell) -> perplexity.Documents | None:

@@ -1,6 +1,6 @@
 """Draws the pairs of texts to judge from a corpus, and cuts their snippets."""
 
-import json
+import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from qurating.artifacts.files import row_files
 from qurating.artifacts.seeds import seed_for
+from qurating.corpus.records import BadRowError, json_rows, lookup, text_in
 from qurating.judging.prompts import snippet
 from qurating.runtime.errors import StageError
 
@@ -106,30 +107,28 @@ class Ranking(NamedTuple):
 
 
 def read_ranking(file: Path, criteria: Sequence[str]) -> Ranking:
-    """Read JSON lines with `text` and `rank`: one number, or one number per criterion.
+    """Read JSON lines with `text` and `rank` (finite): one number, or one number per criterion.
 
     Raises StageError, which names the line, for anything else, and for fewer than three texts.
     """
     texts: list[str] = []
     ranks: dict[str, list[float]] = {name: [] for name in criteria}
-    try:
-        lines = file.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise StageError(f"judge.ranking={file}: {error}") from None
-    for number, line in enumerate(lines, 1):
-        if not line.strip():
-            continue
+    for number, row in json_rows(file):
         try:
-            row = json.loads(line)
-            text, rank = row["text"], row["rank"]
-            if not isinstance(text, str) or not text.strip():
-                raise ValueError("`text` is empty")
+            if isinstance(row, BadRowError):
+                raise row
+            text, rank = text_in(row, "text"), lookup(row, "rank")
+            if not text.strip():
+                raise BadRowError("`text` is empty")
             for name in criteria:
-                ranks[name].append(float(rank[name] if isinstance(rank, dict) else rank))
+                of_criterion = lookup(rank, name) if isinstance(rank, dict) else rank
+                if isinstance(of_criterion, bool) or not math.isfinite(float(of_criterion)):
+                    raise BadRowError(f"the rank is {of_criterion!r}, not a finite number")
+                ranks[name].append(float(of_criterion))
             texts.append(text)
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, TypeError) as error:
             wanted = '{"text": "…", "rank": 1}, or "rank": {"criterion": 1, …} with every criterion'
-            raise StageError(f"judge.ranking={file}, line {number}: {error!r}; a line must be {wanted}") from None
+            raise StageError(f"judge.ranking={file}, line {number}: {error}; a line must be {wanted}") from None
     if len(texts) < 3:
         raise StageError(f"judge.ranking={file} has {len(texts)} texts: a ranking needs at least 3")
     return Ranking(texts, ranks)

@@ -5,13 +5,13 @@ A row has `texts` (two), optionally `indices` (two whole numbers), and for each 
 in the averages it is P(text j preferred over text i). −100 stands on the diagonal and for absent judgments.
 """
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from qurating.corpus.files import lines_of, named_files
+from qurating.corpus.files import named_files
+from qurating.corpus.records import BadRowError, json_rows
 from qurating.judging.preferences import ABSENT
 from qurating.runtime.errors import StageError
 
@@ -24,7 +24,7 @@ def rows_of_files(paths: str | Sequence[str]) -> Iterator[Row]:
     """The rows of Parquet files (.parquet) and JSON lines (any other ending, compressed or not).
 
     Raises:
-        StageError: no file, or a file not in the format of its name; the message has the file and the line.
+        StageError: no file, or one that is damaged or not in the format of its name; the message has file and line.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -41,12 +41,10 @@ def rows_of_files(paths: str | Sequence[str]) -> Iterator[Row]:
             except (pa.ArrowInvalid, OSError, UnicodeDecodeError) as error:
                 raise StageError(f"{path}, row {number}: cannot be read as Parquet: {error}") from None
         else:
-            for number, line in enumerate(lines_of(path), start=1):
-                try:
-                    if line.strip():
-                        yield f"{path}, line {number}", json.loads(line)
-                except (ValueError, RecursionError) as error:
-                    raise StageError(f"{path}, line {number}: not JSON in UTF-8 ({error})") from None
+            for number, row in json_rows(path):
+                if isinstance(row, BadRowError):
+                    raise StageError(f"{path}, line {number}: {row}")
+                yield f"{path}, line {number}", row
 
 
 def checked(where: str, row: Any, criteria: Sequence[str]) -> dict[str, Any]:

@@ -2,14 +2,13 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
-from pathlib import Path
 from typing import Any
 
+from qurating.corpus.files import in_repository
 from qurating.judging.endpoint import costs
 from qurating.judging.prompts import Prompt
 from qurating.runtime.errors import StageError
 
-ROOT = Path(__file__).parents[2]  # relative paths of prompts and prices start here
 CHOICES = {
     "mode": ("pairwise", "individual"),
     "method": ("auto", "logprobs", "votes", "separate_votes"),
@@ -117,7 +116,7 @@ class JudgeSettings:
         """The price of the model; raises StageError if a cap is set that cannot be enforced."""
         if self.where != "remote":
             return None
-        price = costs.find_price(self.model, ROOT / self.prices, self.usd_per_million_tokens, batch)
+        price = costs.find_price(self.model, in_repository(self.prices), self.usd_per_million_tokens, batch)
         if price is None and self.max_cost_usd is not None:
             raise StageError(
                 f"judge.max_cost_usd={self.max_cost_usd:g} cannot be enforced: {self.prices} has no price of "
@@ -141,7 +140,7 @@ class JudgeSettings:
         for name, criterion in criteria.items():
             path = criterion.get("prompt") or self.prompt
             try:
-                found[name] = Prompt(ROOT / path, shows, shared=path == self.prompt)
+                found[name] = Prompt(in_repository(path), shows, shared=path == self.prompt)
             except (OSError, ValueError) as error:
                 where = f"prompt of {name}" if criterion.get("prompt") else "judge.prompt"
                 raise StageError(f"{where}={path}: {error}") from None

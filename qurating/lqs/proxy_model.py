@@ -3,13 +3,15 @@
 from collections.abc import Mapping
 from pathlib import Path
 
+import numpy as np
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 
 from qurating.lqs.per_sample_gradients import UnsupportedLayerError, norms_and_dots
 from qurating.lqs.samples import Samples
-from qurating.models.networks import num_positions
+from qurating.models.networks import check_vocabulary, num_positions
 from qurating.runtime.errors import StageError
+from qurating.runtime.revisions import loadable
 
 
 def load(proxy_lm: Path | None, model: str | None, corpus: Path) -> PreTrainedModel:
@@ -21,36 +23,45 @@ def load(proxy_lm: Path | None, model: str | None, corpus: Path) -> PreTrainedMo
         corpus: a corpus artifact, tokenised with the model's tokenizer.
 
     Raises:
-        StageError: no model is named, it cannot be loaded, or the corpus has another tokenizer.
+        StageError: no model is named, it cannot be loaded, the corpus has another tokenizer, or the network has too few
+            embeddings for it.
     """
     source = str(proxy_lm or model or "")
     if not source:
         raise StageError("no proxy model is named: set annotation.model to a name at the Hub or a folder")
     try:
-        tokenizer = AutoTokenizer.from_pretrained(source)
-        network = AutoModelForCausalLM.from_pretrained(source, dtype=torch.float32)
+        tokenizer = AutoTokenizer.from_pretrained(**loadable(source))
+        network = AutoModelForCausalLM.from_pretrained(**loadable(source), dtype=torch.float32)
     except (OSError, ValueError) as error:
         raise StageError(
             f"the proxy model {source!r} cannot be loaded: {error}\n  If it is at the Hub, visit "
             f"https://huggingface.co/{source} to see that it exists and to ask for access, and put a token "
             "(https://huggingface.co/settings/tokens) into the environment variable HF_TOKEN"
         ) from error
-    known, given = tokenizer.get_vocab(), AutoTokenizer.from_pretrained(corpus / "tokenizer").get_vocab()
+    own = AutoTokenizer.from_pretrained(corpus / "tokenizer")
+    known, given = tokenizer.get_vocab(), own.get_vocab()
     different = [token for token, index in given.items() if known.get(token) != index]
     if different:
         raise StageError(
             f"{source} has another tokenizer than {corpus} ({len(different):,} tokens differ, such as "
             f"{different[0]!r}): set corpus.tokenizer={source}"
         )
+    check_vocabulary(network, own, source)
     return network.eval()
 
 
-def check_lengths(network: PreTrainedModel, samples: Samples, targets: Samples) -> None:
-    """Raise StageError for an empty set, or a sequence longer than the network's context."""
-    context = num_positions(network.config)
+def check_samples(network: PreTrainedModel, samples: Samples, targets: Samples) -> None:
+    """Raise StageError for an empty set, a token without an embedding, or a sequence longer than the context."""
+    context, rows = num_positions(network.config), network.get_input_embeddings().num_embeddings
     for group, way_out in ((samples, "lower corpus.sequence_length"), (targets, "shorten or split its texts")):
         if not len(group):
             raise StageError(f"no {group.kind} was found: the set is empty")
+        if len(strange := np.flatnonzero((group.tokens < 0) | (group.tokens >= rows))):
+            where = int(np.searchsorted(group.starts, strange[0], side="right")) - 1
+            raise StageError(
+                f"{group.name(where)} has the token id {group.tokens[strange[0]]:,}, and the proxy model has "
+                f"embeddings for ids up to {rows - 1:,}: the artifact was changed, or is of another tokenizer"
+            )
         longest = int(group.lengths.argmax())
         if context and group.lengths[longest] > context:
             raise StageError(

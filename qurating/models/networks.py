@@ -16,7 +16,9 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
+from qurating.corpus.tokenizing import HasVocabulary, vocabulary_size
 from qurating.runtime.errors import StageError
+from qurating.runtime.revisions import loadable
 
 
 @contextlib.contextmanager
@@ -33,7 +35,8 @@ def language_model(model_type: str, *, vocabulary_size: int, eos_token_id: int, 
 
     Args:
         model_type: an architecture of transformers, for example "llama" or "mistral".
-        vocabulary_size, eos_token_id: of the tokenizer of the corpus.
+        vocabulary_size: the highest id of the tokenizer of the corpus + 1.
+        eos_token_id: of this tokenizer.
         settings: of the architecture's configuration (`hidden_size`, `num_hidden_layers`, ...).
 
     Raises:
@@ -45,6 +48,20 @@ def language_model(model_type: str, *, vocabulary_size: int, eos_token_id: int, 
     # a padding token's embedding is zero and never trained; the end of text is a token like any other
     config.pad_token_id = None
     return AutoModelForCausalLM.from_config(config, dtype=torch.float32)
+
+
+def check_vocabulary(network: PreTrainedModel, tokenizer: HasVocabulary, name: object) -> None:
+    """Raise StageError for a network with too few embeddings for the ids of a tokenizer; too many do no harm.
+
+    `name` is the folder of the network, or its name at the Hub.
+    """
+    size, rows = vocabulary_size(tokenizer), network.get_input_embeddings().num_embeddings
+    if size > rows:
+        raise StageError(
+            f"{name}: the ids of its tokenizer end at {size - 1:,}, and its network has {rows:,} embeddings, for ids "
+            f"up to {rows - 1:,}: a text with a higher id could not be read. Save it with the tokenizer that it was "
+            f"trained with, or with more embeddings (network.resize_token_embeddings({size}))"
+        )
 
 
 def num_positions(config: PreTrainedConfig) -> int | None:
@@ -68,7 +85,7 @@ def rater(
 ) -> PreTrainedModel:
     """A sequence classifier with random weights and one output per criterion, in float32; see `language_model`."""
     config = _config(model_type, settings)
-    config.vocab_size = len(tokenizer)
+    config.vocab_size = vocabulary_size(tokenizer)
     return AutoModelForSequenceClassification.from_config(_rating(config, tokenizer, criteria), dtype=torch.float32)
 
 
@@ -77,16 +94,21 @@ def pretrained_rater(name_or_path: str, *, tokenizer: PreTrainedTokenizerBase, c
 
     Raises:
         ValueError: the network was trained with another tokenizer than the one given.
+        StageError: see `check_vocabulary`.
     """
-    known = AutoTokenizer.from_pretrained(name_or_path).get_vocab()
+    known = AutoTokenizer.from_pretrained(**loadable(name_or_path)).get_vocab()
     different = [token for token, index in tokenizer.get_vocab().items() if known.get(token) != index]
     if different:
         raise ValueError(
             f"{name_or_path} was trained with another tokenizer ({len(different):,} tokens differ, such as "
             f"{different[0]!r}): set corpus.tokenizer={name_or_path}"
         )
-    config = _rating(AutoConfig.from_pretrained(name_or_path), tokenizer, criteria)
-    return AutoModelForSequenceClassification.from_pretrained(name_or_path, config=config, dtype=torch.float32)
+    config = _rating(AutoConfig.from_pretrained(**loadable(name_or_path)), tokenizer, criteria)
+    made = AutoModelForSequenceClassification.from_pretrained(
+        **loadable(name_or_path), config=config, dtype=torch.float32
+    )
+    check_vocabulary(made, tokenizer, name_or_path)
+    return made
 
 
 def encoder(
@@ -97,7 +119,7 @@ def encoder(
     Attention may be causal or not; see `language_model` for the settings.
     """
     config = _config(model_type, settings)
-    config.vocab_size = len(tokenizer)
+    config.vocab_size = vocabulary_size(tokenizer)
     config.bos_token_id = config.eos_token_id = config.pad_token_id = tokenizer.eos_token_id
     return AutoModel.from_config(config, dtype=torch.float32), tokenizer
 
@@ -112,13 +134,11 @@ def pretrained_encoder(
         tokenizer: of the corpus; not used.
 
     Raises:
-        ValueError: the tokenizer has more tokens than the network has embeddings.
+        StageError: see `check_vocabulary`.
     """
-    own = AutoTokenizer.from_pretrained(name_or_path, trust_remote_code=False)
-    network = AutoModel.from_pretrained(name_or_path, dtype=torch.float32, trust_remote_code=False)
-    highest, rows = max(own.get_vocab().values()), network.get_input_embeddings().num_embeddings
-    if highest >= rows:
-        raise ValueError(f"{name_or_path}: its tokenizer has a token {highest}, and its network only {rows} embeddings")
+    own = AutoTokenizer.from_pretrained(**loadable(name_or_path), trust_remote_code=False)
+    network = AutoModel.from_pretrained(**loadable(name_or_path), dtype=torch.float32, trust_remote_code=False)
+    check_vocabulary(network, own, name_or_path)
     return network, own
 
 

@@ -21,7 +21,7 @@ from transformers import (
 )
 
 from qurating.artifacts.files import read_json
-from qurating.models.networks import num_positions
+from qurating.models.networks import check_vocabulary, num_positions
 from qurating.runtime.errors import StageError
 
 Network = Callable[[Tensor, Tensor], Tensor]
@@ -247,9 +247,7 @@ def load_rater(folder: Path, criteria: Sequence[str], max_tokens: int) -> Traine
                 f"{folder} is not a rater: its weights lack {sorted(loading['missing_keys'])[0]} (a language model has "
                 "no rating head)"
             )
-        highest, rows = max(tokenizer.get_vocab().values()), model.get_input_embeddings().num_embeddings
-        if highest >= rows:
-            raise StageError(f"{folder}: its tokenizer has a token {highest}, and its network only {rows} embeddings")
+        check_vocabulary(model, tokenizer, folder)
         return model
 
     return TrainedRater(named, tokenizer, network)

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from transformers import AutoModel, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from qurating.artifacts.files import read_json, write_json
-from qurating.models.networks import max_tokens
+from qurating.models.networks import check_vocabulary, max_tokens
 from qurating.models.rating_networks import check_padding, mask_of, same_when_padded
 from qurating.runtime import hub
 from qurating.runtime.errors import StageError
@@ -131,4 +131,5 @@ def load_scorer(name_or_path: str | Path) -> TrainedScorer:
     except Exception as error:  # four libraries raise all kinds of errors for damaged files
         reason = f"no {error.args[0]}" if isinstance(error, KeyError) else str(error).strip()
         raise StageError(f"{name_or_path} cannot be loaded as a scorer: {type(error).__name__}: {reason}") from error
+    check_vocabulary(encoder, tokenizer, name_or_path)
     return TrainedScorer(network.eval(), tokenizer, settings)

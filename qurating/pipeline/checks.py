@@ -1,11 +1,8 @@
 """Checks of a composed config, before anything is loaded."""
 
-import ast
 import functools
-import importlib.util
-import re
 from collections.abc import Mapping
-from pathlib import Path
+from typing import Any
 
 from hydra import compose
 from omegaconf import DictConfig, OmegaConf
@@ -13,6 +10,8 @@ from omegaconf.errors import OmegaConfBaseException
 
 from qurating.artifacts.identity import leaves
 from qurating.pipeline.help import alternatives
+from qurating.pipeline.safe_names import ALLOWED, is_safe
+from qurating.pipeline.setting_types import check_arguments, parameters
 from qurating.runtime.errors import StageError
 
 _NO_ARGUMENTS = {"_target_", "inputs", "fetches", "runtime"}  # of a stage; each of `inputs` is an argument
@@ -36,12 +35,27 @@ def check(config: DictConfig, names: Mapping[str, str]) -> None:
         raise StageError(
             f"artifacts.{unknown_names[0]}: unknown stage; {alternatives(str(unknown_names[0]), set(names))}"
         )
+    if str(config.paths.artifacts).startswith("~"):
+        raise StageError(
+            f"paths.artifacts={config.paths.artifacts} would make a folder called ~ here: write it out, as in "
+            'paths.artifacts="$HOME/artifacts"'
+        )
     if "stages" not in config:
         raise StageError("no stage is chosen: set stage=[prepare_corpus,...]")
     for stage, artifact in names.items():
-        if artifact and not re.fullmatch(r"[^/.][^/]*/[^/.][^/]*", artifact):
-            raise StageError(f"artifacts.{stage}={artifact}: a name has the form <kind>/<name>, under paths.artifacts")
-    missing = sorted(key for key, value in leaves(OmegaConf.to_container(config)).items() if value == "???")
+        if artifact:
+            kind, _, name = artifact.partition("/")
+            if not (is_safe(kind) and is_safe(name, also="[]")):
+                raise StageError(
+                    f"artifacts.{stage}={artifact}: a name has the form <kind>/<name>, under paths.artifacts; {ALLOWED}"
+                )
+    raw: dict[str, Any] = OmegaConf.to_container(config)  # type: ignore[assignment]
+    for group, settings in raw.items():
+        given = settings.get("name") if isinstance(settings, dict) else None
+        # a name that other settings make is made safe by itself
+        if isinstance(given, str) and given != "???" and "${" not in given and not is_safe(given):
+            raise StageError(f"{group}.name={given}: it becomes a part of the names of artifacts; {ALLOWED}")
+    missing = sorted(key for key, value in leaves(raw).items() if value == "???")
     if missing:
         raise StageError("not set yet: " + ", ".join(f"{key}=…" for key in missing))
     for stage in config.artifacts:
@@ -49,10 +63,14 @@ def check(config: DictConfig, names: Mapping[str, str]) -> None:
             config.artifacts[stage]
         except OmegaConfBaseException as error:  # otherwise the stage would seem to have no name, and be skipped
             raise StageError(f"artifacts.{stage}: {str(error).splitlines()[0]}") from error
-    for key, least in {"seed": 0, "num_tokens": 1}.items():
+    for key, least in {"seed": 0, "replicate": 0, "num_tokens": 1}.items():
         value = config[key]
-        if isinstance(value, bool | str) or value != int(value) or value < least:
+        is_whole = isinstance(value, int | float) and not isinstance(value, bool) and float(value).is_integer()
+        if not is_whole or value < least:
             raise StageError(f"{key} is a whole number of at least {least}, not {value!r}")
+    for stage, given in config.stages.items():
+        _check_signature(str(stage), given)
+        check_arguments(given, f"stages.{stage}")
     for name, criterion in config.criteria.items():
         if "ratings" in criterion:
             raise StageError(
@@ -75,8 +93,6 @@ def check(config: DictConfig, names: Mapping[str, str]) -> None:
         raise StageError(
             "judge.base_url has a user or a key in it, which manifests would show: set judge.api_key_variable instead"
         )
-    for stage, given in config.stages.items():
-        _check_signature(str(stage), given)
 
 
 @functools.cache
@@ -86,8 +102,7 @@ def _known_settings(stages: tuple[str, ...]) -> set[str]:
 
 def _check_signature(stage: str, given: DictConfig) -> None:
     """Compare the settings of a stage with the parameters of its function, without importing it (it may load torch)."""
-    module, function = given["_target_"].rsplit(".", 1)
-    takes = parameters(module, function)
+    takes = parameters(*given["_target_"].rsplit(".", 1)).keys()
     settings = {str(key) for key in given} - _NO_ARGUMENTS | {str(key) for key in given.inputs}
     unknown, absent = settings - takes, takes - settings - {"output"}
     if unknown:
@@ -95,15 +110,3 @@ def _check_signature(stage: str, given: DictConfig) -> None:
         raise StageError(f"stages.{stage} has no setting {key!r}; {alternatives(key, takes - {'output'})}")
     if absent:
         raise StageError(f"conf/stage/{stage}.yaml does not set {', '.join(sorted(absent))}")
-
-
-@functools.cache
-def parameters(module: str, function: str) -> frozenset[str]:
-    """The names of a function's parameters, read from its source."""
-    spec = importlib.util.find_spec(module)
-    if spec is None or spec.origin is None:
-        raise StageError(f"module {module} does not exist")
-    for node in ast.parse(Path(spec.origin).read_text(encoding="utf-8")).body:
-        if isinstance(node, ast.FunctionDef) and node.name == function:
-            return frozenset(arg.arg for arg in [*node.args.args, *node.args.kwonlyargs])
-    raise StageError(f"{module} has no function {function}")

@@ -8,6 +8,7 @@ import io
 import os
 import pickle
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,15 +16,22 @@ import omegaconf._utils
 import omegaconf.base
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra._internal.config_repository import ConfigRepository
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override
+from hydra.core.override_parser.types import Override, OverrideType
+from hydra.errors import ConfigCompositionException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from qurating.pipeline.setting_types import problem
 
 _load_configuration = ConfigLoaderImpl.load_configuration
 _load = OmegaConf.load
 _parse = omegaconf.base.parse
+_apply_overrides = ConfigLoaderImpl._apply_overrides_to_config
+_SETS = {"stages": "stage", "criteria": "criterion"}  # keys that hold several choices of a group, by their names
 _files: dict[tuple[int, ...], bytes] = {}
 
 
@@ -36,6 +44,14 @@ def work_once() -> None:
     ConfigLoaderImpl.load_configuration = _load_configuration_once  # type: ignore[assignment]
     OmegaConf.load = staticmethod(_load_once)  # type: ignore[assignment]
     omegaconf.base.parse = omegaconf._utils.parse = functools.lru_cache(maxsize=4096)(_parse)
+
+
+def leave_out_what_choices_lack() -> None:
+    """Compose each config without the overrides that it `lacks`, instead of refusing them, and check the others' types.
+
+    An override that is left out is not an error, one of another type than what it replaces is.
+    """
+    ConfigLoaderImpl._apply_overrides_to_config = staticmethod(_apply_where_present)  # type: ignore[assignment]
 
 
 # Both caches hold pickles: loading one takes a sixth of the time of copying the config.
@@ -56,7 +72,7 @@ def _load_configuration_once(
     return config
 
 
-@functools.lru_cache(maxsize=64)
+@functools.lru_cache(maxsize=256)
 def _composed(
     loader: ConfigLoaderImpl,
     repository: ConfigRepository,
@@ -98,6 +114,80 @@ def sets_a_value(override: Override) -> bool:
 def apply_value(config: DictConfig, override: Override) -> None:
     """Apply an override of a value to a composed config as composing would, with the same errors."""
     ConfigLoaderImpl._apply_overrides_to_config([override], config)
+
+
+def _apply_where_present(overrides: list[Override], config: DictConfig) -> None:
+    for override in overrides:
+        if not lacks(config, override):
+            _check_type(config, override)
+            _apply_overrides([override], config)
+
+
+def _check_type(config: DictConfig, override: Override) -> None:
+    if override.type != OverrideType.CHANGE or override.is_sweep_override() or override.is_hydra_override():
+        return
+    try:
+        now = OmegaConf.select(config, override.key_or_group)
+        now = OmegaConf.to_container(now) if OmegaConf.is_config(now) else now
+    except OmegaConfBaseException:
+        return  # it refers to something that is missing
+    if wrong := problem(override.key_or_group, now, override.value()):
+        raise ConfigCompositionException(wrong)
+
+
+def lacks(config: DictConfig, override: Override) -> bool:
+    """Whether an override sets a value of a setting that this config lacks because of its choices.
+
+    False for a setting that no choice has: an unknown one. A stage that is not chosen is a choice that is lacking.
+    """
+    key = override.key_or_group
+    sets = override.type == OverrideType.CHANGE and not override.is_hydra_override() and "." in key
+    return sets and not _has(config, key.split(".")) and bool(choices_with(key))
+
+
+def choices_with(key: str) -> list[str]:
+    """The choices whose files in conf/ have a setting: `selection=sample`; `stage=rate` for a setting of that stage."""
+    files, path = _files_of(key)
+    return [choice for choice, file in files.items() if _has(file, path)]
+
+
+def settings_of_choices(key: str) -> set[str]:
+    """The settings under a key in any file of its group; none for a key outside of the groups."""
+    files, path = _files_of(key)
+    found = (OmegaConf.select(file, ".".join(path)) if path else file for file in files.values())
+    return {str(name) for node in found if isinstance(node, DictConfig) for name in node}
+
+
+def _files_of(key: str) -> tuple[dict[str, DictConfig], list[str]]:
+    """The files in conf/ that may have a setting, by choice, and the path of the setting in them."""
+    group, *path = key.split(".")
+    repository = _loader().repository
+    if group in _SETS:  # a choice is a key
+        group, options, path = _SETS[group], path[:1], path[1:]
+    else:
+        options = repository.get_group_options(group) if group else []
+    files = {f"{group}={option}": repository.load_config(f"{group}/{option}") for option in options}
+    return {choice: file.config for choice, file in files.items() if file is not None}, path
+
+
+def _has(node: Any, path: list[str]) -> bool:
+    """Whether a config has a setting, as far as is written: an interpolation may have anything."""
+    for part in path:
+        if not isinstance(node, DictConfig) or node._is_interpolation():
+            return not node._is_none()
+        if part not in node.keys():  # noqa: SIM118  (`in node` is false for a missing value)
+            return False
+        node = node._get_node(part)
+    return True
+
+
+def cells(config: DictConfig) -> Iterator[DictConfig]:
+    """The composed config of each cell of a sweep, as Hydra's basic sweeper expands it."""
+    loader, params = _loader(), config.hydra.sweeper.params or {}
+    given = [*(f"{key}={value}" for key, value in params.items()), *config.hydra.overrides.task]
+    parsed = OverridesParser.create(config_loader=loader).parse_overrides(given)
+    (batch,) = BasicSweeper.split_arguments(parsed, None)
+    return (loader.load_sweep_config(config, cell) for cell in batch)
 
 
 def _loader() -> Any:

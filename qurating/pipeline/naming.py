@@ -23,6 +23,7 @@ from omegaconf.errors import OmegaConfBaseException
 from qurating.artifacts.identity import identifying_settings, leaves
 from qurating.artifacts.lineage import STAGES
 from qurating.pipeline.hydra_internals import apply_value, sets_a_value
+from qurating.pipeline.safe_names import safe
 
 _ALL = {*STAGES, *(f"{stage}.settings" for stage in STAGES)}
 _NOT_SETTINGS = {"inputs", "fetches", "runtime"}  # keys of a stage's config
@@ -219,7 +220,9 @@ def _resolved(config: DictConfig, key: str) -> Any:
 def _tagged(base: Any, tags: dict[str, str]) -> Any:
     if not base:
         return base  # missing
-    name = base + "".join(f",{key}={value}" for key, value in sorted(tags.items()))
+    kind, _, name = base.partition("/")
+    base = f"{kind}/{safe(name, also='[]')}"  # the brackets of lists in tags
+    name = base + "".join(f",{safe(key, also='[]')}={value}" for key, value in sorted(tags.items()))
     return name if len(name.encode()) <= _MAX_NAME_BYTES else _shortened(name, base, tags)
 
 

@@ -1,14 +1,14 @@
 """Checks before the work starts: a process per device, access to the Hub, files that exist, valid settings of the
 annotation, and a budget within the corpus."""
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from qurating.artifacts.manifest import manifest
+from qurating.pipeline import sources
+from qurating.runtime import hub_data
 from qurating.runtime.errors import StageError
 from qurating.runtime.processes import num_processes
 
@@ -37,8 +37,7 @@ def check_processes(config: DictConfig, stages: Sequence[str]) -> None:
 def check_access(config: DictConfig, stages: Sequence[str]) -> None:
     """Check access to everything that the stages load from the Hub; stages with complete artifacts load nothing.
 
-    A stage lists what it loads under `fetches`: the names of `models` and `datasets`, and `files`, of which only those
-    on the Hub (hf://…) are checked.
+    The settings that name it are those that a stage lists under `fetches` (`sources.settings`).
 
     Raises:
         StageError: says which pages to visit and which variable to set.
@@ -49,11 +48,10 @@ def check_access(config: DictConfig, stages: Sequence[str]) -> None:
         complete = Path(config.paths.artifacts, str(config.artifacts[stage]), "manifest.json").is_file()
         # the check uses HF_TOKEN, and a stage with its own token may have access where that has none
         own_token = settings.get("token_variable", "HF_TOKEN") != "HF_TOKEN"
-        if "fetches" in settings and not own_token and (config.overwrite or not complete):
-            fetches: Any = OmegaConf.to_container(settings.fetches, resolve=True)
-            models += fetches.get("models", [])
-            datasets += fetches.get("datasets", [])
-            datasets += [_data_set(file) for files in fetches.get("files", []) for file in _listed(files)]
+        if not own_token and (config.overwrite or not complete):
+            models += sources.settings(config, stage, "models").values()
+            for data in sources.data_sets(config, stage).values():
+                datasets += [data.name, *map(hub_data.data_set_of, data.files)]
     if any(models) or any(datasets):
         from qurating.runtime import hub
 
@@ -61,23 +59,18 @@ def check_access(config: DictConfig, stages: Sequence[str]) -> None:
 
 
 def check_files(config: DictConfig, stages: Sequence[str]) -> None:
-    """Refuse `corpus.paths` and `target.paths` that match no file.
+    """Refuse paths and patterns of files that match no file, for every setting that `fetches` of a stage lists.
 
     Raises:
-        StageError: says which paths, and whether an artifact made from the files earlier still exists.
+        StageError: says which setting, and whether an artifact made from the files earlier still exists.
     """
-    for stage, group in (("prepare_corpus", "corpus"), ("prepare_target", "target")):
-        files = str(config.stages[stage].get("files")) if stage in stages else ""
-        if files.startswith("0 files"):
-            paths = ", ".join(_listed(config[group].paths))
+    for stage in stages:
+        for setting, error in sources.missing_files(config, stage).items():
             made = Path(config.paths.artifacts, str(config.artifacts[stage]))
             still = (
                 f" The artifact made from them is still complete: {made}." if (made / "manifest.json").is_file() else ""
             )
-            raise StageError(
-                f"no file matches {group}.paths={paths} (looked in {os.getcwd()}).{still} Put the files back, or name "
-                "other files"
-            )
+            raise StageError(f"{setting}: {error}.{still} Put the files back, or name other files")
 
 
 def check_annotation(config: DictConfig, stages: Sequence[str]) -> None:
@@ -87,16 +80,6 @@ def check_annotation(config: DictConfig, stages: Sequence[str]) -> None:
         from qurating.lqs import annotation
 
         annotation.check_settings(**{name: config.stages.annotate_proxy[name] for name in annotation.CHECKED})
-
-
-def _listed(files: str | Sequence[str] | None) -> list[str]:
-    return [files] if isinstance(files, str) else [str(file) for file in files or []]
-
-
-def _data_set(file: str) -> str | None:
-    """The data set of a file on the Hub: hf://datasets/owner/name@main/a.jsonl -> owner/name."""
-    scheme = "hf://datasets/"
-    return "/".join(file.removeprefix(scheme).split("/")[:2]).split("@")[0] if file.startswith(scheme) else None
 
 
 def check_budget(config: DictConfig, corpus: Path) -> None:

@@ -3,7 +3,7 @@
 import contextlib
 import functools
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from qurating.artifacts.files import read_json, row_files, write_json
 from qurating.artifacts.identity import leaves
 from qurating.artifacts.integrity import check_content
 from qurating.artifacts.manifest import manifest, reference, referenced_name
-from qurating.pipeline import checks, naming, preflight, sharing
+from qurating.pipeline import checks, naming, preflight, sharing, sources
 from qurating.runtime.errors import StageError
 from qurating.runtime.processes import num_processes, rank
 from qurating.training import tracking
@@ -41,13 +41,48 @@ def run(config: DictConfig) -> None:
     stages = [stage for stage in chosen if names[stage] and stage != lineage.COMPARISON]
     cell = {stage: name for stage, name in names.items() if name}
     preflight.check(config, stages)
-    write_json(Path(hydra.runtime.output_dir) / "artifacts.json", cell)
+    write_json(Path(hydra.runtime.output_dir) / "artifacts.json", made_or_read(config, stages, cell))
     with contextlib.ExitStack() as opened:
         track = functools.cache(lambda: opened.enter_context(_tracker(config, cell)))
         for number, stage in enumerate(stages, 1):
             folder = run_stage(stage, config, f"[{number}/{len(stages)}]", before=track)
             if stage == lineage.CORPUS and "select" in stages:
                 preflight.check_budget(config, folder)
+
+
+def made_or_read(config: DictConfig, stages: Sequence[str], cell: Mapping[str, str]) -> dict[str, str]:
+    """The artifacts that these stages make, those that they read, and all that those were made from.
+
+    With `analyse`, also those of the last stage of the cell, which may be complete already.
+
+    Args:
+        config: composed, with final names in `artifacts`.
+        cell: the names of all artifacts by stage, whether they exist or not.
+    """
+    root = Path(config.paths.artifacts)
+    reads = {cell[stage]: list(_read(config, stage).values()) for stage in stages}
+    waiting, found = list(reads), set[str]()
+    if lineage.COMPARISON in config.stages:
+        waiting.append(cell[last_stage(config, cell)])
+    while waiting:
+        name = waiting.pop()
+        if name not in found:
+            found.add(name)
+            waiting += reads[name] if name in reads else _made_from(root / name)
+    return {stage: name for stage, name in cell.items() if name in found}
+
+
+def _made_from(artifact: Path) -> list[str]:
+    """The names of the artifacts that one was made from; none if it does not exist, or its manifest is damaged."""
+    with contextlib.suppress(FileNotFoundError, StageError):
+        return [referenced_name(given) for given in read_json(artifact / "manifest.json")["inputs"].values()]
+    return []
+
+
+def _read(config: DictConfig, stage: str) -> dict[str, str]:
+    """The names of the artifacts that a stage reads, by the dotted key of the input."""
+    inputs = OmegaConf.to_container(config.stages[stage].inputs, resolve=True)
+    return {key: name for key, name in leaves(_numbered(inputs)).items() if name}
 
 
 def run_stage(stage: str, config: DictConfig, counter: str, before: Callable[[], Any] = lambda: None) -> Path:
@@ -63,8 +98,9 @@ def run_stage(stage: str, config: DictConfig, counter: str, before: Callable[[],
     """
     root = Path(config.paths.artifacts)
     settings: dict[str, Any] = OmegaConf.to_container(config.stages[stage], resolve=True)  # type: ignore[assignment]
-    inputs, fetches = settings.pop("inputs"), settings.pop("fetches", None) or {}
-    read = {key: name for key, name in leaves(_numbered(inputs)).items() if name}
+    inputs = settings.pop("inputs")
+    settings.pop("fetches", None)
+    read = _read(config, stage)
     names = list(dict.fromkeys(read.values()))
     shown = ", ".join(names) if 0 < len(names) <= 4 else f"{len(names) or 'no'} artifacts"
     artifact_path = root / config.artifacts[stage]
@@ -76,7 +112,8 @@ def run_stage(stage: str, config: DictConfig, counter: str, before: Callable[[],
         inputs={key: reference(name, manifests[name]) for key, name in read.items()},
         runtime=settings.pop("runtime", []),
         settings=settings,
-        labels=frozenset().union(*(each["labels"] for each in manifests.values()), _labels_of(stage, fetches)),
+        sources=sources.fingerprints(config, stage),
+        labels=frozenset().union(*(each["labels"] for each in manifests.values()), _labels_of(stage, config)),
         overwrite=config.overwrite,
         max_compared_bytes=config.verify_gigabytes * 1e9,
     )
@@ -85,6 +122,8 @@ def run_stage(stage: str, config: DictConfig, counter: str, before: Callable[[],
         publishing.remove_rest(artifact.path)
         finished = manifest(artifact.path)["finished"]
         print(f"    skipped: complete since {finished} with these settings and inputs", flush=True)
+        for setting, reason in artifact.uncompared().items():
+            print(f"    counted as unchanged, not compared: {setting} ({reason})", flush=True)
         return artifact.path
     if rank() == 0:
         before()
@@ -100,8 +139,8 @@ def run_stage(stage: str, config: DictConfig, counter: str, before: Callable[[],
     reusable = [f"train/{file.name}" for file in shards]
     with publishing.building(artifact, None if share is None else f"{share.index}_of_{share.count}", reusable) as work:
         if work.to_do:
-            for name, made in manifests.items():
-                check_content(root / name, made, artifact.max_compared_bytes)
+            for folder in [*(root / name for name in names), *sources.artifacts(config, stage)]:
+                check_content(folder, manifest(folder), artifact.max_compared_bytes)
             work.counts = _call(given, inputs, root, work.folder)
     _print_outcome(artifact, work)
     if share is not None and num_processes() > 1 and settings["shard"] is None:
@@ -131,10 +170,10 @@ def _print_outcome(artifact: Artifact, work: publishing.Work) -> None:
         print("    done with the share of this task; the last task completes the artifact", flush=True)
 
 
-def _labels_of(stage: str, fetches: Mapping[str, Any]) -> set[str]:
+def _labels_of(stage: str, config: DictConfig) -> set[str]:
     """The labels of the models that a stage loads, if they are folders of artifacts; a tokenizer has no labels."""
-    models = [] if stage == lineage.CORPUS else fetches.get("models") or []
-    files = [Path(model) / "manifest.json" for model in models if model]
+    models = {} if stage == lineage.CORPUS else sources.settings(config, stage, "models")
+    files = [Path(model).expanduser() / "manifest.json" for model in models.values()]
     return {label for file in files if file.is_file() for label in read_json(file).get("labels", [])}
 
 

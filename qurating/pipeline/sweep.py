@@ -1,7 +1,8 @@
 """Before and after the cells of a command: freezing the config, and comparing the cells."""
 
 import hashlib
-from collections.abc import Mapping
+import sys
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 from qurating.artifacts import lineage
 from qurating.artifacts.files import read_json
 from qurating.artifacts.manifest import manifest, referenced_name
-from qurating.pipeline import hydra_internals
+from qurating.pipeline import hydra_internals, overrides
 from qurating.pipeline.run import last_stage, run_stage
 from qurating.runtime.errors import StageError
 from qurating.runtime.processes import rank
@@ -22,6 +23,13 @@ class Sweep(Callback):
     """Hydra's callback of every command; a run without a sweep is a sweep of one cell."""
 
     failed = False  # Hydra turns an error in a callback into a warning; run.py turns this into the exit status
+
+    def __reduce__(self) -> Any:
+        # the process of a launcher unpickles this before it composes its cell, and never imports run.py
+        return _in_another_process, ()
+
+    def on_run_start(self, config: DictConfig, **_: Any) -> None:
+        _tell_what_is_left_out(config, [config])
 
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
         """Copy conf/ into the folder of the sweep and compose from the copy: waiting jobs do not see later edits.
@@ -34,6 +42,8 @@ class Sweep(Callback):
             with read_write(config), open_dict(config):
                 for group in {"selection", "ordering"} & set(config.hydra.sweeper.params or {}):
                     del config.hydra.sweeper.params[group]
+        if str(config.hydra.sweeper._target_).endswith(".BasicSweeper"):
+            _tell_what_is_left_out(config, hydra_internals.cells(config))
 
     def on_multirun_end(self, config: DictConfig, **_: Any) -> None:
         files = sorted(Path(config.hydra.sweep.dir).glob("*/artifacts.json"), key=lambda f: int(f.parent.name))
@@ -58,6 +68,21 @@ class Sweep(Callback):
         except Exception:
             Sweep.failed = True
             raise
+
+
+def _in_another_process() -> Sweep:
+    hydra_internals.leave_out_what_choices_lack()
+    return Sweep()
+
+
+def _tell_what_is_left_out(config: DictConfig, cells: Iterable[DictConfig]) -> None:
+    """Print a line for each override that some cells lack; ends the command at one that no cell has."""
+    try:
+        for line in overrides.left_out(config.hydra.overrides.task, cells):
+            print(f"warning: {line}", flush=True)
+    except StageError as error:
+        print(f"\nError: {error}", file=sys.stderr)
+        sys.exit(1)  # Hydra turns any other error in a callback into a warning
 
 
 def _compare(cells: list[dict[str, str]], config: DictConfig) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 from qurating.reports.numbers import interval, number, percent, readable, short_count
 
 MAX_COLUMNS = 140
+_EQUAL_BUDGETS = 1.05  # up to this ratio: each domain ends with a whole sequence
 
 
 def format_table(rows: Sequence[Mapping[str, Any]], max_columns: int = MAX_COLUMNS) -> str:
@@ -44,10 +45,23 @@ def format_table(rows: Sequence[Mapping[str, Any]], max_columns: int = MAX_COLUM
         notes.append(f"{len(domains) - kept} more domains are in table.csv.")
     if not any(row["is_reference"] for row in rows):
         notes.append("There is no uniform cell to compare the others with.")
+    if caution := budgets_caution(rows):
+        notes.append(caution)
     labels = sorted({_plain(label) for row in rows for label in row["labels"]})
     if labels:
         notes.append(f"Note: {', '.join(labels)}.")
     return "\n".join([*lines, *notes])
+
+
+def budgets_caution(rows: Sequence[Mapping[str, Any]]) -> str | None:
+    """A sentence for rows of table.json with a perplexity whose subsets differ in size; None if they do not."""
+    tokens = [row["tokens"] for row in rows if row["tokens"] and row["perplexity"] is not None]
+    if not tokens or max(tokens) <= _EQUAL_BUDGETS * min(tokens):
+        return None
+    return (
+        f"Unequal budgets: from {short_count(min(tokens))} to {short_count(max(tokens))} tokens. A difference in "
+        "perplexity may come from the amount of text instead of its choice."
+    )
 
 
 def _aligned(columns: Sequence[tuple[list[str], list[str]]]) -> list[str]:

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from qurating.runtime.errors import StageError
+from qurating.runtime.revisions import is_local, pinned, without_pin
 
 TIMEOUT_SECONDS = 10.0  # the client itself would wait forever
 _MODEL_FILES = ["*.json", "*.safetensors", "*.txt", "*.model"]
@@ -28,14 +29,15 @@ def check_access(models: Sequence[str | None], datasets: Sequence[str | None]) -
     unreachable: Exception | None = None
     for kind, references in (("model", models), ("dataset", datasets)):
         for reference in dict.fromkeys(filter(None, references)):
-            if os.path.exists(os.path.expanduser(reference)) or (kind == "dataset" and "/" not in reference):
+            if is_local(reference) or (kind == "dataset" and "/" not in reference):
                 continue
             if reference.startswith(("/", ".", "~")):
                 problems.append(f"{reference}: no such {NOUNS[kind]} (looked in {os.getcwd()})")
                 continue
             # a Hub that did not answer is not asked again
-            error = _hub_error(reference, kind, unreachable)
-            explained = error and _explanation(reference, kind, error)
+            name, _ = without_pin(reference)
+            error = _hub_error(name, kind, unreachable)
+            explained = error and _explanation(name, kind, error)
             if explained:
                 problems.append(f"{reference} ({NOUNS[kind]}): {explained}")
                 advice = [_advice()]
@@ -55,7 +57,7 @@ def fetch(dataset: str, file: str, revision: str | None = None) -> str:
     from huggingface_hub.errors import LocalEntryNotFoundError, RemoteEntryNotFoundError, RevisionNotFoundError
 
     try:
-        return hf_hub_download(dataset, file, repo_type="dataset", revision=revision)
+        return hf_hub_download(dataset, file, repo_type="dataset", revision=pinned(dataset, "dataset", revision))
     except (RemoteEntryNotFoundError, RevisionNotFoundError) as error:
         at = "" if revision is None else f" at revision {revision!r}"
         raise StageError(f"{dataset} has no file {file!r}{at}: see {_page(dataset, 'dataset')}/tree/main") from error
@@ -79,12 +81,13 @@ def model_folder(name_or_path: str | Path) -> Path:
         return folder
     from huggingface_hub import snapshot_download
 
-    name = str(name_or_path)
+    name, revision = without_pin(str(name_or_path))
     check_access([name], [])
+    revision = pinned(name, "model", revision)
     try:
-        folder = Path(snapshot_download(name, allow_patterns=_MODEL_FILES))
-        if not any(folder.glob("*.safetensors")):
-            snapshot_download(name, allow_patterns=["*.bin"])  # transformers reads only weights from it
+        folder = Path(snapshot_download(name, revision=revision, allow_patterns=_MODEL_FILES))
+        if not any(folder.glob("*.safetensors")):  # transformers reads only weights from the others
+            snapshot_download(name, revision=revision, allow_patterns=["*.bin"])
     except Exception as error:  # the Hub, the network and the disk raise many types
         raise StageError(f"{name} cannot be fetched from the Hub: {type(error).__name__}: {error}") from error
     return folder

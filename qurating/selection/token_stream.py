@@ -9,6 +9,7 @@ from tqdm import tqdm
 
 from qurating.artifacts.files import write_table
 from qurating.corpus.sequences import find_subset
+from qurating.corpus.tokenizing import check_ids, vocabulary_size
 from qurating.runtime.errors import StageError
 from qurating.selection.ordering import Indices
 
@@ -28,7 +29,7 @@ def write_in_order(folder: Path, corpus: Path, index: pa.Table, permutation: Ind
         the number of tokens.
 
     Raises:
-        StageError: the index is of another corpus, or the corpus was changed since.
+        StageError: the index is of another corpus, or the corpus was changed since; a token id beyond the tokenizer.
     """
     ids, lengths = index["id"].to_numpy(), index["length"].to_numpy().astype(np.int64)
     offsets = np.empty(len(ids), np.int64)
@@ -42,8 +43,8 @@ def write_in_order(folder: Path, corpus: Path, index: pa.Table, permutation: Ind
 
 def _write_tokens(path: Path, corpus: Path, index: pa.Table, offsets: Indices, num_tokens: int) -> None:
     """Copy the tokens of each sequence to its offset, shard by shard."""
-    vocabulary_size = Tokenizer.from_file(str(corpus / "tokenizer/tokenizer.json")).get_vocab_size()
-    dtype = np.uint16 if vocabulary_size <= 2**16 else np.uint32
+    size = vocabulary_size(Tokenizer.from_file(str(corpus / "tokenizer/tokenizer.json")))
+    dtype = np.uint16 if size <= 2**16 else np.uint32
     mapped = np.lib.format.open_memmap(path, mode="w+", dtype=dtype, shape=(num_tokens,))
     stream = mapped.view(np.ndarray)  # slices of a memmap are slow to make
     lengths = index["length"].to_numpy()
@@ -54,7 +55,9 @@ def _write_tokens(path: Path, corpus: Path, index: pa.Table, offsets: Indices, n
             starts, ends = bounds[found.rows], bounds[found.rows + 1]
             if not np.array_equal(ends - starts, lengths[found.places]):
                 raise StageError(f"{found.file}: lengths differ from those of input_ids: the corpus was changed")
-            _copy(stream, offsets[found.places], sequences.values.to_numpy(), starts, ends)
+            tokens = sequences.values.to_numpy()
+            check_ids(tokens, size, found.file)  # an id of more bits would become another
+            _copy(stream, offsets[found.places], tokens, starts, ends)
             progress.update(int((ends - starts).sum()))
     mapped.flush()
 

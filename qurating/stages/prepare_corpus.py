@@ -121,8 +121,9 @@ def heldout(document_id: str, fraction: float, seed: int) -> bool:
 
 def _sample(reader: Reader, max_characters: int, is_heldout: Callable[[str], bool]) -> Iterator[str]:
     """Training texts of `max_characters` in total, spread over the parts of the reader as evenly as sizes allow."""
-    parts = reader.parts()
-    with tqdm(desc="train the tokenizer", total=max_characters, unit="char", unit_scale=True, mininterval=0.5) as bar:
+    parts, most = reader.parts(), reader.most_characters()
+    total = None if most is None else min(most, max_characters)
+    with tqdm(desc="train the tokenizer", total=total, unit="char", unit_scale=True, mininterval=0.5) as bar:
         left = max_characters
         for index, part in enumerate(parts):
             room = left // (len(parts) - index)
@@ -135,6 +136,8 @@ def _sample(reader: Reader, max_characters: int, is_heldout: Callable[[str], boo
                     left -= len(text)
                     bar.update(len(text))
                     yield text
+        bar.total = bar.n  # held-out documents, and what lies between texts, were counted too
+        bar.refresh()
 
 
 def _batches(

@@ -13,9 +13,8 @@ from pytorch_lightning.callbacks import Callback
 from pytorch_lightning.loggers import CSVLogger
 
 from qurating.artifacts.files import write_table
-from qurating.corpus.heldout import HeldOut
 from qurating.metrics import perplexity
-from qurating.models.heldout import sequence_nll
+from qurating.models.heldout import HeldOut, sequence_nll
 from qurating.runtime.errors import StageError
 
 FIRST_POINT = 0.01  # of all tokens; earlier losses are those of the warm-up

@@ -8,6 +8,7 @@ import torch
 from transformers import AutoTokenizer, PreTrainedModel
 
 from qurating.artifacts.seeds import seed_for
+from qurating.corpus.tokenizing import vocabulary_size
 from qurating.datamodules.tokens import TokenBlocks
 from qurating.models.language_model import LanguageModel
 from qurating.models.optimization import Optimization
@@ -38,10 +39,11 @@ def prepare(
         micro_batch_size: blocks per forward pass on one device, at most.
 
     Raises:
-        StageError: the tokens are fewer than one batch.
+        StageError: the tokens of the order cannot be those of the tokenizer, or are fewer than one batch.
     """
     tokenizer = AutoTokenizer.from_pretrained(corpus / "tokenizer")
-    data = TokenBlocks(order, sequence_length, batch_size_sequences, micro_batch_size)
+    size = vocabulary_size(tokenizer)
+    data = TokenBlocks(order, sequence_length, batch_size_sequences, micro_batch_size, size)
     if len(data.tokens) < sequence_length * batch_size_sequences:
         raise StageError(
             f"{order} has {len(data.tokens):,} tokens, fewer than one batch of {batch_size_sequences:,} × "
@@ -49,7 +51,7 @@ def prepare(
             "model.batch_size_sequences or model.sequence_length"
         )
     torch.manual_seed(seed_for(seed, "train_lm", "weights"))
-    made = network(vocabulary_size=len(tokenizer), eos_token_id=tokenizer.eos_token_id)
+    made = network(vocabulary_size=size, eos_token_id=tokenizer.eos_token_id)
     return LanguageModel(made, optimization), data
 
 

@@ -19,7 +19,7 @@ def csv_only(**_: Any) -> Iterator[None]:
 def wandb(
     *, project: str, group: str, name: str, run_id: str, folder: str, settings: Mapping[str, Any], tags: list[str]
 ) -> Iterator[None]:
-    """One Weights & Biases run, offline without a key.
+    """One Weights & Biases run, in the mode that WANDB_MODE sets; otherwise offline without a key.
 
     Args:
         group: the sweep.
@@ -30,9 +30,11 @@ def wandb(
     import wandb as client
 
     global _run
-    mode = os.environ.get("WANDB_MODE") or ("online" if _has_key() else "offline")
-    if mode == "offline":
-        print(f"    wandb: no key found, the run is kept offline in {folder}/wandb (upload: `wandb sync`)", flush=True)
+    chosen = os.environ.get("WANDB_MODE")
+    mode = chosen or ("online" if _has_key() else "offline")
+    if mode in {"offline", "dryrun"}:
+        reason = f"WANDB_MODE={chosen}" if chosen else "no key found"
+        print(f"    wandb: {reason}, the run is kept offline in {folder}/wandb (upload: `wandb sync`)", flush=True)
     Path(folder).mkdir(parents=True, exist_ok=True)
     _run = client.init(
         project=project,

@@ -4,7 +4,18 @@ from pathlib import Path
 
 import pytest
 
-from qurating.artifacts.identity import FORMAT, differences, identifying_settings, leaves, plain, recorded_identity
+from qurating.artifacts.identity import (
+    COMMIT,
+    FORMAT,
+    UNKNOWN,
+    changes,
+    differences,
+    identifying_settings,
+    leaves,
+    plain,
+    recorded_identity,
+    uncompared,
+)
 
 
 @pytest.mark.parametrize("key", ["strategy", "devices", "num_workers", "shard", "prices"])
@@ -62,3 +73,43 @@ def test_the_identity_of_an_earlier_format_comes_from_all_settings() -> None:
 
 def test_leaves_have_dotted_keys() -> None:
     assert leaves({"a": {"b": 1, "c": {"d": [2]}}, "e": {}}) == {"a.b": 1, "a.c.d": [2], "e": {}}
+
+
+def test_null_and_absent_are_not_the_same() -> None:
+    sent, removed = {"max_tokens": None, "top_p": 1}, {"top_p": 1}
+    assert differences({"request_options": sent}, {"request_options": removed}) == [
+        "request_options.max_tokens: None before, '(absent)' now"
+    ]
+    assert changes({"config": {}}, {"config": {}, "sources": {}}) == []
+
+
+LOCAL, OLD_COMMIT, NEW_COMMIT, UNTOLD = "5 files, 01", f"{COMMIT}aa", f"{COMMIT}bb", f"{UNKNOWN}: no network"
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "is_change", "is_told"),
+    [
+        (LOCAL, LOCAL, False, False),
+        (LOCAL, "5 files, 02", True, False),
+        (LOCAL, UNTOLD, True, False),  # the folder is gone
+        (LOCAL, OLD_COMMIT, True, False),
+        (None, LOCAL, True, False),
+        (UNTOLD, LOCAL, True, False),
+        (UNKNOWN, NEW_COMMIT, False, True),
+        (OLD_COMMIT, OLD_COMMIT, False, False),
+        (OLD_COMMIT, NEW_COMMIT, True, False),
+        (OLD_COMMIT, LOCAL, True, False),
+        (OLD_COMMIT, UNTOLD, False, True),
+        (None, OLD_COMMIT, False, True),  # by an earlier version
+        (None, UNTOLD, False, True),
+        (UNTOLD, OLD_COMMIT, False, True),
+        (UNTOLD, UNTOLD, False, True),
+        (LOCAL, None, True, False),
+    ],
+)
+def test_sources_that_cannot_be_compared_are_told(
+    before: str | None, now: str | None, is_change: bool, is_told: bool
+) -> None:
+    one, other = ({"sources": {"rater.from_pretrained": each}} if each else {} for each in (before, now))
+    assert bool(changes(one, other)) == is_change
+    assert list(uncompared(one, other)) == (["rater.from_pretrained"] if is_told else [])

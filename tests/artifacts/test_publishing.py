@@ -15,6 +15,7 @@ from artifact_example import IDENTITY, build, made, publish, wanted
 
 from qurating.artifacts import manifest as manifests
 from qurating.artifacts import publishing
+from qurating.artifacts.artifact import Artifact
 from qurating.artifacts.manifest import manifest
 from qurating.artifacts.publishing import wait_until_published, wait_until_started
 from qurating.runtime.errors import StageError
@@ -324,3 +325,29 @@ def test_followers_wait_take_part_and_hear_of_a_failure(tmp_path: Path, monkeypa
         made(tmp_path / "k" / "y", build=fails)
     with pytest.raises(StageError, match="the first process failed"):
         wait_until_published(wanted(tmp_path / "k" / "y"))
+
+
+@pytest.mark.parametrize("changed", [True, False])
+def test_files_made_from_another_model_are_not_reused(tmp_path: Path, changed: bool) -> None:
+    path = tmp_path / "ratings" / "x"
+
+    def asked(source: str, corpus: str) -> Artifact:
+        sources = {"rater.from_pretrained": source}
+        return Artifact(path, "rate", {"corpus": corpus}, {"a": 1}, sources=sources, overwrite=True)
+
+    def write(folder: Path) -> dict[str, Any]:
+        (folder / "shard").write_text("ratings")
+        return {}
+
+    publish(asked("1 files, 01", "corpora/x (01)"), write)
+    found: list[str] = []
+
+    def look(folder: Path) -> dict[str, Any]:
+        found.extend(file.name for file in folder.iterdir())
+        return {}
+
+    with publishing.building(
+        asked("1 files, 02" if changed else "1 files, 01", "corpora/x (02)"), reusable=["shard"]
+    ) as work:
+        work.counts = look(work.folder)
+    assert found == ([] if changed else ["shard"])

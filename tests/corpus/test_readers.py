@@ -1,8 +1,7 @@
 """Readers: their documents, and their errors for invalid rows and files."""
 
-import gzip
+import datetime
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import zstandard
+from compression_example import COMPRESS, ENDINGS, written
 
 from qurating.corpus.readers import BadRow, Document, Hub, Jsonl, Parquet
 from qurating.runtime.errors import StageError
@@ -23,13 +23,11 @@ def lines(rows: list[Any]) -> bytes:
     return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows).encode()
 
 
-@pytest.mark.parametrize("ending", ["jsonl", "jsonl.gz", "jsonl.zst"])
+@pytest.mark.parametrize("ending", ENDINGS)
 def test_jsonl_plain_and_compressed(tmp_path: Path, ending: str) -> None:
-    compress: Callable[[bytes], bytes]
-    compress = {"jsonl": bytes, "jsonl.gz": gzip.compress, "jsonl.zst": zstandard.compress}[ending]  # type: ignore
-    (tmp_path / f"web.{ending}").write_bytes(compress(lines(ROWS)))
+    written(tmp_path / f"web.jsonl{ending}", lines(ROWS), members=2)
     found = list(Jsonl(paths=str(tmp_path / "*")))
-    assert found == [Document(f"web.{ending}:{i + 1}", "web", row["text"]) for i, row in enumerate(ROWS)]
+    assert found == [Document(f"web.jsonl{ending}:{i + 1}", "web", row["text"]) for i, row in enumerate(ROWS)]
 
 
 def test_jsonl_fields_and_dotted_fields(tmp_path: Path) -> None:
@@ -69,6 +67,7 @@ def test_byte_order_mark_blank_lines_windows_ends_and_no_last_newline(tmp_path: 
         (b'{"text": "\\ud83d alone"}', "surrogate"),
         (b"{}", "no field 'text'"),
         (b"[" * 100_000, "recursion"),
+        (b'{"text": "x", "n": ' + b"9" * 5000 + b"}", "limit"),
     ],
 )
 def test_bad_line_stops_with_file_and_line_or_is_listed(tmp_path: Path, line: bytes, reason: str) -> None:
@@ -84,6 +83,12 @@ def test_bad_line_stops_with_file_and_line_or_is_listed(tmp_path: Path, line: by
         assert said
 
 
+def test_both_halves_of_a_surrogate_pair_are_a_character(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_bytes(rb'{"text": "\ud83c\udf89", "domain": "\u6570"}')
+    (document,) = Jsonl(paths=str(tmp_path / "a.jsonl"), domain_field="domain")
+    assert (document.text, document.domain) == ("🎉", "数")
+
+
 @pytest.mark.parametrize("row", [{"text": "x"}, {"text": "x", "meta": None}, {"text": "x", "meta": {"source": ""}}])
 def test_row_without_its_domain_is_bad(tmp_path: Path, row: dict[str, Any]) -> None:
     (tmp_path / "a.jsonl").write_bytes(lines([row]))
@@ -91,20 +96,55 @@ def test_row_without_its_domain_is_bad(tmp_path: Path, row: dict[str, Any]) -> N
         list(Jsonl(paths=str(tmp_path / "a.jsonl"), domain_field="meta.source"))
 
 
-@pytest.mark.parametrize("ending", ["gz", "zst"])
-def test_file_that_is_cut_short_stops_whatever_on_bad_row_says(tmp_path: Path, ending: str) -> None:
-    content = lines([{"text": f"{i} {i * i}"} for i in range(50_000)])
-    compressed = gzip.compress(content) if ending == "gz" else zstandard.compress(content)
-    (tmp_path / f"a.jsonl.{ending}").write_bytes(compressed[: len(compressed) * 2 // 3])
-    with pytest.raises(StageError, match=r"a\.jsonl\.\w+, line \d+: the file is damaged or cut short"):
-        list(Jsonl(paths=str(tmp_path / "a.jsonl.*"), on_bad_row="skip"))
+@pytest.mark.parametrize("ending", COMPRESS)
+def test_of_a_damaged_file_the_readable_lines_are_kept_if_bad_rows_are_skipped(tmp_path: Path, ending: str) -> None:
+    texts = [f"{i} {i * i}" for i in range(30_000)]
+    path = written(tmp_path / f"a.jsonl{ending}", lines([{"text": text} for text in texts]), members=3)
+    path.write_bytes(path.read_bytes()[:-10])
+    written(tmp_path / "b.jsonl", lines([{"text": "of the next file"}]))
+    message = r"a\.jsonl\.\w+, line \d+: the file is damaged or cut short here(.|\n)*corpus\.on_bad_row=skip"
+    with pytest.raises(StageError, match=message):
+        list(Jsonl(paths=str(tmp_path / "*")))
+    reader = Jsonl(paths=str(tmp_path / "*"), on_bad_row="skip")
+    for _ in range(2):  # a second reading counts it once again, not twice
+        *found, last = (document.text for document in reader)
+        assert len(found) > 18_000
+        assert found == texts[: len(found)]
+        assert last == "of the next file"
+        ((source, number, reason),) = reader.bad_rows
+        assert (source, number) == (str(path), len(found) + 1)
+        assert reason.endswith("this line and all after it are lost")
+        assert reader.skipped == {"rest of a damaged file": 1}
 
 
-@pytest.mark.parametrize("ending", ["gz", "zst"])
-def test_file_that_is_not_what_its_name_says(tmp_path: Path, ending: str) -> None:
-    (tmp_path / f"a.jsonl.{ending}").write_bytes(lines(ROWS))
-    with pytest.raises(StageError, match="line 1: the file is damaged"):
-        list(Jsonl(paths=str(tmp_path / "a.jsonl.*")))
+def test_file_that_is_not_what_its_name_says_stops_whatever_on_bad_row_says(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl.gz").write_bytes(lines(ROWS))
+    with pytest.raises(StageError, match="its name says gzip, and its content is none"):
+        list(Jsonl(paths=str(tmp_path / "a.jsonl.gz"), on_bad_row="skip"))
+
+
+@pytest.mark.parametrize("character", ["\u2028", "\u2029", "\x85", "\x0b", "\x0c", "\x1c", "\r"])
+def test_only_a_line_feed_ends_a_line(tmp_path: Path, character: str) -> None:
+    row = {"text": f"one{character}two"}
+    (tmp_path / "a.jsonl").write_text(json.dumps(row, ensure_ascii=False) + "\n", encoding="utf-8", newline="")
+    assert [document.text for document in Jsonl(paths=str(tmp_path / "a.jsonl"))] == [row["text"]]
+
+
+@pytest.mark.parametrize("format", ["jsonl", "parquet"])
+def test_ids_that_pandas_made_floats_are_whole_numbers(tmp_path: Path, format: str) -> None:
+    pandas = pytest.importorskip("pandas")
+    frame = pandas.DataFrame({"text": ["a", "b", "c"], "key": [1, None, 30]})  # a missing number makes all floats
+    if format == "jsonl":
+        rows = frame.to_dict("records")
+        (tmp_path / "a.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    else:
+        frame.to_parquet(tmp_path / "a.parquet")
+    kind = Jsonl if format == "jsonl" else Parquet
+    with pytest.raises(StageError, match=r"field 'key' holds (NaN, which stands for|null)"):
+        list(kind(paths=str(tmp_path / "a.*"), id_field="key"))
+    reader = kind(paths=str(tmp_path / "a.*"), id_field="key", on_bad_row="skip")
+    assert [document.document_id for document in reader] == ["1", "30"]
+    assert len(reader.bad_rows) == 1
 
 
 def test_pattern_without_a_file_and_folder(tmp_path: Path) -> None:
@@ -147,9 +187,94 @@ def test_parquet_bad_rows_columns_and_files(tmp_path: Path) -> None:
     assert [row.row for row in reader.bad_rows] == [1, 2]
     with pytest.raises(StageError, match=r"a\.parquet has no column 'body'; it has text"):
         list(Parquet(paths=str(tmp_path / "a.parquet"), text_field="body", on_bad_row="skip"))
-    (tmp_path / "b.parquet").write_bytes(b"PAR1 but not for long")
+    (tmp_path / "b.parquet").write_bytes(b'{"text": "x"}')
     with pytest.raises(StageError, match=r"b\.parquet cannot be read as Parquet"):
-        list(Parquet(paths=str(tmp_path / "b.parquet")))
+        list(Parquet(paths=str(tmp_path / "b.parquet"), on_bad_row="skip"))
+
+
+@pytest.mark.parametrize("content", [b"PAR1 but not for long", b""])
+def test_of_a_parquet_file_without_its_end_all_is_lost(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "a.parquet").write_bytes(content)
+    pq.write_table(pa.table({"text": TEXTS}), tmp_path / "b.parquet")
+    with pytest.raises(StageError, match=r"a\.parquet, row 0: the file is damaged(.|\n)*corpus\.on_bad_row=skip"):
+        list(Parquet(paths=str(tmp_path / "*.parquet")))
+    reader = Parquet(paths=str(tmp_path / "*.parquet"), on_bad_row="skip")
+    assert [document.text for document in reader] == TEXTS
+    assert [(row.source, row.row) for row in reader.bad_rows] == [(str(tmp_path / "a.parquet"), 0)]
+    assert reader.skipped == {"rest of a damaged file": 1}
+
+
+TEXTS = ["a", "b 🎉"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        pa.array(TEXTS, pa.large_string()),
+        pa.array(TEXTS, pa.string_view()),
+        pa.array(TEXTS).dictionary_encode(),  # what pandas writes for a category
+        pa.chunked_array([TEXTS[:1], [], TEXTS[1:]]),
+    ],
+    ids=["large", "view", "dictionary", "chunks"],
+)
+@pytest.mark.parametrize("version", ["1.0", "2.0"])
+def test_parquet_holds_texts_in_many_ways(tmp_path: Path, text: Any, version: str) -> None:
+    table = pa.table({"text": text, "key": pa.array([2**64 - 1, 1], pa.uint64())})
+    pq.write_table(table, tmp_path / "a.parquet", data_page_version=version, compression="brotli", row_group_size=1)
+    reader = Parquet(paths=str(tmp_path / "a.parquet"), id_field="key")
+    assert list(reader) == [Document(str(2**64 - 1), "a", TEXTS[0]), Document("1", "a", TEXTS[1])]
+
+
+def test_parquet_without_a_row(tmp_path: Path) -> None:
+    pq.write_table(pa.table({"text": pa.array([], pa.string())}), tmp_path / "a.parquet")
+    assert list(Parquet(paths=str(tmp_path / "a.parquet"))) == []
+
+
+def test_parquet_column_with_a_dot_in_its_name_comes_first(tmp_path: Path) -> None:
+    nested = pa.array([{"source": "nested"}, None])
+    flat = pa.table({"text": TEXTS, "meta.source": ["flat", "flat"], "meta": nested})
+    pq.write_table(flat, tmp_path / "a.parquet")
+    pq.write_table(flat.drop_columns("meta.source"), tmp_path / "b.parquet")
+    read = Parquet(paths=str(tmp_path / "a.parquet"), domain_field="meta.source")
+    assert [document.domain for document in read] == ["flat", "flat"]
+    reader = Parquet(paths=str(tmp_path / "b.parquet"), domain_field="meta.source", on_bad_row="skip")
+    assert [document.domain for document in reader] == ["nested"]
+    assert [row.reason for row in reader.bad_rows] == ["no field 'meta.source' (looking for 'source', found null)"]
+
+
+@pytest.mark.parametrize(
+    ("values", "kind"),
+    [
+        (pa.array([b"a", b"b"]), "bytes"),
+        (pa.array([["a"], ["b"]]), "list"),
+        (pa.array([1, 2]), "int"),
+        (pa.array([datetime.date(2020, 1, 1)] * 2), "date"),
+    ],
+)
+def test_parquet_columns_that_hold_no_texts(tmp_path: Path, values: pa.Array, kind: str) -> None:
+    pq.write_table(pa.table({"text": values}), tmp_path / "a.parquet")
+    with pytest.raises(StageError, match=rf"a\.parquet, row 0: field 'text' holds a value of type {kind}, not text"):
+        list(Parquet(paths=str(tmp_path / "a.parquet")))
+
+
+def test_of_a_damaged_parquet_file_the_readable_rows_are_kept_if_bad_rows_are_skipped(tmp_path: Path) -> None:
+    rows = [{"text": f"text {i} {i * i}"} for i in range(1000)]
+    file = tmp_path / "a.parquet"
+    pq.write_table(pa.Table.from_pylist(rows), file, row_group_size=300)
+    content = bytearray(file.read_bytes())
+    start = pq.read_metadata(file).row_group(2).column(0).dictionary_page_offset
+    content[start : start + 400] = b"\xff" * 400
+    file.write_bytes(content)
+    with pytest.raises(StageError, match=r"a\.parquet, row \d+: the file is damaged or cut short here"):
+        list(Parquet(paths=str(file)))
+    reader = Parquet(paths=str(file), on_bad_row="skip")
+    found = [document.text for document in reader]
+    assert found == [row["text"] for row in rows[: len(found)]]
+    assert 500 <= len(found) <= 600
+    ((_, number, reason),) = reader.bad_rows
+    assert number == len(found)
+    assert reason.endswith("this row and all after it are lost")
+    assert reader.skipped == {"rest of a damaged file": 1}
 
 
 @pytest.fixture

@@ -12,6 +12,7 @@ from transformers.tokenization_utils_base import PreTrainedTokenizerBase
 
 from qurating.corpus.token_reader import TokenReader
 from qurating.corpus.tokenizing import train_bpe
+from qurating.runtime.errors import StageError
 
 
 @pytest.fixture(scope="module")
@@ -52,3 +53,11 @@ def test_the_same_vocabulary_by_other_rules_is_another_tokenizer(corpus: Path) -
     other = AutoTokenizer.from_pretrained(corpus / "tokenizer")
     other.backend_tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
     assert not TokenReader(corpus, other).is_own
+
+
+def test_an_id_that_the_tokenizer_of_the_corpus_does_not_have_is_named(corpus: Path) -> None:
+    own = AutoTokenizer.from_pretrained(corpus / "tokenizer")
+    reader = TokenReader(corpus, own)
+    beyond = max(own.get_vocab().values()) + 1
+    with pytest.raises(StageError, match=rf"corpus.* has the token id {beyond:,}"):
+        reader(pa.table({"input_ids": pa.array([[1, beyond]], pa.list_(pa.int32()))}))

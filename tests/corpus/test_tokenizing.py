@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from gaps_example import tokenizer_with_gaps
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
@@ -176,3 +177,42 @@ def test_document_of_five_million_tokens(own: Path) -> None:
     assert sum(len(piece.input_ids) for piece in made) >= 5_000_000
     assert all(len(piece.input_ids) == 1024 for piece in made[:-1])
     assert "".join(piece.text for piece in made) == text
+
+
+def test_the_size_of_a_vocabulary_counts_gaps_and_added_tokens(own: Path, tmp_path: Path) -> None:
+    plain = AutoTokenizer.from_pretrained(own)
+    assert tokenizing.vocabulary_size(plain) == tokenizing.vocabulary_size(tokenizing.load(own).tokenizer) == 400
+    plain.add_tokens(["one more"])
+    assert tokenizing.vocabulary_size(plain) == 401
+    folder = tokenizer_with_gaps(tmp_path, highest=299)
+    far = AutoTokenizer.from_pretrained(folder)
+    assert len(far) == 257
+    assert tokenizing.vocabulary_size(far) == tokenizing.vocabulary_size(tokenizing.load(folder).tokenizer) == 300
+
+
+def test_ids_that_a_tokenizer_does_not_have_are_named() -> None:
+    tokenizing.check_ids(np.empty(0, np.int32), 5, Path("x"))
+    tokenizing.check_ids(np.array([0, 4], np.uint16), 5, Path("x"))
+    for strange in (5, -1):
+        with pytest.raises(StageError, match=f"x has the token id {strange}, and the ids of its tokenizer end at 4"):
+            tokenizing.check_ids(np.array([2, strange]), 5, Path("x"))
+
+
+@pytest.mark.parametrize("character", ["x", "-", " ", "7", "好"])
+def test_a_run_without_a_boundary_makes_no_token_of_its_length(tmp_path: Path, character: str) -> None:
+    tokenizing.train_bpe([character * 30_000, "a few words more"], 2000, tmp_path / "t")
+    loaded = tokenizing.load(tmp_path / "t")
+    longest = max(map(len, loaded.tokenizer.get_vocab()))
+    assert 200 < longest <= tokenizing.MAX_BYTES_PER_TOKEN
+    text = character * 2000  # which is not split at the bound, but by the longest tokens
+    ids = loaded.tokenizer.encode(text, add_special_tokens=False).ids
+    assert loaded.tokenizer.decode(ids) == text
+    assert len(ids) <= 2 * len(text.encode()) / longest + 10
+
+
+def test_texts_without_such_runs_make_the_same_tokenizer_as_without_the_bound(
+    own: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tokenizing, "MAX_BYTES_PER_TOKEN", 10**6)
+    tokenizing.train_bpe(TEXTS * 5, 400, tmp_path / "t")
+    assert (tmp_path / "t/tokenizer.json").read_bytes() == (own / "tokenizer.json").read_bytes()

@@ -7,6 +7,7 @@ from analysis_example import DELT, METHODS, Page, run
 from sweep_example import learned, sweep
 
 from qurating.artifacts.files import read_json, write_json, write_table
+from qurating.artifacts.seeds import replicated
 from qurating.evaluation.comparison import read_cells
 
 
@@ -39,6 +40,25 @@ def test_cells_of_one_method_get_distinct_names_and_the_baseline_most_like_them(
     assert "the uniform cells alone have perplexities from" in (tmp_path / "out" / "report.html").read_text(
         encoding="utf-8"
     )
+
+
+def test_replicates_are_named_by_their_number_and_compared_within(tmp_path: Path) -> None:
+    cells = sweep(tmp_path, ("uniform", "uniform", "writing_style top-k", "writing_style top-k"))
+    seeds = {"prepare_corpus": 5}
+    for place, cell in enumerate(cells):
+        seeds |= dict.fromkeys(("select", "order", "train_lm"), replicated(5, place % 2))
+        for stage, seed in seeds.items():
+            manifest = read_json(cell[stage] / "manifest.json")
+            manifest["identity"]["config"]["seed"] = seed
+            write_json(cell[stage] / "manifest.json", manifest)
+    run(cells, tmp_path / "out")
+    rows = read_json(tmp_path / "out" / "table.json")
+    assert {row["method"]: row["reference"] for row in rows} == {
+        "uniform, replicate=0": "uniform, replicate=0",
+        "uniform, replicate=1": "uniform, replicate=1",
+        "writing_style top-k, replicate=0": "uniform, replicate=0",
+        "writing_style top-k, replicate=1": "uniform, replicate=1",
+    }
 
 
 def test_an_order_is_part_of_the_name_and_no_baseline(tmp_path: Path) -> None:

@@ -1,14 +1,17 @@
 """The pairs that are drawn from a corpus: their number, and their sequences."""
 
+import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from compression_example import ENDINGS, written
 from judge_fixtures import EXPLANATION, make_corpus, real_corpus
 from judge_stage import run, settings
 from tokenizers import Tokenizer
 
-from qurating.judging.pairs import _unranked, draw_pairs
+from qurating.judging.pairs import _unranked, draw_pairs, read_ranking
 from qurating.runtime.errors import StageError
 
 
@@ -44,3 +47,36 @@ def test_all_pairs_have_a_number() -> None:
     large = 250_000 * 249_999 // 2
     first, second = _unranked(np.array([large - 1, large]))
     assert (first.tolist(), second.tolist()) == ([249_998, 0], [249_999, 250_000])
+
+
+@pytest.mark.parametrize("ending", ENDINGS)
+def test_a_ranking_is_read_like_all_json_lines(tmp_path: Path, ending: str) -> None:
+    rows: list[dict[str, Any]] = [
+        {"text": "one\u2028line", "rank": 2},
+        {"text": "two", "rank": {"c": 1, "d.e": 3, "x": 9}},
+        {"text": "three", "rank": {"c": 3, "d": {"e": 1}}},
+    ]
+    content = "\ufeff" + "\r\n\r\n".join(json.dumps(row, ensure_ascii=False) for row in rows)
+    ranking = read_ranking(written(tmp_path / f"r.jsonl{ending}", content.encode()), ["c", "d.e"])
+    assert ranking.texts == [row["text"] for row in rows]
+    assert ranking.ranks == {"c": [2, 1, 3], "d.e": [2, 3, 1]}
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ('{"text": "x", "rank": NaN}', "the rank is nan, not a finite number"),
+        ('{"text": "x", "rank": true}', "the rank is True"),
+        ('{"text": "x", "rank": {"d": 1}}', r"no field 'c' \(found the fields d\)"),
+        ('{"text": " ", "rank": 1}', "`text` is empty"),
+        (r'{"text": "\ud83d", "rank": 1}', "holds half of a surrogate pair"),
+        ('{"rank": 1}', "no field 'text'"),
+        ("{", "not JSON"),
+    ],
+)
+def test_a_bad_line_of_a_ranking_is_named(tmp_path: Path, line: str, message: str) -> None:
+    (tmp_path / "r.jsonl").write_text('{"text": "x", "rank": 1}\n' + line, encoding="utf-8")
+    with pytest.raises(StageError, match=rf"judge\.ranking=.*r\.jsonl, line 2: {message}.*; a line must be"):
+        read_ranking(tmp_path / "r.jsonl", ["c"])
+    with pytest.raises(StageError, match=r"absent\.jsonl cannot be read"):
+        read_ranking(tmp_path / "absent.jsonl", ["c"])

@@ -8,6 +8,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from compression_example import written
 from released_rows import CRITERIA, row
 
 from qurating.judging.released import checked, rows_of_files
@@ -50,6 +51,9 @@ def test_rows_are_read_alike_from_parquet_and_from_lines(tmp_path: Path) -> None
     assert [place.removeprefix(f"{tmp_path}/") for place, _ in found] == [
         "a.parquet, row 0", "a.parquet, row 1", "a.parquet, row 2", "b.jsonl, line 1", "b.jsonl, line 2",
     ]  # fmt: skip
+    content = "\ufeff" + json.dumps(rows[3] | {"note": "\u2028"}, ensure_ascii=False) + "\r\n\r\n" + json.dumps(rows[4])
+    found = list(rows_of_files(str(written(tmp_path / "c.jsonl.xz", content.encode(), members=2))))
+    assert [place.removeprefix(f"{tmp_path}/") for place, _ in found] == ["c.jsonl.xz, line 1", "c.jsonl.xz, line 3"]
     (tmp_path / "b.jsonl").write_text(json.dumps(rows[3]) + "\n{", encoding="utf-8")
-    with pytest.raises(StageError, match=r"b\.jsonl, line 2: not JSON in UTF-8"):
+    with pytest.raises(StageError, match=r"b\.jsonl, line 2: not JSON"):
         list(rows_of_files(str(tmp_path / "b.jsonl")))

@@ -3,6 +3,8 @@
 import shutil
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from annotation_example import VOCABULARY, annotate, language_model, make_inputs
 from tokenizers import ByteLevelBPETokenizer
@@ -44,3 +46,23 @@ def test_a_model_that_is_not_there_is_explained(shared: dict[str, Path], tmp_pat
         annotate(tmp_path, shared | {"proxy_lm": None})
     with pytest.raises(StageError, match=r"cannot be loaded: (.|\n)*HF_TOKEN"):
         annotate(tmp_path, shared | {"proxy_lm": tmp_path / "nothing"})
+
+
+def test_a_network_with_too_few_embeddings_is_refused_before_its_training(
+    inputs: dict[str, Path], tmp_path: Path
+) -> None:
+    network = language_model()
+    network.resize_token_embeddings(VOCABULARY - 1)
+    network.save_pretrained(inputs["proxy_lm"])
+    with pytest.raises(StageError, match=rf"the ids of its tokenizer end at {VOCABULARY - 1}, .* embeddings"):
+        annotate(tmp_path / "out", inputs)
+
+
+def test_a_token_without_an_embedding_is_named_with_its_sample(inputs: dict[str, Path], tmp_path: Path) -> None:
+    file = inputs["target"] / "target.parquet"
+    rows = pq.read_table(file).to_pylist()
+    rows[2]["input_ids"][0] = VOCABULARY
+    pq.write_table(pa.Table.from_pylist(rows, schema=pq.read_schema(file)), file)
+    named = rf"target example of document '{rows[2]['document_id']}' has the token id {VOCABULARY}, and the proxy model"
+    with pytest.raises(StageError, match=named):
+        annotate(tmp_path / "out", inputs)

@@ -5,8 +5,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from gaps_example import tokenizer_with_gaps
 from rater_fixtures import judgments_of, rated_corpus, train
 from training_example import a_model
+from transformers import AutoTokenizer
 
 from qurating.models import networks
 from qurating.runtime.errors import StageError
@@ -44,3 +47,28 @@ def test_an_unknown_setting_of_the_network_is_refused() -> None:
     settings: dict[str, Any] = {"hiden_size": 3}
     with pytest.raises(ValueError, match="hiden_size"):
         networks.language_model("llama", vocabulary_size=8, eos_token_id=0, **settings)
+
+
+@pytest.mark.parametrize("make", [networks.rater, networks.encoder])
+def test_a_network_has_an_embedding_for_every_id(tmp_path: Path, make: Any) -> None:
+    tokenizer = AutoTokenizer.from_pretrained(tokenizer_with_gaps(tmp_path, highest=299))
+    more = {"criteria": ["c"]} if make is networks.rater else {}
+    made = make("gpt2", tokenizer=tokenizer, n_embd=16, n_layer=1, n_head=2, **more)
+    network = made if make is networks.rater else made[0]
+    assert network(input_ids=torch.tensor([tokenizer("w1 far")["input_ids"]]))[0].isfinite().all()
+
+
+@pytest.mark.parametrize("make", [networks.pretrained_rater, networks.pretrained_encoder])
+def test_a_network_with_fewer_embeddings_than_ids_is_refused(tmp_path: Path, make: Any) -> None:
+    tokenizer = AutoTokenizer.from_pretrained(tokenizer_with_gaps(tmp_path / "words", highest=299))
+    tokenizer.save_pretrained(tmp_path / "lm")
+    sizes = {"n_embd": 16, "n_layer": 1, "n_head": 2}
+    more: dict[str, Any] = {"criteria": ["c"]} if make is networks.pretrained_rater else {}
+    for rows, is_refused in ((299, True), (300, False), (512, False)):  # more than needed: a padded vocabulary
+        network = networks.language_model("gpt2", vocabulary_size=rows, eos_token_id=255, **sizes)
+        network.save_pretrained(tmp_path / "lm")
+        if is_refused:
+            with pytest.raises(StageError, match=r"lm: the ids of its tokenizer end at 299, .* has 299 embeddings"):
+                make(str(tmp_path / "lm"), tokenizer=tokenizer, **more)
+        else:
+            make(str(tmp_path / "lm"), tokenizer=tokenizer, **more)

@@ -83,7 +83,7 @@ def test_gradients_that_are_scaled_are_clipped_and_so_not_fused() -> None:
 
 def test_a_training_in_bfloat16_clips_with_a_fused_optimizer(tmp_path: Path) -> None:
     order = an_order(tmp_path / "order")
-    data = TokenBlocks(order, sequence_length=8, batch_size_sequences=4, micro_batch_size=2)
+    data = TokenBlocks(order, sequence_length=8, batch_size_sequences=4, micro_batch_size=2, vocabulary_size=64)
     model = a_model()
     trainer = functools.partial(TRAINER, precision="bf16-mixed")
     fit(model, data, trainer, tmp_path / "lm", gradient_clip_norm=1.0, checkpoint_every_steps=9, name="test")

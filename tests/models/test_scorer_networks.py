@@ -8,9 +8,11 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from scorer_fixtures import annotation_of, corpus_of_paragraphs, train
+from transformers import AutoModel
 
 from qurating.models.scorer_networks import ScorerNetwork, load_scorer
 from qurating.runtime.errors import StageError
+from qurating.runtime.revisions import Commit
 
 
 def test_roberta_counts_its_positions_from_its_padding_token() -> None:
@@ -92,9 +94,12 @@ def test_a_scorer_of_the_hub_is_fetched_without_code(
 
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("huggingface_hub.snapshot_download", snapshot_download)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr("qurating.runtime.revisions.commit", lambda *asked: Commit("c" * 40))
     monkeypatch.setattr("qurating.runtime.hub.check_access", lambda models, datasets: asked.update(checked=models))
     loaded = load_scorer("someone/a-scorer")
     assert asked["checked"] == ["someone/a-scorer"] == [asked["name"]]
+    assert asked["revision"] == "c" * 40
     assert not any("py" in pattern or "bin" in pattern or pattern == "*" for pattern in asked["allow_patterns"])
     assert not loaded.network.training
     with pytest.raises(StageError, match="someone/gone cannot be fetched from the Hub: OSError: no space left"):
@@ -104,3 +109,13 @@ def test_a_scorer_of_the_hub_is_fetched_without_code(
 def test_a_folder_that_is_not_there_is_not_asked_for_at_the_hub(tmp_path: Path) -> None:
     with pytest.raises(StageError, match="no such model \(looked in"):
         load_scorer(tmp_path / "none")
+
+
+def test_a_scorer_with_too_few_embeddings_is_refused(scorer: Path, tmp_path: Path) -> None:
+    shutil.copytree(scorer, tmp_path / "s")
+    encoder = AutoModel.from_pretrained(scorer)
+    rows = encoder.get_input_embeddings().num_embeddings - 1
+    encoder.resize_token_embeddings(rows)
+    encoder.save_pretrained(tmp_path / "s")
+    with pytest.raises(StageError, match=rf"s: the ids of its tokenizer end at .* has {rows:,} embeddings"):
+        load_scorer(tmp_path / "s")

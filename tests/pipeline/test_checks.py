@@ -11,7 +11,7 @@ from hydra import compose
 from omegaconf import OmegaConf
 from repository import ROOT
 
-from qurating.pipeline import checks
+from qurating.pipeline import checks, sources
 from qurating.pipeline.naming import STAGES, name_artifacts
 from qurating.runtime.errors import StageError
 
@@ -171,10 +171,11 @@ def test_released_judgments_take_the_place_of_a_judge(tmp_path: Path) -> None:
     config = compose("config", overrides)
     checks.check(config, names)
     assert config.stages.train_rater.inputs.judgments == config.artifacts.import_judgments
-    assert list(config.stages.import_judgments.fetches.datasets) == [None]
+    assert sources.data_sets(config, "import_judgments") == {}
     hub = compose("config", ["judge=released"])
     assert hub.artifacts.import_judgments == "judgments/QuRating-GPT3.5-Judgments"
-    assert list(hub.stages.import_judgments.fetches.datasets) == ["princeton-nlp/QuRating-GPT3.5-Judgments"]
+    data = sources.data_sets(hub, "import_judgments")["judge.dataset"]
+    assert data.name == "princeton-nlp/QuRating-GPT3.5-Judgments"
     asked = compose("config")
     assert asked.stages.train_rater.inputs.judgments == asked.artifacts.judge
 
@@ -186,6 +187,8 @@ def test_released_judgments_take_the_place_of_a_judge(tmp_path: Path) -> None:
         (["+stages.select.temprature=1"], r"stages.select has no setting 'temprature'; available: .*by_domain"),
         (["corpus=jsonl"], r"not set yet: corpus.paths=…"),
         (["seed=abc"], "seed is a whole number of at least 0, not 'abc'"),
+        (["seed=inf"], "seed is a whole number of at least 0, not inf"),
+        (["replicate=-1"], "replicate is a whole number of at least 0, not -1"),
         (["stage=[]"], "no stage is chosen"),
         (["num_tokens=-5"], "num_tokens is a whole number of at least 1, not -5"),
         (["judge.base_url=http://user:key@127.0.0.1/v1"], "judge.base_url has a user or a key in it"),

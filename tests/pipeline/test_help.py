@@ -1,10 +1,13 @@
 """Help on the command line: quick, and with the available names."""
 
+import shlex
 import subprocess
 import sys
 import time
 
 import pytest
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException
 from repository import ROOT
 
 from qurating.pipeline import help
@@ -25,6 +28,43 @@ def test_a_key_that_does_not_exist_is_explained() -> None:
     assert help.explain(["seed=1", "+trainer.max_time=x", "hydra/launcher=slurm"]) == []
 
 
+@pytest.mark.usefixtures("conf")
+def test_alternatives_come_from_stages_and_choices_that_are_not_chosen() -> None:
+    (line,) = help.explain(["-m", "selection=uniform,mix", "selection.temprature=2"])
+    assert line.endswith("(did you mean 'temperature'?).")
+    (line,) = help.explain(["stage=[select]", "stages.rate.shrad=0"])
+    assert line.startswith("stages.rate has no setting 'shrad'")
+    # a setting of another choice is known
+    assert help.explain(["selection=uniform", "selection.temperature=2", "stage=[select]", "stages.rate.shard=0"]) == []
+
+
+@pytest.mark.usefixtures("conf")
+@pytest.mark.parametrize(
+    "value",
+    ["a=b.jsonl", "café.jsonl", "~/x", 'a"b=c', "it's=x", "a\\=é", "é\\", 'a\\"=', "a;b", "x,seed=1", "#1", "a&b"],
+)
+def test_a_value_that_hydra_cannot_read_is_shown_in_quotes(value: str) -> None:
+    word = f"corpus.paths={value}"
+    with pytest.raises(HydraException):
+        OverridesParser.create().parse_override(word)
+    (line,) = help.explain(["-m", "seed=1", word])
+    quoted = line.split("for the shell: ")[1].split("; to sweep")[0]
+    (word,) = shlex.split(quoted)
+    assert OverridesParser.create().parse_override(word).value() == value
+
+
+@pytest.mark.usefixtures("conf")
+def test_lists_sweeps_and_words_that_the_shell_splits_are_quoted_too() -> None:
+    (line,) = help.explain(["corpus.paths=[a=b,c]"])
+    assert shlex.split(line.split("for the shell: ")[1]) == ['corpus.paths=["a=b","c"]']
+    (line,) = help.explain(["-m", "subset=a,seed=1,é"])
+    assert shlex.split(line.split("to sweep over 3 values: ")[1]) == ['subset="a","seed=1","é"']
+    (line,) = help.explain(["--cfg", "job", "corpus.paths=my", "own", "file.jsonl", "seed=1"])
+    assert line.endswith("quote it for the shell: 'corpus.paths=my own file.jsonl'")
+    for words in (["corpus.paths={a=b: 1}"], ["nonsense"], ["a b=c"]):
+        assert "an override is key=value" in help.explain(words)[0]
+
+
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, str(ROOT / "run.py"), *arguments]
     return subprocess.run(command, capture_output=True, text=True, timeout=1200)
@@ -37,6 +77,7 @@ def run(*arguments: str) -> subprocess.CompletedProcess[str]:
         ("stage=[prepare,select]", "stage has no choice 'prepare'; available: analyse, annotate_proxy,"),
         ("+experiment=lsq", "Available options in 'experiment':"),
         ("selection.temprature=2", "selection has no setting 'temprature'; available: "),
+        ("corpus.paths=a=b.jsonl", """: 'corpus.paths="a=b.jsonl"'"""),
         ("nosuchgroup=2", "Unknown setting 'nosuchgroup'; available: "),
     ],
 )

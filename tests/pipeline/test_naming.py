@@ -5,6 +5,7 @@ import json
 from pathlib import Path
 
 import pytest
+from hydra import compose
 from hydra.errors import HydraException
 
 from qurating.pipeline import naming
@@ -129,7 +130,7 @@ def test_names_do_not_depend_on_the_order_of_overrides() -> None:
 
 def test_a_group_with_a_name_is_appended_by_its_name() -> None:
     found = changed("corpus=jsonl", "corpus.paths=/data/my wiki.jsonl.zst", "selection=top_k")
-    assert found["prepare_corpus"] == "corpora/my wiki"
+    assert found["prepare_corpus"] == "corpora/my_wiki"
     assert found["select"] == "subsets/select_400K_tokens_by-educational_value-top_k,corpus=my_wiki"
     named = changed("corpus=jsonl", "corpus.paths=/data/x.jsonl", "corpus.name=mine", "corpus.sequence_length=64")
     assert named["prepare_corpus"] == "corpora/mine"
@@ -151,6 +152,35 @@ def test_seed_marks_every_name() -> None:
     found = changed("seed=5")
     assert set(found) == {*STAGES} - {"import_judgments", "analyse"}  # which need no seed, or are not needed
     assert found["train_lm"] == "models/lm-tiny-select_400K_tokens_uniform,seed=5"
+
+
+def test_a_replicate_shares_everything_before_the_selection() -> None:
+    assert changed("replicate=0") == {}
+    found = changed("replicate=1")
+    after = {"select", "check_subset", "report_subset", "order", "train_lm", "evaluate"}
+    assert set(found) == after | {"order_lines"}
+    assert found["evaluate"] == "evaluations/lm-tiny-select_400K_tokens_uniform,replicate=1"
+    lqs = name_artifacts([LQS, "selection=top_k", "ordering=folding", "replicate=2"])
+    shared = name_artifacts([LQS, "selection=top_k", "ordering=folding"])
+    assert {stage for stage in STAGES if lqs[stage] != shared[stage]} == after | {"order_lines"}
+    by_hand = changed("subset=subsets/mine", "replicate=1")
+    assert by_hand["order"] == "orders/mine,replicate=1"
+
+
+def test_the_seeds_of_a_replicate_move_together_and_apart_from_the_seed() -> None:
+    def seeds(*overrides: str) -> dict[str, int]:
+        every = compose("config", [f"stage=[{','.join(STAGES)}]", "stages.order_lines.paths=x", *overrides])
+        return {str(stage): given.seed for stage, given in every.stages.items() if "seed" in given}
+
+    plain, moved = seeds(), seeds("replicate=1")
+    assert set(plain.values()) == {0}  # so artifacts without a replicate stay what they are
+    after = {"select", "order", "order_lines", "train_lm"}
+    assert {stage for stage in plain if moved[stage] != 0} == after
+    assert len({moved[stage] for stage in after}) == 1
+    assert {seeds("replicate=1", "seed=1")["select"], seeds("seed=1")["select"], moved["select"], 0} == {
+        seeds(f"seed={seed}", f"replicate={r}")["order"] for seed in (0, 1) for r in (0, 1)
+    }
+    assert seeds("replicate=1", "stages.train_lm.seed=4")["train_lm"] == 4
 
 
 def test_names_stay_short_enough_for_a_file_system() -> None:
@@ -205,7 +235,7 @@ def test_an_existing_scorer_needs_no_annotation() -> None:
     found = name_artifacts([LQS, "scorer.from_pretrained=/data/my scorer/", "selection=top_k"])
     made = {stage for stage in STAGES if found[stage] is None} - {"import_judgments", "analyse"}
     assert made == {"pretrain_proxy", "sample_proxy", "annotate_proxy", "train_scorer"}
-    assert found["score"] == "scores/by-my scorer"
+    assert found["score"] == "scores/by-my_scorer"
     assert found["select"].startswith("subsets/select_400K_tokens_by-lqs-top_k-across_domains,scorer.from_pretrained=")
     # the target set is of held-out documents, and the evaluation leaves them out; conversations are not among them
     assert found["evaluate"].endswith("-without_heldout-stdlib_docstrings")

@@ -159,7 +159,7 @@ def test_missing_files_are_reported_with_the_artifact_made_from_them(tmp_path: P
     file = tmp_path / "mine.jsonl"
     overrides = ["corpus=jsonl", f"corpus.paths={file}"]
     config, stages = composed(tmp_path, *overrides)
-    with pytest.raises(StageError, match=r"no file matches corpus\.paths=.*mine\.jsonl \(looked in .*\)\. Put"):
+    with pytest.raises(StageError, match=r"corpus\.paths: no file matches .*mine\.jsonl \(looked in .*\)\. Put"):
         preflight.check_files(config, stages)
     made = tmp_path / str(config.artifacts.prepare_corpus)
     made.mkdir(parents=True)

@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 from hydra import compose
+from omegaconf import OmegaConf
 from repository import ROOT
 
 from qurating.artifacts.artifact import Artifact
@@ -275,6 +276,37 @@ def test_the_stages_of_a_language_model_share_a_run_of_the_tracker(monkeypatch: 
     assert ids["before"] == ids["after"] == ids["whole"] != ids["scores"]
     assert runs["scores"]["name"] == "scorer-tiny-of-tiny-towards-heldout-stdlib_docstrings"
     assert runs["whole"]["name"] == "select_400K_tokens_uniform-across_domains"
+
+
+@pytest.mark.usefixtures("conf")
+def test_a_cell_lists_what_its_stages_make_and_read(tmp_path: Path) -> None:
+    def listed(*overrides: str) -> set[str]:
+        config = compose("config", [f"paths.artifacts={tmp_path}", *overrides])
+        names = name_artifacts(overrides)
+        OmegaConf.update(config, "artifacts", names)
+        stages = [stage for stage in STAGES if stage in config.stages and names[stage] and stage != "analyse"]
+        cell = {stage: name for stage, name in names.items() if name}
+        return set(pipeline_run.made_or_read(config, stages, cell))
+
+    after = {"select", "order", "train_lm", "evaluate"}
+    assert listed() == {"prepare_corpus", "judge", "train_rater", "rate"} | after
+    assert listed("stage=[prepare_corpus]") == {"prepare_corpus"}
+    assert listed("stage=[order_lines]", "stages.order_lines.paths=x.jsonl") == {"order_lines"}
+    assert listed("stage=[select]", "selection=top_k") == {"prepare_corpus", "rate", "select"}
+    # what is complete already is followed to what it was made from
+    names = name_artifacts(["selection=top_k"])
+    made_from = {"rate": ["train_rater"], "train_rater": ["judge"], "judge": ["prepare_corpus"]}
+    made_from |= {"evaluate": ["train_lm"], "train_lm": ["order"], "order": ["select"], "select": ["rate"]}
+    for stage, inputs in made_from.items():
+        folder = tmp_path / names[stage]
+        folder.mkdir(parents=True)
+        given = {key: f"{names[key]} (0123456789ab)" for key in inputs}
+        (folder / "manifest.json").write_text(json.dumps({"inputs": given}), encoding="utf-8")
+    before = {"prepare_corpus", "judge", "train_rater", "rate"}
+    assert listed("stage=[select]", "selection=top_k") == {*before, "select"}
+    assert listed("stage=[analyse]", "selection=top_k") == before | after
+    (tmp_path / names["rate"] / "manifest.json").write_text("{", encoding="utf-8")
+    assert listed("stage=[select]", "selection=top_k") == {"prepare_corpus", "rate", "select"}
 
 
 @pytest.fixture(scope="module")

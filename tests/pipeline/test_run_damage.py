@@ -63,3 +63,14 @@ def test_the_advice_mends_it(finished: Path, tmp_path: Path) -> None:
     assert mended.returncode == 0, mended.stderr[-3000:]
     assert json.loads(manifest.read_text())["fingerprint"] == before["fingerprint"]
     assert run(copy, "stage=[select]", "artifacts.select=mine/mine").returncode == 0
+
+
+def test_a_model_that_is_named_by_its_folder_is_compared_too(finished: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "artifacts"
+    shutil.copytree(finished / "corpora", copy / "corpora")
+    (rater,) = finished.glob("models/rater-*")
+    shutil.copytree(rater, tmp_path / "mine")
+    flip_a_byte(tmp_path / "mine/model.safetensors")
+    found = run(copy, "stage=[rate]", f"rater.from_pretrained={tmp_path}/mine")
+    assert found.returncode == 1
+    assert "mine is damaged: the content of model.safetensors" in found.stderr

@@ -40,6 +40,17 @@ def test_the_terminal_table_is_aligned_and_not_too_wide() -> None:
     assert format_table([]) == "(no cell to compare)"
 
 
+def test_unequal_budgets_are_told() -> None:
+    budgets = {"uniform": 400_000, "top-k": 401_500, "threshold": 90_000}
+    rows = [row(name, []) | {"tokens": tokens} for name, tokens in budgets.items()]
+    assert "Unequal budgets" not in format_table(rows[:2])
+    caution = "Unequal budgets: from 90.0K to 402K tokens. A difference in perplexity may come from the amount of text"
+    assert caution in format_table(rows)
+    # without a language model there is no perplexity to misread
+    assert "Unequal budgets" not in format_table([*rows[:2], rows[2] | {"perplexity": None}])
+    assert "Unequal budgets" not in format_table([*rows[:2], rows[2] | {"tokens": None}])
+
+
 def test_the_table_is_light_to_import() -> None:
     code = (
         "import sys; from qurating.reports.table import format_table; "

@@ -1,13 +1,12 @@
 """Access to the Hub: the real client over real HTTP, against a local server that answers as the Hub does."""
 
 import re
-import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import huggingface_hub.utils
 import pytest
-from hub_server import TOKEN, Hub, point_to
+from hub_server import TOKEN, Hub, point_to, serving
 from huggingface_hub import constants
 from ports import NOBODY_LISTENS
 
@@ -18,20 +17,8 @@ from qurating.runtime.hub import check_access, fetch
 
 @pytest.fixture
 def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
-    """The client turned to a server of our own, with an empty cache, no login, and no proxy between."""
-    for name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path / "no login"))
-    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
-    server = Hub()
-    point_to(server.url, monkeypatch)
-    threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
-    yield server
-    server.never.set()
-    server.shutdown()
-    server.server_close()
+    with serving(tmp_path, monkeypatch) as server:
+        yield server
 
 
 def refused(*arguments: list[str | None]) -> str:

@@ -18,10 +18,12 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
+from compression_example import written
 from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 from repository import ROOT
+from tqdm import tqdm
 from transformers import AutoTokenizer
 
 from qurating.artifacts.files import row_files
@@ -29,6 +31,7 @@ from qurating.corpus.readers import Document, Jsonl, Parquet, Reader
 from qurating.corpus.sequence_ids import sequence_id
 from qurating.pipeline import resolvers
 from qurating.runtime.errors import StageError
+from qurating.stages import prepare_corpus as module
 from qurating.stages.prepare_corpus import SCHEMA, heldout, prepare_corpus
 
 WORDS = [
@@ -232,6 +235,58 @@ def test_bad_rows_and_empty_documents_are_counted_and_listed(tmp_path: Path) -> 
     assert counts["documents"] + counts["heldout_documents"] == len(rows)
     listed = [json.loads(line) for line in (tmp_path / "out/bad_rows.jsonl").read_text().splitlines()]
     assert [(Path(row["source"]).name, row["row"]) for row in listed] == [("web.jsonl", 31), ("web.jsonl", 34)]
+
+
+@pytest.mark.parametrize("ending", ["", ".gz"])
+def test_the_bar_of_the_tokenizer_ends_at_what_it_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ending: str
+) -> None:
+    rows = [{"id": f"doc-{i}", "text": f"text {i} {i * i}"} for i in range(300)]
+    written(tmp_path / f"web.jsonl{ending}", "".join(json.dumps(row) + "\n" for row in rows).encode())
+    reader = Jsonl(paths=str(tmp_path / f"web.jsonl{ending}"), id_field="id")
+    bars: list[tuple[tqdm, int | None]] = []
+
+    def watched(**options: Any) -> tqdm:
+        bars.append((tqdm(**options), options["total"]))
+        return bars[-1][0]
+
+    monkeypatch.setattr(module, "tqdm", watched)
+    for cap in (100_000_000, 1000):
+        *_, last = module._sample(reader, cap, lambda _: False)
+        assert last
+    (bar, begun), (capped, begun_capped) = bars
+    assert bar.n == bar.total == sum(len(row["text"]) for row in rows)
+    assert capped.n == capped.total == 1000
+    if ending:
+        assert begun is begun_capped is None
+    else:
+        assert begun is not None
+        assert bar.total < begun < 4 * bar.total
+        assert begun_capped == 1000
+
+
+def test_domains_are_names_and_nothing_else(tmp_path: Path) -> None:
+    domains = ["../../x", "/tmp/x", "a/b", "**", "$(x)", "a\nb", "数据", "x" * 400, "tokens", "."]
+    rows = [{"text": f"text {i}", "domain": domains[i % len(domains)]} for i in range(200)]
+    written(tmp_path / "a.jsonl", "".join(json.dumps(row) + "\n" for row in rows).encode())
+    counts = prepare(tmp_path, reader=Jsonl(paths=str(tmp_path / "a.jsonl"), domain_field="domain"))
+    assert sorted(counts["tokens_by_domain"]) == sorted(domains)
+    assert sum(counts["tokens_by_domain"].values()) == counts["tokens"]
+    assert {row["domain"] for row in rows_of(tmp_path / "out", "train")} == set(domains)
+    assert sorted(file.name for file in (tmp_path / "out").iterdir()) == ["heldout", "tokenizer", "train"]
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["a.jsonl", "out"]
+
+
+def test_of_a_damaged_file_the_rest_is_counted_as_lost(tmp_path: Path) -> None:
+    rows = [{"id": f"doc-{i}", "text": f"text {i} {i * i}"} for i in range(2000)]
+    file = written(tmp_path / "web.jsonl.gz", "".join(json.dumps(row) + "\n" for row in rows).encode())
+    file.write_bytes(file.read_bytes()[:-2000])
+    with pytest.raises(StageError, match=r"web\.jsonl\.gz, line \d+: .*\n.*corpus\.on_bad_row=skip"):
+        prepare(tmp_path, "stop", reader=Jsonl(paths=str(file), id_field="id"))
+    counts = prepare(tmp_path, reader=Jsonl(paths=str(file), id_field="id", on_bad_row="skip"), documents_per_shard=500)
+    (listed,) = map(json.loads, (tmp_path / "out/bad_rows.jsonl").read_text().splitlines())
+    assert counts["documents"] + counts["heldout_documents"] == listed["row"] - 1 > 1000
+    assert (counts["bad_rows"], counts["skipped"]) == (1, {"rest of a damaged file": 1})
 
 
 @pytest.mark.parametrize("content", ["", "\n\n", '{"id": "a", "text": "  "}\n'])

@@ -3,7 +3,7 @@
 import numpy as np
 import pyarrow as pa
 
-from qurating.corpus.heldout import HeldOut
+from qurating.models.heldout import HeldOut
 from qurating.training.curve import HeldOutLoss
 
 EOS = 0

@@ -1,7 +1,11 @@
 """A local server that answers as the Hub does."""
 
+import contextlib
+import json
 import threading
+from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import pytest
 from huggingface_hub import constants
@@ -25,13 +29,18 @@ ANSWERS = {
 
 
 class Hub(ThreadingHTTPServer):
-    """Answers ANSWERS, notes what it was asked and by whom, and serves one file."""
+    """Answers ANSWERS, notes what it was asked and by whom, serves one file, and says the commits in `commits`.
+
+    `commits`: by path, such as /api/models/lab/open/revision/v1. `asked_for_commits`: paths and tokens.
+    """
 
     daemon_threads = True
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
         self.asked: list[tuple[str, str | None]] = []
+        self.commits: dict[str, str] = {}
+        self.asked_for_commits: list[tuple[str, str | None]] = []
         self.never = threading.Event()
 
     @property
@@ -46,8 +55,12 @@ class _Handler(BaseHTTPRequestHandler):
         path = self.path.partition("?")[0]
         if path.endswith("/auth-check") or "/resolve/" in path:  # the client may ask for other things, too
             self.server.asked.append((path, self.headers.get("Authorization")))
-        if path == "/api/models/lab/silent/auth-check":
+        if path in ("/api/models/lab/silent/auth-check", "/api/models/lab/silent"):
             self.server.never.wait(30)
+        if path in self.server.commits:
+            self.server.asked_for_commits.append((path, self.headers.get("Authorization")))
+            self._answer(200, {}, json.dumps({"id": "lab/open", "sha": self.server.commits[path]}).encode())
+            return
         if path == "/datasets/lab/data/resolve/main/train.jsonl":
             self._answer(200, {"ETag": '"abc"', "X-Repo-Commit": "a" * 40}, b'{"text": "a"}\n')
             return
@@ -76,3 +89,21 @@ def point_to(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """What HF_ENDPOINT does, once the client is imported."""
     monkeypatch.setattr(constants, "ENDPOINT", url)
     monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", url + "/{repo_id}/resolve/{revision}/{filename}")
+
+
+@contextlib.contextmanager
+def serving(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
+    """The client turned to a server of our own, with an empty cache in `folder`, no login, and no proxy between."""
+    for name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(folder / "no login"))
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(folder / "cache"))
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    server = Hub()
+    point_to(server.url, monkeypatch)
+    threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
+    yield server
+    server.never.set()
+    server.shutdown()
+    server.server_close()

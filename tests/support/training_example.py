@@ -84,7 +84,9 @@ def train(
     """Train a model of `a_model(**changed)`."""
     model = a_model(**changed)
     model.fail_at = fail_at
-    data = TokenBlocks(order, sequence_length=8, batch_size_sequences=4, micro_batch_size=micro_batch_size)
+    data = TokenBlocks(
+        order, sequence_length=8, batch_size_sequences=4, micro_batch_size=micro_batch_size, vocabulary_size=64
+    )
     fit(
         model,
         data,

@@ -20,7 +20,7 @@ FORKS = multiprocessing.get_context("fork")
 
 def train(order: Path, output: Path, trainer: functools.partial[pl.Trainer]) -> list[list[object]]:
     curve = measured(batch_size=1)
-    data = TokenBlocks(order, sequence_length=8, batch_size_sequences=4, micro_batch_size=2)
+    data = TokenBlocks(order, sequence_length=8, batch_size_sequences=4, micro_batch_size=2, vocabulary_size=64)
     fit(
         a_model(),
         data,

@@ -56,7 +56,7 @@ def test_a_training_shorter_than_a_checkpoint_ends_well(order: Path, tmp_path: P
 
 
 def test_settings_of_the_trainer_that_belong_to_the_training_are_refused(order: Path, tmp_path: Path) -> None:
-    data = TokenBlocks(order, sequence_length=8, batch_size_sequences=4, micro_batch_size=2)
+    data = TokenBlocks(order, sequence_length=8, batch_size_sequences=4, micro_batch_size=2, vocabulary_size=64)
     trainer = functools.partial(TRAINER, max_steps=3)
     with pytest.raises(StageError, match=r"trainer\.max_steps cannot be set"):
         fit(a_model(), data, trainer, tmp_path, gradient_clip_norm=1.0, checkpoint_every_steps=1, name="test")
@@ -84,7 +84,7 @@ def test_a_training_that_diverges_stops_at_that_step_and_names_its_data(
     model = a_model()
     model.__class__ = Diverging
     model.bad_pass, model.bad = 5, bad  # the second pass of the third step
-    data = TokenBlocks(order, sequence_length=8, batch_size_sequences=4, micro_batch_size=2)
+    data = TokenBlocks(order, sequence_length=8, batch_size_sequences=4, micro_batch_size=2, vocabulary_size=64)
     said = (
         rf"{message} is not finite at step 3 of 3, which reads rows 6 to 9 of .*106, 107, 108, 109; .*of step 2 is kept"
     )
@@ -100,6 +100,6 @@ def test_a_training_that_diverges_stops_at_that_step_and_names_its_data(
 def test_a_training_that_diverges_at_once_has_no_checkpoint(order: Path, tmp_path: Path) -> None:
     model = a_model()
     model.__class__ = Diverging
-    data = TokenBlocks(order, sequence_length=8, batch_size_sequences=4, micro_batch_size=2)
+    data = TokenBlocks(order, sequence_length=8, batch_size_sequences=4, micro_batch_size=2, vocabulary_size=64)
     with pytest.raises(StageError, match=r"step 1 of 3, which reads rows 0 to 3 .*there is no checkpoint yet"):
         fit(model, data, TRAINER, tmp_path / "lm", gradient_clip_norm=1.0, checkpoint_every_steps=1, name="test")

@@ -38,7 +38,9 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 
 def measured(order: Path) -> Throughput:
-    return Throughput(TokenBlocks(order, sequence_length=8, batch_size_sequences=4, micro_batch_size=2))
+    return Throughput(
+        TokenBlocks(order, sequence_length=8, batch_size_sequences=4, micro_batch_size=2, vocabulary_size=64)
+    )
 
 
 def test_the_rate_is_tokens_over_seconds(tmp_path: Path, clock: Clock) -> None:

@@ -69,6 +69,34 @@ def test_a_cell_is_one_run_that_is_offline_without_a_key(
 
 
 @pytest.mark.parametrize(
+    ("variables", "said"),
+    [
+        ({}, "wandb: no key found, the run is kept offline"),
+        ({"WANDB_MODE": "offline"}, "wandb: WANDB_MODE=offline, the run is kept offline"),
+        ({"WANDB_MODE": "offline", "WANDB_API_KEY": "k"}, "wandb: WANDB_MODE=offline, the run is kept offline"),
+        ({"WANDB_MODE": "dryrun", "WANDB_API_KEY": "k"}, "wandb: WANDB_MODE=dryrun, the run is kept offline"),
+        ({"WANDB_API_KEY": "k"}, ""),
+        ({"WANDB_MODE": "disabled"}, ""),
+    ],
+)
+def test_why_a_run_is_offline(
+    client: Client,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    variables: dict[str, str],
+    said: str,
+) -> None:
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    with a_run(tmp_path):
+        pass
+    printed = capsys.readouterr().out.strip()
+    assert printed.startswith(said)
+    assert bool(printed) == bool(said)
+
+
+@pytest.mark.parametrize(
     ("variables", "api_key", "mode"),
     [
         ({"WANDB_API_KEY": "k"}, None, "online"),

@@ -101,6 +101,7 @@ def analyse(
             "domains": table.domains_by_size(rows)[:MAX_DOMAINS],
             "num_domains": len(table.domains_by_size(rows)),
             "labels": labels_of(_artifacts(read)),
+            "budgets_caution": table.budgets_caution(rows),
             "figures": figures,
             "rated": rated,
             "num_rated": len(distinct_ratings(read)),

@@ -9,9 +9,10 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from qurating.artifacts.files import write_json, write_table
-from qurating.corpus.heldout import read_heldout
+from qurating.corpus.tokenizing import check_ids, vocabulary_size
 from qurating.metrics import perplexity
-from qurating.models.heldout import PRECISIONS, check_reads, sequence_nll
+from qurating.models.heldout import PRECISIONS, check_reads, read_heldout, sequence_nll
+from qurating.models.networks import check_vocabulary
 from qurating.runtime.devices import device_of
 from qurating.runtime.errors import StageError
 from qurating.runtime.malloc import keep_freed_memory
@@ -41,8 +42,9 @@ def evaluate(
         excluded: a target set (`target.parquet`) whose documents are left out, because the data were selected for them.
 
     Raises:
-        StageError: no held-out shard, or no document that is not excluded; a model with another tokenizer; a sequence
-            longer than the context of the model; an architecture whose logits are not one linear layer; a loss that is
+        StageError: no held-out shard, or no document that is not excluded; a model with another tokenizer, or with too
+            few embeddings for it; a token id that it does not have; a sequence longer than the context of the model; an
+            architecture whose logits are not one linear layer; a loss that is
             not finite; a requested GPU that does not exist.
     """
     if precision not in PRECISIONS:
@@ -56,6 +58,8 @@ def evaluate(
         raise StageError(f"{corpus / 'tokenizer'} has no end-of-text token, which the model reads before each sequence")
     heldout = read_heldout(corpus, excluded)
     network = AutoModelForCausalLM.from_pretrained(language_model, dtype=torch.float32).to(device).eval()
+    check_vocabulary(network, tokenizer, language_model)
+    check_ids(heldout.input_ids, vocabulary_size(tokenizer), corpus / "heldout")
     check_reads(network, heldout, corpus)
     with keep_freed_memory(device):
         nll = sequence_nll(

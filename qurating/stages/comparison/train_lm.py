@@ -8,8 +8,9 @@ from typing import Any
 import pytorch_lightning as pl
 from transformers import PreTrainedModel
 
-from qurating.corpus.heldout import read_heldout
-from qurating.models.heldout import check_reads
+from qurating.corpus.tokenizing import check_ids
+from qurating.datamodules.tokens import TokenBlocks
+from qurating.models.heldout import check_reads, read_heldout
 from qurating.models.language_model import LanguageModel
 from qurating.models.optimization import Optimization
 from qurating.runtime.errors import StageError
@@ -69,7 +70,7 @@ def train_lm(
     )
     throughput, curve = Throughput(data), None
     if points := steps_of_points(heldout_points, len(data.tokens), sequence_length * batch_size_sequences):
-        curve = _curve(module, corpus, excluded, heldout_max_tokens, points, micro_batch_size)
+        curve = _curve(module, data, corpus, excluded, heldout_max_tokens, points, micro_batch_size)
     fit(
         module,
         data,
@@ -87,6 +88,7 @@ def train_lm(
 
 def _curve(
     module: LanguageModel,
+    data: TokenBlocks,
     corpus: Path,
     excluded: Path | None,
     max_tokens: int | None,
@@ -102,6 +104,7 @@ def _curve(
             "curve (model.heldout_points=0)"
         )
     heldout = read_heldout(corpus, excluded, max_tokens)
+    check_ids(heldout.input_ids, data.vocabulary_size, corpus / "heldout")
     was_training = module.network.training
     check_reads(module.network.eval(), heldout, corpus)
     module.network.train(was_training)

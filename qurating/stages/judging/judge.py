@@ -12,6 +12,7 @@ from tqdm import tqdm
 
 from qurating.artifacts.files import read_json, write_json
 from qurating.artifacts.seeds import seed_for
+from qurating.corpus.files import in_repository
 from qurating.judging import summary as judging_summary
 from qurating.judging import tables
 from qurating.judging.endpoint import replies
@@ -26,7 +27,7 @@ from qurating.judging.endpoint.retries import UnansweredError, down_error
 from qurating.judging.pairs import draw_pairs, read_ranking, with_ranked
 from qurating.judging.requests import Requests, find_method
 from qurating.judging.servers import local, simulated
-from qurating.judging.settings import ROOT, JudgeSettings, check_criteria
+from qurating.judging.settings import JudgeSettings, check_criteria
 from qurating.reports import judge as reports_judge
 from qurating.runtime.errors import StageError
 
@@ -62,7 +63,7 @@ def judge(
         _clean(output)
         return _counts(read_json(summary_file))
     prompts, price = settings.read_prompts(criteria), settings.price(batch=settings.transport == "batch")
-    ranking = read_ranking(ROOT / settings.ranking, list(criteria)) if settings.ranking else None
+    ranking = read_ranking(in_repository(settings.ranking), list(criteria)) if settings.ranking else None
 
     with contextlib.ExitStack() as stack:
         endpoint = stack.enter_context(_endpoint(settings, criteria, seed))

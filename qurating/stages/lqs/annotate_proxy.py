@@ -22,7 +22,7 @@ from qurating.lqs import optimal_control
 from qurating.lqs.annotation import annotate, annotation_table, check_settings
 from qurating.lqs.costate import Costate
 from qurating.lqs.gradient_passes import GradientPasses
-from qurating.lqs.proxy_model import check_layers, check_lengths, load
+from qurating.lqs.proxy_model import check_layers, check_samples, load
 from qurating.lqs.proxy_training import ProxyTraining
 from qurating.lqs.samples import BadSamples, Samples, draw_batches
 from qurating.lqs.trajectory import Trajectory
@@ -97,7 +97,7 @@ def annotate_proxy(
     index = pq.read_table(proxy / "proxy.parquet")
     samples = Samples("proxy sequence", read_sequences(corpus, index, ["id", "document_id", "input_ids"]))
     targets = Samples("target example", pq.read_table(target / "target.parquet"))
-    check_lengths(network, samples, targets)
+    check_samples(network, samples, targets)
     bad = BadSamples(output / "working" / "left_out", on_bad_sample)
     usable = samples.has_target()
     for group, has_target in ((samples, usable), (targets, targets.has_target())):

@@ -10,7 +10,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTra
 from qurating.artifacts.files import sha256
 from qurating.corpus.token_reader import TokenReader
 from qurating.models.likelihood import WindowPerplexity, check_causal, check_output_layer
-from qurating.models.networks import num_positions
+from qurating.models.networks import check_vocabulary, num_positions
 from qurating.rating import shards
 from qurating.rating.by_network import rate_with_network
 from qurating.rating.by_text import rate_with_function
@@ -103,6 +103,7 @@ def measure_perplexity(
             check_causal(model)
         except Exception as error:  # three libraries raise many types for invalid files
             raise StageError(f"{folder} gives no perplexity: {type(error).__name__}: {error}") from error
+        check_vocabulary(model, tokenizer, folder)
         return WindowPerplexity(model, int(begin))
 
     return rate_with_network(

@@ -5,11 +5,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from tqdm import tqdm
 
 from qurating.artifacts.seeds import seed_for
 from qurating.corpus.files import named_files
-from qurating.corpus.scored_lines import copy_lines, index_lines
+from qurating.corpus.scored_lines import ScoredLines, copy_lines, index_lines, unpacked
 from qurating.runtime.errors import StageError
 from qurating.selection import ordering, rules
 from qurating.selection.rows import Arrays
@@ -32,7 +33,8 @@ def order_lines(
     """Write `lines.jsonl`: the best lines of some files, in an order, each copied byte for byte.
 
     Args:
-        paths: JSON lines, plain text: paths or patterns; the lines follow one another in the order of the names.
+        paths: JSON lines, compressed or not: paths or patterns; the lines follow one another in the order of the names.
+            Compressed files are unpacked in `output` for a while.
         files: the files of the paths; other files make another artifact.
         score_field: of a line, a number; dotted if nested.
         fraction: r of top-r: the ⌊r·N⌋ lines with the highest scores, the earlier line first among ties. 1: all.
@@ -42,7 +44,7 @@ def order_lines(
         descending: from the highest score down.
 
     Raises:
-        StageError: no file, or a compressed one; a line that is not JSON or has no score (names the line); a fraction
+        StageError: no file, or a damaged one; a line that is not JSON or has no score (names the line); a fraction
             outside (0, 1] or one that selects nothing; an unknown method.
     """
     if method not in (None, "sorting", "folding", "shuffle"):
@@ -50,9 +52,30 @@ def order_lines(
             f"unknown method {method!r}: use sorting, folding, shuffle, or null for the order of the files"
         )
     found = [file for file, _ in named_files(paths)]
-    if packed := [path for path in found if path.suffix in (".gz", ".zst", ".xz", ".bz2")]:
-        raise StageError(f"{packed[0]} is compressed, and lines are copied byte for byte: decompress it first")
-    lines = index_lines(found, score_field)
+    with unpacked(found, output / "unpacked") as plain:
+        lines = index_lines(plain, score_field)
+        chosen = _ordered(lines, found[0], fraction, inverse, method, num_folds, descending, seed)
+        num_bytes = copy_lines(lines, chosen, output / "lines.jsonl")
+    counts: dict[str, Any] = {"lines": len(chosen), "bytes": num_bytes, "lines_read": len(lines.scores)}
+    counts |= {"order_sha256": ordering.digest(chosen)}
+    uses_scores = fraction < 1 or method in ("sorting", "folding")
+    if len(lines.scores) < 2 or not uses_scores or not is_equal(lines.scores, lines.scores[0]).all():
+        return counts
+    tqdm.write("    warning: all scores are equal: they choose and order nothing")
+    return counts | {"labels": [CONSTANT]}
+
+
+def _ordered(
+    lines: ScoredLines,
+    first: Path,
+    fraction: float,
+    inverse: bool,
+    method: str | None,
+    num_folds: int,
+    descending: bool,
+    seed: int,
+) -> npt.NDArray[np.int64]:
+    """Positions of the selected lines, in their order; `first` is the file that messages name."""
     count = len(lines.scores)
     try:
         rows = Arrays(lines.scores, np.ones(count, np.int64))
@@ -65,11 +88,5 @@ def order_lines(
         elif method == "shuffle":
             chosen = chosen[ordering.shuffle(chosen, seed_for(seed, "order_lines", "shuffle"))]
     except ValueError as error:
-        raise StageError(f"{found[0]}: {error}") from error
-    num_bytes = copy_lines(lines, chosen, output / "lines.jsonl")
-    counts = {"lines": len(chosen), "bytes": num_bytes, "lines_read": count, "order_sha256": ordering.digest(chosen)}
-    uses_scores = fraction < 1 or method in ("sorting", "folding")
-    if count < 2 or not uses_scores or not is_equal(lines.scores, lines.scores[0]).all():
-        return counts
-    tqdm.write("    warning: all scores are equal: they choose and order nothing")
-    return counts | {"labels": [CONSTANT]}
+        raise StageError(f"{first}: {error}") from error
+    return chosen

@@ -14,11 +14,11 @@ from judge_fixtures import CRITERIA, endpoint, logprob_reply, real_corpus, respo
 from judge_stage import run, settings
 
 from qurating.artifacts.files import read_json
+from qurating.corpus.files import ROOT
 from qurating.judging.endpoint.base import Request
 from qurating.judging.endpoint.client import open_client
 from qurating.judging.endpoint.costs import CapReachedError, Price, Spending, find_price, prompt_limit
 from qurating.judging.endpoint.response_log import ResponseLog
-from qurating.judging.settings import ROOT
 from qurating.runtime.errors import StageError
 
 PRICES = ROOT / "conf" / "prices.yaml"

@@ -126,6 +126,20 @@ def test_without_baseline_ratings_or_evaluation_there_is_still_a_page(tmp_path: 
     assert "No cell used ratings or scores" in (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
 
 
+def test_the_page_is_cautious_where_budgets_are_unequal(tmp_path: Path) -> None:
+    cells = sweep(tmp_path, METHODS)
+    run(cells, tmp_path / "equal")
+    assert "Unequal budgets" not in (tmp_path / "equal" / "report.html").read_text(encoding="utf-8")
+    file = cells[1]["select"] / "subset.parquet"
+    subset = pq.read_table(file)
+    write_table(file, subset.slice(0, len(subset) // 2))
+    run(cells, tmp_path / "unequal")
+    text = Page((tmp_path / "unequal" / "report.html").read_text(encoding="utf-8")).text
+    # beside the sentence about the best method, below the table, and below the figure of the changes
+    assert text.count("Unequal budgets: from ") == 3
+    assert text.index("Unequal budgets") < text.index("Measure.")
+
+
 def test_no_cell_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(StageError, match="no cell"):
         run([], tmp_path / "out")

@@ -143,3 +143,22 @@ def test_a_diverged_model_is_named(made: tuple[Path, Path], tmp_path: Path) -> N
     network.save_pretrained(tmp_path / "lm")
     with pytest.raises(StageError, match="not finite"):
         run((made[0], tmp_path / "lm"), tmp_path / "out")
+
+
+def test_a_token_that_the_tokenizer_does_not_have_is_named(made: tuple[Path, Path], tmp_path: Path) -> None:
+    ids = read(made[0], "heldout")["input_ids"].to_pylist()
+    ids[3][1] = 600
+    strange = altered(made, tmp_path / "strange", "input_ids", ids)
+    with pytest.raises(StageError, match=r"heldout has the token id 600, and the ids of its tokenizer end at 599"):
+        run((strange, made[1]), tmp_path / "out")
+
+
+def test_a_model_with_too_few_embeddings_is_named(made: tuple[Path, Path], tmp_path: Path) -> None:
+    shutil.copytree(made[1], tmp_path / "lm")
+    network = AutoModelForCausalLM.from_pretrained(made[1])
+    network.resize_token_embeddings(599)
+    network.save_pretrained(tmp_path / "lm")
+    with pytest.raises(
+        StageError, match=r"lm: the ids of its tokenizer end at 599, and its network has 599 embeddings"
+    ):
+        run((made[0], tmp_path / "lm"), tmp_path / "out")

@@ -13,6 +13,8 @@ import pyarrow.parquet as pq
 import pytest
 import pytorch_lightning as pl
 import torch
+from evaluation_example import run
+from gaps_example import corpus_with_gaps
 from selection_example import chosen, ordered
 from sweep_example import corpus as make_corpus
 from transformers import AutoModelForCausalLM, AutoTokenizer, get_cosine_with_min_lr_schedule_with_warmup
@@ -43,6 +45,7 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 
 def train(inputs: tuple[Path, Path], output: Path, seed: int = 1, **changed: Any) -> dict[str, Any]:
     output.mkdir()
+    given: dict[str, Any] = {"network": NETWORK, "batch_size_sequences": 8}
     return train_lm(
         output=output,
         corpus=inputs[0],
@@ -55,11 +58,10 @@ def train(inputs: tuple[Path, Path], output: Path, seed: int = 1, **changed: Any
         warmup_fraction=0.1,
         gradient_clip_norm=1.0,
         sequence_length=32,
-        batch_size_sequences=8,
         micro_batch_size=8,
         checkpoint_every_steps=3,
         seed=seed,
-        **{"network": NETWORK} | changed,
+        **given | changed,
     )
 
 
@@ -167,3 +169,13 @@ def test_a_corpus_without_held_out_text_needs_a_training_without_a_curve(
     counts = train(without, tmp_path / "b", heldout_points=0)
     assert "heldout_nats_per_token" not in counts
     assert not (tmp_path / "b/curve.parquet").exists()
+
+
+def test_ids_with_gaps_have_their_embeddings(tmp_path: Path) -> None:
+    corpus = corpus_with_gaps(tmp_path / "far", highest=299)
+    rule = functools.partial(rules.select, num_tokens=200, temperature=math.inf)
+    chosen(corpus, tmp_path / "subset", None, rule=rule, criterion=None)
+    ordered(corpus, tmp_path / "order", tmp_path / "subset", None, "shuffle")
+    train((corpus, tmp_path / "order"), tmp_path / "lm", batch_size_sequences=4)
+    assert AutoModelForCausalLM.from_pretrained(tmp_path / "lm").get_input_embeddings().num_embeddings == 300
+    run((corpus, tmp_path / "lm"), tmp_path / "evaluation")

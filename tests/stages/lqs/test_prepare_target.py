@@ -126,7 +126,8 @@ def test_the_configuration_makes_the_source_and_every_argument(
     made = instantiate(given, _partial_=True, _convert_="all").keywords
     parameters = inspect.signature(prepare_target).parameters.keys()
     assert made.keys() | settings["inputs"].keys() == parameters - {"output"}
-    assert settings["fetches"] == {"models": [], "datasets": ["GAIR/lima" if choice == "lima" else None]}
+    files = [None if choice == "lima" else "target.paths"]
+    assert settings["fetches"] == {"datasets": ["target.dataset"], "files": files}
     expected = {"embedded": "heldout-stdlib_docstrings", "jsonl": "train", "lima": "lima"}
     assert config.target.name == expected[choice]
     assert asked == ([{"dataset": "GAIR/lima", "file": "train.jsonl", "revision": None}] if choice == "lima" else [])

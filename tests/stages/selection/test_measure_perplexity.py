@@ -101,3 +101,18 @@ def test_a_model_that_sees_later_tokens_is_refused(corpus: Path, model: Path, tm
     else:
         with pytest.raises(StageError, match="not a causal model"):
             measured(tmp_path / "out", corpus, tmp_path / "lm")
+
+
+def test_a_model_with_too_few_embeddings_is_refused_before_the_work(corpus: Path, model: Path, tmp_path: Path) -> None:
+    tokenizer = AutoTokenizer.from_pretrained(model)
+    network = AutoModelForCausalLM.from_pretrained(model)
+    for rows in (len(tokenizer) - 1, len(tokenizer) + 100):
+        network.resize_token_embeddings(rows)
+        network.save_pretrained(tmp_path / "lm")
+        tokenizer.save_pretrained(tmp_path / "lm")
+        if rows < len(tokenizer):
+            with pytest.raises(StageError, match=rf"lm: the ids of its tokenizer end at .* has {rows:,} embeddings"):
+                measured(tmp_path / "few", corpus, tmp_path / "lm")
+            assert not list((tmp_path / "few").rglob("*.parquet"))
+        else:  # a padded vocabulary
+            measured(tmp_path / "many", corpus, tmp_path / "lm")

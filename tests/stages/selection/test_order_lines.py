@@ -1,11 +1,13 @@
 """Scored JSON lines: the best of them, in order, byte for byte."""
 
+import gzip
 import json
 import math
 from pathlib import Path
 from typing import Any
 
 import pytest
+from compression_example import ENDINGS, written
 from scored_lines_example import odd_files, ordered
 
 from qurating.runtime.errors import StageError
@@ -69,6 +71,26 @@ def test_scores_that_order_nothing_are_told(tmp_path: Path, capsys: pytest.Captu
         assert ("all scores are equal" in capsys.readouterr().out) == bool(expected)
 
 
+def test_a_field_with_a_dot_in_its_name(tmp_path: Path) -> None:
+    """It comes before a field within a field, line by line, as in every reader."""
+    lines = ['{"meta.q": 3, "meta": {"q": 0}}', '{"meta": {"q": 2}}', '{"meta.q": 1}']
+    (tmp_path / "x.jsonl").write_text("\n".join(lines))
+    ordered(tmp_path / "out", str(tmp_path / "x.jsonl"), score_field="meta.q", method="sorting")
+    assert (tmp_path / "out" / "lines.jsonl").read_text() == "".join(line + "\n" for line in reversed(lines))
+
+
+@pytest.mark.parametrize("ending", ENDINGS)
+def test_marks_line_ends_and_compression(tmp_path: Path, ending: str) -> None:
+    """A byte order mark belongs to the file and is left out; everything else is copied."""
+    lines = [b'{"score": 2, "t": "\xe2\x80\xa8"}\r', b'{"score": 1}\r', b'{"score": 3}']
+    written(tmp_path / f"x.jsonl{ending}", b"\xef\xbb\xbf" + lines[0] + b"\n\r\n" + b"\n".join(lines[1:]))
+    counts = ordered(tmp_path / "out", str(tmp_path / f"x.jsonl{ending}"), method="sorting")
+    expected = b"".join(lines[i] + b"\n" for i in (1, 0, 2))
+    assert (tmp_path / "out" / "lines.jsonl").read_bytes() == expected
+    assert [file.name for file in (tmp_path / "out").iterdir()] == ["lines.jsonl"]
+    assert counts["lines_read"] == 3
+
+
 def test_what_cannot_be_ordered_is_refused(tmp_path: Path, files: list[Path]) -> None:
     path = str(files[0])
     with pytest.raises(StageError, match=r"absent.jsonl"):
@@ -82,8 +104,11 @@ def test_what_cannot_be_ordered_is_refused(tmp_path: Path, files: list[Path]) ->
     with pytest.raises(StageError, match="at least one, not 0"):
         ordered(tmp_path / "e", path, num_folds=0)
     (tmp_path / "x.jsonl.gz").write_bytes(b"")
-    with pytest.raises(StageError, match=r"x\.jsonl\.gz is compressed"):
+    with pytest.raises(StageError, match=r"x\.jsonl\.gz, line 1: the file is damaged"):
         ordered(tmp_path / "f", str(tmp_path / "x.jsonl.gz"))
+    (tmp_path / "y.jsonl").write_bytes(gzip.compress(b'{"score": 1}'))
+    with pytest.raises(StageError, match=r"its content is gzip, .* rename it to y\.jsonl\.gz"):
+        ordered(tmp_path / "h", str(tmp_path / "y.jsonl"))
     (tmp_path / "empty.jsonl").write_text("\n")
     with pytest.raises(StageError, match="no line in"):
         ordered(tmp_path / "g", str(tmp_path / "empty.jsonl"))

@@ -38,7 +38,8 @@ def ordered(tmp_path_factory: pytest.TempPathFactory) -> Path:
     rows = {"id": pa.array(ids), "input_ids": pa.array(tokens, pa.list_(pa.int32())), "length": lengths}
     write_table(corpus / "train/00000.parquet", pa.table(rows))
     (corpus / "tokenizer").mkdir()
-    Tokenizer(models.WordLevel({"w": 0}, unk_token="w")).save(str(corpus / "tokenizer/tokenizer.json"))
+    words = {f"w{number}": number for number in range(60)}
+    Tokenizer(models.WordLevel(words, unk_token="w0")).save(str(corpus / "tokenizer/tokenizer.json"))
     places = {"shard": np.zeros(NUM_SEQUENCES, np.int32), "row": np.arange(NUM_SEQUENCES, dtype=np.int32)}
     write_table(subset / "subset.parquet", pa.table({"id": rows["id"], "length": lengths, **places}))
     settings: dict[str, Any] = {"criterion": None, "column": None, "num_folds": 1, "temperature": 0}
@@ -77,7 +78,7 @@ def train(order: Path, output: Path, num_devices: int, rank: int, port: int, fai
     trainer: functools.partial[pl.Trainer] = functools.partial(
         TRAINER, devices=num_devices, strategy="ddp" if num_devices > 1 else "auto"
     )
-    data = TokenBlocks(order, SEQUENCE_LENGTH, BATCH, micro_batch_size=1)
+    data = TokenBlocks(order, SEQUENCE_LENGTH, BATCH, micro_batch_size=1, vocabulary_size=64)
     fit(model, data, trainer, output, gradient_clip_norm=1.0, checkpoint_every_steps=1, name="test")
 
 

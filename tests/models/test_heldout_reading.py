@@ -10,7 +10,7 @@ from sweep_example import corpus as make_corpus
 from sweep_example import read
 
 from qurating.artifacts.files import write_table
-from qurating.corpus.heldout import HeldOut, read_heldout
+from qurating.models.heldout import HeldOut, read_heldout
 from qurating.runtime.errors import StageError
 
 

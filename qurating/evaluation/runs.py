@@ -1,0 +1,167 @@
+"""The trainings of language models under a folder of artifacts, and their evaluations: also failed, missing ones."""
+
+import contextlib
+import hashlib
+import json
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from qurating.artifacts import lineage
+from qurating.artifacts.ancestry import Ancestry, Made
+from qurating.artifacts.files import read_json
+from qurating.artifacts.manifest import manifest, reference
+from qurating.artifacts.seeds import replicate_of
+from qurating.evaluation.comparison import label_of
+from qurating.runtime.errors import StageError
+
+COMPLETE = "complete"
+
+
+@dataclass(frozen=True)
+class Run:
+    """One training of a language model, evaluated or not.
+
+    `source`: the artifact that its row leads back to, with its fingerprint; a working folder has none.
+    `state`: "complete", or what is wrong in a few words; then `problem` may say more.
+    `label`, `is_uniform`: the name of its method, and whether that is the baseline (`comparison.label_of`).
+    `seeds`: those of selecting, ordering and training, by stage.
+    `chain`: what it is made of by stage, as far as that is known; of a complete one with the evaluation itself.
+    `measures`: `overall` of `metrics.json`; empty if that is missing or damaged.
+    """
+
+    source: str
+    state: str
+    label: str
+    is_uniform: bool = False
+    seeds: Mapping[str, Any] = field(default_factory=dict)
+    chain: Mapping[str, Made] = field(default_factory=dict)
+    measures: Mapping[str, Any] = field(default_factory=dict)
+    problem: str = ""
+
+    @property
+    def seed(self) -> str:
+        """Its seeds for people: 3, or 3 r1 for replicate 1 of seed 3; 3/3/4 if they differ; empty if there is none."""
+        found = [self._readable(seed) for seed in self.seeds.values() if seed is not None]
+        return "/".join(found if len(set(found)) > 1 else found[:1])
+
+    def _readable(self, used: Any) -> str:
+        seed = self.chain[lineage.CORPUS].seed if lineage.CORPUS in self.chain else None
+        number = replicate_of(seed, used) if isinstance(seed, int) and isinstance(used, int) else None
+        return f"{seed} r{number}" if number else str(used)
+
+
+def find_runs(root: Path) -> list[Run]:
+    """Every evaluation and every language model without one under `root`, sorted by name, unfinished ones last."""
+    ancestry = Ancestry(root)
+    evaluations, trainings = list[str](), list[str]()
+    for file in sorted(root.glob("*/*/manifest.json")):
+        name = file.parent.relative_to(root).as_posix()
+        if "/." not in f"/{name}":
+            stage = _stage_of(file)
+            evaluations += [name] if stage == "evaluate" else []
+            trainings += [name] if stage == "train_lm" else []
+    found = [_evaluated(ancestry, name) for name in evaluations]
+    unfinished = list(_unfinished(ancestry))
+    runs = [run for run, _ in (*found, *unfinished)]
+    known = {model for _, model in (*found, *unfinished)}
+    return sorted([*runs, *_not_evaluated(ancestry, trainings, known)], key=lambda run: run.source)
+
+
+def _stage_of(file: Path) -> str | None:
+    """The stage that a manifest names; where it cannot be read, that of its kind, if it is of evaluations."""
+    with contextlib.suppress(StageError, AttributeError):
+        return str(read_json(file).get("stage"))
+    return "evaluate" if file.parts[-3] == "evaluations" else None
+
+
+def _evaluated(ancestry: Ancestry, name: str) -> tuple[Run, str | None]:
+    """The run of an evaluation, and the reference to its model, as far as its manifest can be read."""
+    folder = ancestry.root / name
+    source, model, made, damage, origin = name, None, None, "", ""
+    measures: dict[str, Any] = {}
+    with contextlib.suppress(StageError, KeyError, TypeError):  # only so as not to count its model as not evaluated
+        model = read_json(folder / "manifest.json")["inputs"]["language_model"]
+    try:
+        found = manifest(folder)
+        source = reference(name, found)
+        measures = _measures(folder, found)
+    except StageError as error:
+        damage = _short(error)
+    try:
+        made = ancestry.artifact(name)
+        source = made.reference
+        if made.inputs["language_model"].stage != "train_lm":
+            origin = f"its model was made by {made.inputs['language_model'].stage}"
+    except StageError as error:
+        origin = f"what it was made of is unknown: {_short(error)}"
+    known = _known({} if made is None else made.by_stage(), name)
+    if damage:
+        return Run(source, "damaged", **known, problem=damage), model
+    if origin:
+        return Run(source, "origin unknown", **known, measures=measures, problem=origin), model
+    if not math.isfinite(measures["nats_per_token"]):
+        return Run(source, "diverged", **known, problem="its loss is not finite"), model
+    return Run(source, COMPLETE, **known, measures=measures), model
+
+
+def _known(chain: Mapping[str, Made], otherwise: str) -> dict[str, Any]:
+    """What the artifacts that a run is made of say about it."""
+    label, is_uniform = label_of({stage: made.manifest for stage, made in chain.items()}, otherwise)
+    seeds = {stage: chain[stage].seed for stage in lineage.REPLICATED if stage in chain}
+    return {"label": label, "is_uniform": is_uniform, "seeds": seeds, "chain": chain}
+
+
+def _measures(folder: Path, found: Mapping[str, Any]) -> dict[str, Any]:
+    """`overall` of an evaluation's `metrics.json`; raises StageError if its content is not the one that was written."""
+    content = (folder / "metrics.json").read_bytes() if (folder / "metrics.json").is_file() else b""
+    if hashlib.sha256(content).hexdigest() != found["files"].get("metrics.json", {}).get("sha256"):
+        raise StageError(f"{folder} is damaged: the content of metrics.json is not the one that was written")
+    overall: dict[str, Any] = json.loads(content).get("overall", {})
+    if overall.get("nats_per_token") is None:
+        raise StageError(f"{folder / 'metrics.json'} has no loss over all held-out tokens")
+    return overall
+
+
+def _not_evaluated(ancestry: Ancestry, trainings: list[str], known: set[str | None]) -> Iterator[Run]:
+    for name in trainings:
+        try:
+            made = ancestry.artifact(name)
+        except StageError as error:
+            if not any(model and model.startswith(f"{name} (") for model in known):
+                yield Run(name, "damaged", name, problem=_short(error))
+            continue
+        if made.reference not in known:
+            yield Run(made.reference, "not evaluated", **_known(made.by_stage(), name))
+
+
+def _unfinished(ancestry: Ancestry) -> Iterator[tuple[Run, str | None]]:
+    """Trainings and evaluations that were begun, by the plan beside their working folders (`artifacts.publishing`)."""
+    for file in sorted(ancestry.root.glob("*/.*.plan.json")):
+        name = f"{file.parent.name}/{file.name[1:].removesuffix('.plan.json')}"
+        partial = file.with_name(f".{file.name[1:].removesuffix('.plan.json')}.partial")
+        try:
+            plan = read_json(file)
+            identity = plan["identity"]
+            what = {"train_lm": "training", "evaluate": "evaluation"}[identity["stage"]]
+        except (StageError, KeyError, TypeError):  # another stage, or nothing that can be read
+            continue
+        if not partial.is_dir() and (ancestry.root / name / "manifest.json").is_file():
+            continue  # what a kill right after the publication has left
+        chain: dict[str, Made] = {}
+        given = identity["inputs"]
+        for key in ("corpus", "order", "language_model"):  # the last one counts most
+            with contextlib.suppress(StageError, KeyError):
+                chain |= ancestry.referenced(given[key]).by_stage()
+        known = _known(chain, name)
+        if what == "training":
+            known["seeds"] |= {"train_lm": identity["config"].get("seed")}
+        state = f"{what} failed" if plan.get("failed") else f"{what} not finished"
+        yield Run(name, state, **known), given.get("language_model")
+
+
+def _short(error: StageError) -> str:
+    """What is wrong, without the way out."""
+    return str(error).split(";")[0]

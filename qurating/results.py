@@ -1,0 +1,56 @@
+"""Gather every evaluation under a folder of artifacts into one table, one row per method.
+
+python -m qurating.results             what is under artifacts/
+python -m qurating.results FOLDER      what is under another paths.artifacts
+
+A row has the mean over seeds, its 95 % interval, and the paired difference from uniform of the same seed. Trainings
+that failed, have not ended or were not evaluated, and damaged evaluations, have rows with their state.
+
+Writes results.parquet, .csv, .md and .tex to FOLDER/results, or --output, and prints the table. Exit status: 0 if a
+method has a result, 2 if none has.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from qurating.evaluation.methods import rows
+from qurating.evaluation.runs import COMPLETE, find_runs
+from qurating.reports.results import FORMATS, as_markdown, write
+
+
+def main(arguments: Sequence[str]) -> int:
+    parser = argparse.ArgumentParser(
+        prog="python -m qurating.results", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("folder", nargs="?", type=Path, default=Path("artifacts"), metavar="FOLDER")
+    parser.add_argument("--output", type=Path, metavar="FOLDER", help="where the files are written")
+    parser.add_argument(
+        "--format", nargs="+", choices=FORMATS, default=[*FORMATS], help="which files are written (all of these)"
+    )
+    given = parser.parse_args(arguments)
+    if not given.folder.is_dir():
+        return _refuse(f"{given.folder} is not a folder")
+    runs = find_runs(given.folder)
+    if not runs:
+        return _refuse(f"no evaluation in {given.folder}, and no language model (it has to be a paths.artifacts)")
+    table = rows(runs)
+    print(as_markdown(table, evaluations=False))
+    if not any(run.state == COMPLETE for run in runs):
+        return _refuse(f"no evaluation in {given.folder} has a result: nothing is written")
+    try:
+        files = write(table, given.output or given.folder / "results", given.format)
+    except OSError as error:
+        return _refuse(f"the table cannot be written: {error}")
+    print(f"Written: {', '.join(map(str, files))}")
+    return 0
+
+
+def _refuse(reason: str) -> int:
+    print(f"Error: {reason}", file=sys.stderr)
+    return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
