@@ -42,7 +42,7 @@ TABLE = (
     Stage("check_subset", "subsets", ("prepare_corpus", "select")),
     Stage("report_subset", "reports", ("prepare_corpus", *_WRITE_RATINGS, "select", "check_subset")),
     Stage("order", "orders", ("prepare_corpus", *_WRITE_RATINGS, "select", "check_subset")),
-    Stage("train_lm", "models", ("prepare_corpus", "prepare_target", "order")),
+    Stage("train_lm", "models", ("prepare_corpus", "order")),
     Stage("evaluate", "evaluations", ("prepare_corpus", "prepare_target", "train_lm")),
     Stage("analyse", "analyses"),  # reads every artifact of every cell
     Stage("order_lines", "lines"),  # reads files, and no artifact

@@ -42,8 +42,8 @@ def read_heldout(corpus: Path, excluded: Path | None = None, max_tokens: int | N
         corpus: its `heldout` shards are read, one at a time.
         excluded: a target set (`target.parquet`), whose documents are left out.
         max_tokens: whole documents are taken in the order of a hash of their ids, up to this number of tokens, and one
-            at least. It is the same sample for every model and every seed, and a smaller one is a part of a larger one.
-            None takes all.
+            at least. It is the same sample for every model, seed and target set (whose documents are then left out of
+            it), and a smaller one is a part of a larger one. None takes all.
 
     Raises:
         StageError: the corpus holds out no document, or no token is left to predict.
@@ -51,7 +51,7 @@ def read_heldout(corpus: Path, excluded: Path | None = None, max_tokens: int | N
     folder = corpus / "heldout"
     target = None if excluded is None else pq.read_table(excluded / "target.parquet", columns=["document_id"])
     out = None if target is None else target["document_id"].combine_chunks()
-    chosen = None if max_tokens is None else _sample(folder, out, max_tokens)
+    chosen = None if max_tokens is None else _sample(folder, max_tokens)
     rows, tokens, lengths = [], [np.empty(0, np.int32)], [np.zeros(1, np.int64)]
     found: set[str] = set()
     for file in row_files(folder):
@@ -76,13 +76,11 @@ def read_heldout(corpus: Path, excluded: Path | None = None, max_tokens: int | N
     return HeldOut(pa.concat_tables(rows).combine_chunks(), flat, np.cumsum(np.concatenate(lengths)), len(found))
 
 
-def _sample(folder: Path, excluded: pa.Array | None, max_tokens: int) -> pa.Array:
+def _sample(folder: Path, max_tokens: int) -> pa.Array:
     """The ids of the first documents in the order of their hashes, up to `max_tokens` tokens."""
     size: dict[str, int] = {}
     for file in row_files(folder):
         table = pq.read_table(file, columns=["document_id", "length"])
-        if excluded is not None:
-            table = table.filter(pc.invert(pc.is_in(table["document_id"], value_set=excluded)))
         for name, length in zip(table["document_id"].to_pylist(), table["length"].to_pylist(), strict=True):
             size[name] = size.get(name, 0) + length
     ranked = sorted((name for name in size if size[name]), key=lambda name: (seed_for(0, "heldout", name), name))

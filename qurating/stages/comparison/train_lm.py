@@ -38,7 +38,6 @@ def train_lm(
     seed: int,
     heldout_points: int | Sequence[float] | None = None,
     heldout_max_tokens: int | None = None,
-    excluded: Path | None = None,
 ) -> dict[str, Any]:
     """One pass over the tokens of `order`; writes the network, its tokenizer, `metrics.csv` and `curve.parquet`.
 
@@ -52,7 +51,6 @@ def train_lm(
         heldout_points: when the loss on held-out text is measured, see `training.curve.steps_of_points`. None or 0:
             never, and no `curve.parquet` is written.
         heldout_max_tokens: of a fixed sample of the held-out documents, see `read_heldout`; None measures on all.
-        excluded: a target set, whose documents are left out of the held-out text.
 
     Raises:
         StageError: `heldout_points` or `heldout_max_tokens` make no sense; no held-out text, or none that the network
@@ -70,7 +68,7 @@ def train_lm(
     )
     throughput, curve = Throughput(data), None
     if points := steps_of_points(heldout_points, len(data.tokens), sequence_length * batch_size_sequences):
-        curve = _curve(module, data, corpus, excluded, heldout_max_tokens, points, micro_batch_size)
+        curve = _curve(module, data, corpus, heldout_max_tokens, points, micro_batch_size)
     fit(
         module,
         data,
@@ -90,7 +88,6 @@ def _curve(
     module: LanguageModel,
     data: TokenBlocks,
     corpus: Path,
-    excluded: Path | None,
     max_tokens: int | None,
     points: Mapping[int, int],
     batch_size_sequences: int,
@@ -103,7 +100,7 @@ def _curve(
             f"{corpus} holds out no document: prepare it with corpus.heldout_fraction above 0, or train without a "
             "curve (model.heldout_points=0)"
         )
-    heldout = read_heldout(corpus, excluded, max_tokens)
+    heldout = read_heldout(corpus, max_tokens=max_tokens)
     check_ids(heldout.input_ids, data.vocabulary_size, corpus / "heldout")
     was_training = module.network.training
     check_reads(module.network.eval(), heldout, corpus)
