@@ -1,4 +1,4 @@
-"""The held-out loss along a training, read from `curve.parquet` of `train_lm`: overall, by domain, without documents."""
+"""The held-out loss along a training, overall and by domain, from the documents in `curve.parquet` of `train_lm`."""
 
 from collections.abc import Set
 from typing import NamedTuple

@@ -1,6 +1,6 @@
 """How many tokens a model must train on to reach a loss, from a few points of its loss along the training.
 
-A curve is given by its points: tokens trained on, and the held-out loss then (`curve.parquet` of `train_lm`).
+A curve is given by its points: tokens trained on, and the held-out loss then (`metrics.loss_curve`).
 """
 
 import math

@@ -17,9 +17,10 @@ from hypothesis import strategies as st
 from pytorch_lightning.loggers.logger import DummyLogger
 from training_example import an_order, rows, train, weights
 
+from qurating.metrics.loss_curve import SCHEMA, loss_curve
 from qurating.runtime.errors import StageError
 from qurating.training import tracking
-from qurating.training.curve import SCHEMA, HeldOutLoss, steps_of_points
+from qurating.training.curve import HeldOutLoss, steps_of_points
 
 
 @pytest.fixture
@@ -27,17 +28,20 @@ def order(tmp_path: Path) -> Path:
     return an_order(tmp_path / "order")
 
 
-def plain_loss(network: Any, domain: str) -> tuple[float, int]:
-    """Nats per token and tokens of a domain (all with ""), one sequence at a time, by the network's own logits."""
-    held, total, count = heldout(), 0.0, 0
-    for (start, end), name in zip(itertools.pairwise(held.starts), held.rows["domain"].to_pylist(), strict=True):
-        if end > start and domain in ("", name):
+def plain_nll(network: Any) -> dict[str, float]:
+    """Nats of each document, one sequence at a time, by the network's own logits."""
+    held, found = heldout(), dict[str, float]()
+    for (start, end), name in zip(itertools.pairwise(held.starts), held.rows["document_id"].to_pylist(), strict=True):
+        if end > start:
             ids = torch.tensor([EOS, *held.input_ids[start:end].tolist()])
             with torch.no_grad():
                 logits = network(input_ids=ids[None, :-1]).logits[0].double()
-            total += float(F.cross_entropy(logits, ids[1:], reduction="sum"))
-            count += int(end - start)
-    return total / count, count
+            found[name] = found.get(name, 0.0) + float(F.cross_entropy(logits, ids[1:], reduction="sum"))
+    return found
+
+
+def nll_at(curve: HeldOutLoss, step: int) -> dict[str, float]:
+    return {row["document_id"]: row["nll_nats"] for row in curve.table().to_pylist() if row["step"] == step}
 
 
 def test_ten_points_are_spaced_evenly_in_log_tokens_and_end_with_all() -> None:
@@ -79,16 +83,16 @@ def test_other_points_are_refused(points: Any) -> None:
 def test_each_point_has_the_loss_of_the_weights_at_its_step(order: Path, tmp_path: Path, micro_batch_size: int) -> None:
     curve = measured()
     model = train(order, tmp_path / "lm", micro_batch_size, callbacks=[curve])
-    assert [row[:3] for row in curve.rows] == [
-        (step, tokens, domain) for step, tokens in POINTS.items() for domain in ("", "code", "prose")
+    # by domain, and in it by document
+    expected = [("b", "code", 8, 24), ("a", "prose", 5, 15), ("c", "prose", 3, 9)]
+    assert [tuple(row[name] for name in SCHEMA.names if name != "nll_nats") for row in curve.table().to_pylist()] == [
+        (step, tokens, *document) for step, tokens in POINTS.items() for document in expected
     ]
-    for _, _, domain, nats, count in curve.rows[-3:]:
-        assert (nats, count) == pytest.approx(plain_loss(model.network, domain), rel=1e-6)
-    first = [row for row in curve.rows if row[0] == 1]
-    assert [row[3] for row in first] != pytest.approx([row[3] for row in curve.rows[-3:]], rel=1e-3)
+    assert nll_at(curve, 3) == pytest.approx(plain_nll(model.network), rel=1e-6)
+    assert nll_at(curve, 1) != pytest.approx(nll_at(curve, 3), rel=1e-3)
     early = measured({1: 32})
     train(order, tmp_path / "early", micro_batch_size, callbacks=[early])
-    assert early.rows == first
+    assert nll_at(early, 1) == nll_at(curve, 1)
 
 
 def test_the_training_does_not_notice(order: Path, tmp_path: Path) -> None:
@@ -99,7 +103,7 @@ def test_the_training_does_not_notice(order: Path, tmp_path: Path) -> None:
     assert rows(tmp_path / "plain") == rows(tmp_path / "with")
     assert with_curve.network.training
     with_curve.network.eval()  # the loss was measured without dropout
-    assert curve.rows[-3][3] == pytest.approx(plain_loss(with_curve.network, "")[0], rel=1e-6)
+    assert nll_at(curve, 3) == pytest.approx(plain_nll(with_curve.network), rel=1e-6)
 
 
 @pytest.mark.parametrize("every_steps", [1, 2, 100])
@@ -113,7 +117,7 @@ def test_an_interrupted_training_has_the_same_curve(
         train(order, tmp_path / "cut", fail_at=fail_at, every_steps=every_steps, callbacks=[measured()])
     resumed = measured()
     train(order, tmp_path / "cut", every_steps=every_steps, callbacks=[resumed])
-    assert resumed.rows == whole.rows
+    assert resumed.table().equals(whole.table())
     for curve, name in ((whole, "a"), (resumed, "b")):
         curve.write(tmp_path / name)
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
@@ -125,8 +129,23 @@ def test_the_file_and_the_counts(order: Path, tmp_path: Path) -> None:
     counts = curve.write(tmp_path / "curve.parquet")
     table = pq.read_table(tmp_path / "curve.parquet")
     assert table.schema.equals(SCHEMA)
-    assert [tuple(row.values()) for row in table.to_pylist()] == curve.rows
-    assert counts == {"heldout_nats_per_token": curve.rows[-3][3], "heldout_tokens": 16}
+    assert table.equals(curve.table())
+    total = math.fsum(nll_at(curve, 3).values())
+    assert counts == {"heldout_nats_per_token": pytest.approx(total / 16, rel=1e-12), "heldout_tokens": 16}
+
+
+def test_a_checkpoint_has_a_number_per_point_and_document(order: Path, tmp_path: Path) -> None:
+    curve = measured()
+    with pytest.raises(RuntimeError, match="pulled the plug"):
+        train(order, tmp_path / "lm", fail_at=4, callbacks=[curve])
+    (file,) = (tmp_path / "lm/checkpoints").glob("*.ckpt")
+    states = torch.load(file, weights_only=True)["callbacks"]
+    kept = states[curve.state_key]["nll_nats"]
+    assert {step: nll.tolist() for step, nll in kept.items()} == {
+        step: list(nll_at(curve, step).values()) for step in kept
+    }
+    assert len(kept) > 1
+    assert {(nll.dtype, nll.untyped_storage().nbytes()) for nll in kept.values()} == {(torch.float64, 3 * 8)}
 
 
 def test_trackers_get_each_point_and_the_metrics_of_the_training_stay(
@@ -143,10 +162,11 @@ def test_trackers_get_each_point_and_the_metrics_of_the_training_stay(
     train(order, tmp_path / "lm", callbacks=[curve])
     found = [(step, metrics) for step, metrics in logged if "heldout/nats_per_token" in metrics]
     assert [step for step, _ in found] == [0, 1, 2]
+    last = loss_curve(curve.table())[-1]
     assert found[-1][1] == {
-        "heldout/nats_per_token": curve.rows[-3][3],
-        "heldout/nats_per_token/code": curve.rows[-2][3],
-        "heldout/nats_per_token/prose": curve.rows[-1][3],
+        "heldout/nats_per_token": last.nats_per_token,
+        "heldout/nats_per_token/code": last.domains["code"],
+        "heldout/nats_per_token/prose": last.domains["prose"],
     }
     # at the step of the training loss before the same weights
     assert [step for step, metrics in logged if "train/loss" in metrics] == [0, 1, 2]

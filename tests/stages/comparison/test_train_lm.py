@@ -20,6 +20,7 @@ from sweep_example import corpus as make_corpus
 from transformers import AutoModelForCausalLM, AutoTokenizer, get_cosine_with_min_lr_schedule_with_warmup
 
 from qurating.artifacts.files import write_table
+from qurating.metrics.loss_curve import loss_curve
 from qurating.models import networks
 from qurating.runtime.errors import StageError
 from qurating.selection import rules
@@ -98,23 +99,18 @@ def test_the_seed_draws_the_weights(inputs: tuple[Path, Path], tmp_path: Path) -
     assert a != c
 
 
-def curve(folder: Path) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = pq.read_table(folder / "curve.parquet").to_pylist()
-    return found
-
-
 @pytest.mark.parametrize("with_target", [False, True])
 def test_the_curve_ends_with_what_the_evaluation_measures(
     inputs: tuple[Path, Path], tmp_path: Path, with_target: bool
 ) -> None:
-    excluded = None
+    counts = train(inputs, tmp_path / "lm", heldout_points=4)
+    excluded, without = None, set[str]()
     if with_target:
-        held = pq.read_table(inputs[0] / "heldout", columns=["document_id"])
-        write_table(tmp_path / "target/target.parquet", held.slice(0, 9))
-        excluded = tmp_path / "target"
-    counts = train(inputs, tmp_path / "lm", heldout_points=4, excluded=excluded)
+        held = pq.read_table(inputs[0] / "heldout", columns=["document_id"]).slice(0, 9)
+        excluded, without = tmp_path / "target", set(held["document_id"].to_pylist())
+        write_table(excluded / "target.parquet", held)
     (tmp_path / "evaluation").mkdir()
-    evaluated = evaluate(
+    evaluate(
         output=tmp_path / "evaluation",
         corpus=inputs[0],
         language_model=tmp_path / "lm",
@@ -123,24 +119,26 @@ def test_the_curve_ends_with_what_the_evaluation_measures(
         accelerator="cpu",
         excluded=excluded,
     )
-    last = {row["domain"]: row for row in curve(tmp_path / "lm") if row["step"] == counts["steps"]}
+    table = pq.read_table(tmp_path / "lm/curve.parquet")
+    last = loss_curve(table, without)[-1]
     measured = json.loads((tmp_path / "evaluation/metrics.json").read_text(encoding="utf-8"))
-    for domain, summary in {"": measured["overall"], **measured["domains"]}.items():
-        row = last.pop(domain)
-        assert row["tokens"] == counts["tokens"]
-        assert row["num_tokens"] == summary["num_tokens"]
-        assert row["nats_per_token"] == pytest.approx(summary["nats_per_token"], rel=1e-6)
-    assert not last
-    assert counts["heldout_nats_per_token"] == pytest.approx(evaluated["nats_per_token"], rel=1e-6)
+    assert (last.step, last.tokens) == (counts["steps"], counts["tokens"])
+    assert last.num_tokens == measured["overall"]["num_tokens"]
+    assert last.nats_per_token == pytest.approx(measured["overall"]["nats_per_token"], rel=1e-6)
+    by_domain = {name: each["nats_per_token"] for name, each in measured["domains"].items()}
+    assert last.domains == pytest.approx(by_domain, rel=1e-6)
+    whole = loss_curve(table)[-1]  # what the manifest counts, whatever an evaluation leaves out
+    assert (counts["heldout_nats_per_token"], counts["heldout_tokens"]) == (whole.nats_per_token, whole.num_tokens)
+    assert (whole == last) == (not with_target)
 
 
 def test_the_sample_is_the_same_for_every_model(inputs: tuple[Path, Path], tmp_path: Path) -> None:
     for seed in (1, 2):
         train(inputs, tmp_path / str(seed), seed, heldout_points=[1000], heldout_max_tokens=700)
-    a, b = curve(tmp_path / "1"), curve(tmp_path / "2")
-    assert [row["num_tokens"] for row in a] == [row["num_tokens"] for row in b]
-    assert 0 < a[0]["num_tokens"] <= 700
-    assert [row["nats_per_token"] for row in a] != [row["nats_per_token"] for row in b]
+    a, b = (pq.read_table(tmp_path / seed / "curve.parquet") for seed in "12")
+    assert a.drop(["nll_nats"]).equals(b.drop(["nll_nats"]))
+    assert not a["nll_nats"].equals(b["nll_nats"])
+    assert 0 < loss_curve(a)[0].num_tokens <= 700
 
 
 @pytest.mark.parametrize(
