@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytorch_lightning as pl
 import torch
 from torch import Tensor
@@ -12,6 +13,8 @@ from qurating.corpus.labels import NO_TARGET
 from qurating.corpus.tokenizing import check_ids
 from qurating.datamodules.steps import Batch, StepLoader
 from qurating.runtime.errors import StageError
+
+_MAX_IDS = 20  # in an error; the rows name them all
 
 
 class TokenBlocks(pl.LightningDataModule):
@@ -42,6 +45,7 @@ class TokenBlocks(pl.LightningDataModule):
         vocabulary_size: int,
     ) -> None:
         super().__init__()
+        self.order = order
         self.file = order / "tokens.npy"
         self.tokens = np.load(self.file, mmap_mode="r")
         if vocabulary_size - 1 > np.iinfo(self.tokens.dtype).max:  # as earlier versions wrote ids with gaps
@@ -82,6 +86,19 @@ class TokenBlocks(pl.LightningDataModule):
                 "labels": torch.stack(labels),
                 "tokens_seen": torch.tensor(seen),
             }
+
+    def describe_step(self, step: int) -> str:
+        """The sequences of a step, for an error: their rows in `order.parquet`, and the first of their ids."""
+        start, end = (n * self.batch_size_sequences * self.sequence_length for n in (step, step + 1))
+        columns = ["id", "offset", "length"]
+        table = pq.read_table(self.order / "order.parquet", columns=columns, filters=[("offset", "<", end)])
+        first = int((table["offset"].to_numpy() + table["length"].to_numpy() <= start).sum())
+        ids = table["id"].slice(first).to_pylist()
+        more = f" and {len(ids) - _MAX_IDS:,} more" if len(ids) > _MAX_IDS else ""
+        return (
+            f"rows {first:,} to {len(table) - 1:,} of {self.order / 'order.parquet'}, the sequences with the ids "
+            f"{', '.join(map(str, ids[:_MAX_IDS]))}{more}"
+        )
 
     def block(self, index: int) -> tuple[Tensor, Tensor]:
         """`input_ids` and `labels` of one block, int64 (T,); labels past the end of the stream are masked."""

@@ -1,5 +1,6 @@
 """The causal language model as a Lightning module: the proxy model, and the model trained on a selected subset."""
 
+import functools
 from typing import Any
 
 import pytorch_lightning as pl
@@ -8,8 +9,9 @@ from torch.optim import Optimizer
 from transformers import PreTrainedModel
 
 from qurating.corpus.labels import NO_TARGET
+from qurating.models.likelihood import MAX_LOGITS, has_plain_loss, output_layer, summed_cross_entropy
 from qurating.models.optimization import Optimization
-from qurating.models.step_loss import StepLoss
+from qurating.models.step_loss import StepLoss, check_gradients
 
 
 class LanguageModel(pl.LightningModule):
@@ -38,14 +40,28 @@ class LanguageModel(pl.LightningModule):
         """
         labels = batch["labels"]
         full = labels.shape[0] * (labels.shape[1] - 1)
-        loss = self.network(input_ids=batch["input_ids"], labels=labels, use_cache=False, num_items_in_batch=full).loss
+        loss = self._loss(batch["input_ids"], labels, full)
         num_targets = (labels[:, 1:] != NO_TARGET).sum()
         self._step_loss.add(loss * full / num_targets.clamp(min=1), num_targets)
         self.log("train/tokens", float(batch["tokens_seen"]), on_step=True)
         return loss
 
+    def _loss(self, input_ids: Tensor, labels: Tensor, divisor: int) -> Tensor:
+        """Σ −ln p of the targets over the divisor; where the logits would be large, they never exist at once."""
+        network = self.network
+        if labels.numel() * network.config.vocab_size > MAX_LOGITS and self._has_plain_loss:
+            states = network.base_model(input_ids=input_ids, use_cache=False).last_hidden_state[:, :-1]
+            return summed_cross_entropy(output_layer(network), states.flatten(0, 1), labels[:, 1:].flatten()) / divisor
+        loss: Tensor = network(input_ids=input_ids, labels=labels, use_cache=False, num_items_in_batch=divisor).loss
+        return loss
+
+    @functools.cached_property
+    def _has_plain_loss(self) -> bool:
+        return has_plain_loss(self.network)
+
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
         self._step_loss.log(self)
+        check_gradients(self)
 
     def configure_optimizers(self) -> dict[str, Any]:
         # no weight decay on norms and biases, as usual

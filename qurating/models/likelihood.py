@@ -3,10 +3,15 @@
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 from transformers import PreTrainedModel
+
+from qurating.corpus.labels import NO_TARGET
 
 # logits held at once: 2^25 float32, 128 MB, which is 1024 tokens of a vocabulary of 32,000
 MAX_LOGITS = 2**25
+# a CPU that trains: 32 MB. With blocks of 128 MB, kept free memory falls into pieces and the peak is twice as high
+MAX_LOGITS_TRAINED_ON_CPU = 2**23
 
 
 class WindowPerplexity(nn.Module):
@@ -47,6 +52,44 @@ def cross_entropies(head: nn.Module, states: Tensor, targets: Tensor) -> Tensor:
     )
 
 
+def summed_cross_entropy(head: nn.Module, states: Tensor, targets: Tensor) -> Tensor:
+    """Σ −ln p of the targets, but for NO_TARGET, as a float32 scalar to train on, with few logits at a time.
+
+    The backward pass computes the logits again, MAX_LOGITS at a time, or MAX_LOGITS_TRAINED_ON_CPU.
+
+    Args:
+        states: (tokens, width).
+        targets: (tokens,).
+    """
+
+    def of_part(part: Tensor, target: Tensor) -> Tensor:
+        return F.cross_entropy(head(part).float(), target, ignore_index=NO_TARGET, reduction="sum")
+
+    limit = MAX_LOGITS_TRAINED_ON_CPU if states.device.type == "cpu" else MAX_LOGITS
+    step = max(1, limit // int(head.weight.shape[0]))  # type: ignore[index]
+    parts = zip(states.split(step), targets.split(step), strict=True)
+    losses = [checkpoint(of_part, *part, use_reentrant=False, preserve_rng_state=False) for part in parts]
+    return torch.stack(losses).sum()
+
+
+@torch.no_grad()
+def has_plain_loss(model: PreTrainedModel) -> bool:
+    """Whether a model's loss is the mean cross-entropy of one linear layer of its states, and nothing is added to it.
+
+    Mixtures of experts may add losses of their routers, others cap their logits.
+    """
+    probe = torch.arange(min(8, model.config.vocab_size), device=model.device)[None]
+    was_training = model.training
+    model.eval()
+    with torch.autocast(probe.device.type, enabled=False):
+        expected = model(input_ids=probe, labels=probe, use_cache=False).loss
+        states = model.base_model(input_ids=probe, use_cache=False).last_hidden_state[0, :-1]
+        head = model.get_output_embeddings()
+        got = cross_entropies(head, states, probe[0, 1:]).mean() if isinstance(head, nn.Linear) else expected + 1
+    model.train(was_training)
+    return bool(torch.allclose(got.float(), expected.float(), rtol=2e-5, atol=0.0))
+
+
 def output_layer(model: PreTrainedModel) -> nn.Module:
     """The layer that computes the logits; raises ValueError if the model has none."""
     head = model.get_output_embeddings()
@@ -55,7 +98,7 @@ def output_layer(model: PreTrainedModel) -> nn.Module:
     return head
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def check_output_layer(model: PreTrainedModel) -> None:
     """Raise ValueError if a model's logits are not one linear layer of its last states."""
     probe = torch.arange(min(8, model.config.vocab_size), device=model.device)[None]

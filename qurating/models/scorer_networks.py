@@ -128,6 +128,8 @@ def load_scorer(name_or_path: str | Path) -> TrainedScorer:
             raise ValueError(f"its weights lack {sorted(loading['missing_keys'])[0]}")
         network = ScorerNetwork(encoder)
         network.head.load_state_dict(load_file(folder / HEAD))
+    except StageError as error:  # it names the damaged file
+        raise StageError(f"{name_or_path} cannot be loaded as a scorer: {error}") from None
     except Exception as error:  # four libraries raise all kinds of errors for damaged files
         reason = f"no {error.args[0]}" if isinstance(error, KeyError) else str(error).strip()
         raise StageError(f"{name_or_path} cannot be loaded as a scorer: {type(error).__name__}: {reason}") from error

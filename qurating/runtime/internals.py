@@ -36,3 +36,14 @@ def recount_passes(checkpoint: dict[str, Any], then: int, now: int) -> None:
     for counts in (progress["total"], progress["current"]):
         begun = counts["ready"]  # whole steps; the last pass is not counted as completed yet
         counts |= {key: begun * now // then - (begun - number) for key, number in counts.items()}
+
+
+def clippable(optimizer: torch.optim.Optimizer) -> torch.optim.Optimizer:
+    """Let Lightning clip the gradients of a fused optimizer in mixed precision; returns the optimizer.
+
+    Fused optimizers say that they undo the scale of gradients themselves, whereupon Lightning refuses to clip. This is
+    for trainings that do not scale gradients, as with bfloat16.
+    """
+    if hasattr(optimizer, "_step_supports_amp_scaling"):
+        optimizer._step_supports_amp_scaling = False
+    return optimizer

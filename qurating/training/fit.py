@@ -5,17 +5,20 @@ import functools
 import logging
 import shutil
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
-from pytorch_lightning.callbacks import TQDMProgressBar
+from pytorch_lightning.callbacks import Callback, TQDMProgressBar
 from pytorch_lightning.loggers import CSVLogger
 from pytorch_lightning.plugins.environments import SLURMEnvironment
 from pytorch_lightning.strategies import ModelParallelStrategy
 
+from qurating.models.step_loss import NotFiniteError
 from qurating.runtime import internals
 from qurating.runtime.errors import StageError
+from qurating.runtime.malloc import keep_freed_memory
 from qurating.training import tracking
 from qurating.training.checkpoints import Checkpoints, latest
 
@@ -46,6 +49,7 @@ def fit(
     name: str,
     validate_every_steps: int | None = None,
     best_by: str | None = None,
+    callbacks: Sequence[Callback] = (),
 ) -> None:
     """Train to the last step, from the last checkpoint in `output/checkpoints` if there is one.
 
@@ -55,19 +59,21 @@ def fit(
     Args:
         module: with its optimizer and schedule.
         data: a data module that is one stream of steps: it has `num_steps` and `accumulation(num_devices)`, the forward
-            passes per step on each device.
+            passes per step on each device. It may have `describe_step(step)`, for errors.
         trainer: makes the trainer, given the arguments that belong to this training.
         gradient_clip_norm: of all gradients together; None does not clip.
         checkpoint_every_steps: optimizer steps between two checkpoints, at most.
         name: in the tracker.
         validate_every_steps: optimizer steps between two validations; None without a validation set.
         best_by: the metric whose highest value marks the weights to keep, see `checkpoints.load_best`.
+        callbacks: called before the checkpoints, which keep their states.
 
     In a distributed run every process calls this. Only the first one may write results afterwards, and `clear` at the
     end.
 
     Raises:
-        StageError: the trainer sets an argument that belongs to this training, or shards a module that cannot be.
+        StageError: the trainer sets an argument that belongs to this training, or shards a module that cannot be; a
+            loss or gradient is not finite: the message names the step and its data, and the last checkpoint stays.
     """
     folder = output / "checkpoints"
     checkpoint, start = latest(folder)
@@ -86,7 +92,7 @@ def fit(
         ours = {
             "max_epochs": 1,
             "max_steps": data.num_steps,
-            "callbacks": [states, _Bar(name)],
+            "callbacks": [*callbacks, states, _Bar(name)],
             "logger": [local, *tracking.loggers(name)],
             # submitit requeues jobs; a second requeue would run them twice
             "plugins": [SLURMEnvironment(auto_requeue=False)] if SLURMEnvironment.detect() else None,
@@ -103,7 +109,11 @@ def fit(
         if isinstance(made.strategy, ModelParallelStrategy) and not _can_be_sharded(module):
             raise StageError(f"trainer=fsdp shards the weights of raters alone: use trainer=gpu for the {name}")
         internals.set_passes(made, data.accumulation(made.world_size), validate_every_steps)
-        made.fit(module, datamodule=data, ckpt_path=checkpoint, weights_only=True)
+        try:
+            with keep_freed_memory(made.strategy.root_device):
+                made.fit(module, datamodule=data, ckpt_path=checkpoint, weights_only=True)
+        except NotFiniteError as error:
+            raise _diverged(error, made.global_step, data, latest(folder)[1]) from error
     if made.global_step != data.num_steps:
         raise RuntimeError(f"training ended at step {made.global_step} of {data.num_steps}")
     if made.is_global_zero:
@@ -114,6 +124,16 @@ def clear(output: Path) -> None:
     """Delete what only an interrupted training needs, once its results are written."""
     shutil.rmtree(output / "checkpoints", ignore_errors=True)
     shutil.rmtree(output / "metrics")
+
+
+def _diverged(error: NotFiniteError, step: int, data: Any, saved_step: int) -> StageError:
+    """The error for a training that stopped before it took a step; steps are counted from 1, as in checkpoints."""
+    read = f", which reads {data.describe_step(step)}" if hasattr(data, "describe_step") else ""
+    kept = f"the checkpoint of step {saved_step:,} is kept" if saved_step else "there is no checkpoint yet"
+    return StageError(
+        f"{error} is not finite at step {step + 1:,} of {data.num_steps:,}{read}; {kept}. Lower the learning rate, or "
+        "leave these data out: the same settings would end here again"
+    )
 
 
 def _can_be_sharded(module: pl.LightningModule) -> bool:

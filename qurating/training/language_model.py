@@ -12,7 +12,9 @@ from qurating.corpus.tokenizing import vocabulary_size
 from qurating.datamodules.tokens import TokenBlocks
 from qurating.models.language_model import LanguageModel
 from qurating.models.optimization import Optimization
+from qurating.runtime.errors import StageError
 from qurating.training.fit import clear
+from qurating.training.throughput import Throughput
 
 
 def prepare(
@@ -37,17 +39,25 @@ def prepare(
         micro_batch_size: blocks per forward pass on one device, at most.
 
     Raises:
-        StageError: the tokens of the order cannot be those of the tokenizer.
+        StageError: the tokens of the order cannot be those of the tokenizer, or are fewer than one batch.
     """
     tokenizer = AutoTokenizer.from_pretrained(corpus / "tokenizer")
     size = vocabulary_size(tokenizer)
     data = TokenBlocks(order, sequence_length, batch_size_sequences, micro_batch_size, size)
+    if len(data.tokens) < sequence_length * batch_size_sequences:
+        raise StageError(
+            f"{order} has {len(data.tokens):,} tokens, fewer than one batch of {batch_size_sequences:,} × "
+            f"{sequence_length:,} = {sequence_length * batch_size_sequences:,}: select more tokens, or lower "
+            "model.batch_size_sequences or model.sequence_length"
+        )
     torch.manual_seed(seed_for(seed, "train_lm", "weights"))
     made = network(vocabulary_size=size, eos_token_id=tokenizer.eos_token_id)
     return LanguageModel(made, optimization), data
 
 
-def save(module: LanguageModel, data: TokenBlocks, corpus: Path, output: Path) -> dict[str, Any]:
+def save(
+    module: LanguageModel, data: TokenBlocks, throughput: Throughput, corpus: Path, output: Path
+) -> dict[str, Any]:
     """Write a trained network and its tokenizer, and delete what only the training needed.
 
     In a distributed run every process calls this; the first writes.
@@ -60,4 +70,9 @@ def save(module: LanguageModel, data: TokenBlocks, corpus: Path, output: Path) -
     module.network.save_pretrained(output)
     AutoTokenizer.from_pretrained(corpus / "tokenizer").save_pretrained(output)
     clear(output)
-    return {"tokens": len(data.tokens), "steps": data.num_steps, "parameters": module.network.num_parameters()}
+    return {
+        "tokens": len(data.tokens),
+        "steps": data.num_steps,
+        "parameters": module.network.num_parameters(),
+        **throughput.counts(),
+    }

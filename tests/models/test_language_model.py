@@ -7,6 +7,8 @@ import pytest
 import torch
 from training_example import a_model, an_order, rows, train, weights
 
+from qurating.models import language_model, likelihood
+
 
 @pytest.fixture
 def order(tmp_path: Path) -> Path:
@@ -32,3 +34,25 @@ def test_the_loss_that_is_logged_is_that_of_the_whole_step(order: Path, tmp_path
     logged = [float(row["train/loss"]) for row in rows(tmp_path / "lm")]
     assert logged[0] == pytest.approx(expected.item(), rel=1e-4)
     assert min(logged) > 2  # the last block is half empty
+
+
+@pytest.mark.parametrize("micro_batch_size", [1, 4])
+def test_large_logits_are_computed_in_parts_and_train_the_same(
+    order: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, micro_batch_size: int
+) -> None:
+    whole = train(order, tmp_path / "whole", micro_batch_size)
+    parts = []
+    plain = language_model.summed_cross_entropy
+
+    def watched(head: torch.nn.Module, states: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        parts.append(tuple(states.shape))
+        return plain(head, states, targets)
+
+    monkeypatch.setattr(language_model, "summed_cross_entropy", watched)
+    monkeypatch.setattr(language_model, "MAX_LOGITS", 100)
+    monkeypatch.setattr(likelihood, "MAX_LOGITS_TRAINED_ON_CPU", 64 * 5)
+    in_parts = train(order, tmp_path / "parts", micro_batch_size)
+    assert parts == [(7 * micro_batch_size, 16)] * (12 // micro_batch_size)
+    assert torch.allclose(weights(whole), weights(in_parts), atol=1e-5)
+    for one, other in zip(rows(tmp_path / "whole"), rows(tmp_path / "parts"), strict=True):
+        assert float(one["train/loss"]) == pytest.approx(float(other["train/loss"]), rel=1e-5)

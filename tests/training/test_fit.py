@@ -6,7 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from training_example import TRAINER, a_model, an_order, rows, train, weights
+from torch import Tensor
+from training_example import TRAINER, Watched, a_model, an_order, rows, train, weights
 
 from qurating.datamodules.tokens import TokenBlocks
 from qurating.runtime.errors import StageError
@@ -59,3 +60,46 @@ def test_settings_of_the_trainer_that_belong_to_the_training_are_refused(order: 
     trainer = functools.partial(TRAINER, max_steps=3)
     with pytest.raises(StageError, match=r"trainer\.max_steps cannot be set"):
         fit(a_model(), data, trainer, tmp_path, gradient_clip_norm=1.0, checkpoint_every_steps=1, name="test")
+
+
+class Diverging(Watched):
+    """Its loss, or one of its gradients, is not finite at a forward pass."""
+
+    bad_pass, bad = 0, "loss"
+
+    def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
+        if batch_idx == self.bad_pass:
+            weight = self.network.get_output_embeddings().weight
+            if self.bad == "loss":
+                weight.data[3] = torch.nan
+            else:
+                weight.register_hook(lambda gradient: gradient * torch.inf)
+        return super().training_step(batch, batch_idx)
+
+
+@pytest.mark.parametrize(("bad", "message"), [("loss", "the loss"), ("gradient", "a gradient")])
+def test_a_training_that_diverges_stops_at_that_step_and_names_its_data(
+    order: Path, tmp_path: Path, bad: str, message: str
+) -> None:
+    model = a_model()
+    model.__class__ = Diverging
+    model.bad_pass, model.bad = 5, bad  # the second pass of the third step
+    data = TokenBlocks(order, sequence_length=8, batch_size_sequences=4, micro_batch_size=2, vocabulary_size=64)
+    said = (
+        rf"{message} is not finite at step 3 of 3, which reads rows 6 to 9 of .*106, 107, 108, 109; .*of step 2 is kept"
+    )
+    with pytest.raises(StageError, match=said):
+        fit(model, data, TRAINER, tmp_path / "lm", gradient_clip_norm=1.0, checkpoint_every_steps=1, name="test")
+    (checkpoint,) = (tmp_path / "lm/checkpoints").glob("*.ckpt")
+    kept = torch.load(checkpoint, weights_only=True)["state_dict"]
+    assert all(weight.isfinite().all() for weight in kept.values())
+    # from there, a training without the fault ends as if there had been none
+    assert torch.equal(weights(train(order, tmp_path / "lm")), weights(train(order, tmp_path / "whole")))
+
+
+def test_a_training_that_diverges_at_once_has_no_checkpoint(order: Path, tmp_path: Path) -> None:
+    model = a_model()
+    model.__class__ = Diverging
+    data = TokenBlocks(order, sequence_length=8, batch_size_sequences=4, micro_batch_size=2, vocabulary_size=64)
+    with pytest.raises(StageError, match=r"step 1 of 3, which reads rows 0 to 3 .*there is no checkpoint yet"):
+        fit(model, data, TRAINER, tmp_path / "lm", gradient_clip_norm=1.0, checkpoint_every_steps=1, name="test")

@@ -4,6 +4,7 @@ import functools
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 from sweep_example import corpus as make_corpus
 from training_example import an_order
@@ -11,6 +12,7 @@ from transformers import AutoTokenizer, get_linear_schedule_with_warmup
 
 from qurating.models import networks
 from qurating.models.optimization import Optimization
+from qurating.runtime.errors import StageError
 from qurating.training.language_model import prepare
 
 NETWORK = functools.partial(
@@ -45,3 +47,18 @@ def test_the_seed_alone_draws_the_weights_and_the_tokenizer_sizes_them(tmp_path:
     assert module.network.config.vocab_size == len(tokenizer)
     assert module.network.config.eos_token_id == tokenizer.eos_token_id
     assert data.num_steps == -(-93 // (8 * 4))
+
+
+def test_less_than_one_batch_of_tokens_is_refused(tmp_path: Path) -> None:
+    corpus, order = make_corpus(tmp_path / "corpus"), an_order(tmp_path / "order")
+    settings: dict[str, Any] = {
+        "corpus": corpus,
+        "order": order,
+        "network": NETWORK,
+        "optimization": Optimization(torch.optim.AdamW, get_linear_schedule_with_warmup, 0.1),
+        "micro_batch_size": 2,
+        "seed": 1,
+    }
+    with pytest.raises(StageError, match=r"has 93 tokens, fewer than one batch of 12 × 8 = 96: .*batch_size_sequences"):
+        prepare(**settings, sequence_length=8, batch_size_sequences=12)
+    assert prepare(**settings, sequence_length=31, batch_size_sequences=3)[1].num_steps == 1

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 from qurating.artifacts.files import read_json, write_json, write_table
 from qurating.evaluation.harness import MEASURES, measures, run_task
 from qurating.evaluation.harness_tasks import Loaded, check_installed, load, wanted_tasks
-from qurating.evaluation.heldout import PRECISIONS
+from qurating.models.heldout import PRECISIONS
 from qurating.runtime.devices import device_of
 from qurating.runtime.errors import StageError
 

@@ -1,16 +1,23 @@
 """Train a language model from scratch on a subset, in its order, and write it as a Hugging Face folder."""
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
 from transformers import PreTrainedModel
 
+from qurating.corpus.tokenizing import check_ids
+from qurating.datamodules.tokens import TokenBlocks
+from qurating.models.heldout import check_reads, read_heldout
+from qurating.models.language_model import LanguageModel
 from qurating.models.optimization import Optimization
+from qurating.runtime.errors import StageError
+from qurating.training.curve import HeldOutLoss, steps_of_points
 from qurating.training.fit import fit
 from qurating.training.language_model import prepare, save
+from qurating.training.throughput import Throughput
 
 
 def train_lm(
@@ -29,16 +36,25 @@ def train_lm(
     micro_batch_size: int,
     checkpoint_every_steps: int,
     seed: int,
+    heldout_points: int | Sequence[float] | None = None,
+    heldout_max_tokens: int | None = None,
 ) -> dict[str, Any]:
-    """One pass over the tokens of `order`; writes the network, its tokenizer, and `metrics.csv`.
+    """One pass over the tokens of `order`; writes the network, its tokenizer, `metrics.csv` and `curve.parquet`.
 
     Args:
-        corpus: its tokenizer made the tokens.
+        corpus: its tokenizer made the tokens; the losses in `curve.parquet` are on its `heldout` shards.
         network, optimizer, schedule, warmup_fraction: see `qurating.models.networks` and `Optimization`.
         trainer, gradient_clip_norm, checkpoint_every_steps: see `fit`.
         sequence_length: tokens per block.
         batch_size_sequences: blocks per optimizer step, over all devices.
         micro_batch_size: blocks per forward pass on one device, at most.
+        heldout_points: when the loss on held-out text is measured, see `training.curve.steps_of_points`. None or 0:
+            never, and no `curve.parquet` is written.
+        heldout_max_tokens: of a fixed sample of the held-out documents, see `read_heldout`; None measures on all.
+
+    Raises:
+        StageError: `heldout_points` or `heldout_max_tokens` make no sense; no held-out text, or none that the network
+            can read; as `fit` does.
     """
     module, data = prepare(
         corpus=corpus,
@@ -50,6 +66,9 @@ def train_lm(
         micro_batch_size=micro_batch_size,
         seed=seed,
     )
+    throughput, curve = Throughput(data), None
+    if points := steps_of_points(heldout_points, len(data.tokens), sequence_length * batch_size_sequences):
+        curve = _curve(module, data, corpus, heldout_max_tokens, points, micro_batch_size)
     fit(
         module,
         data,
@@ -58,5 +77,35 @@ def train_lm(
         gradient_clip_norm=gradient_clip_norm,
         checkpoint_every_steps=checkpoint_every_steps,
         name="lm",
+        callbacks=[throughput] if curve is None else [throughput, curve],
     )
-    return save(module, data, corpus, output)
+    measured = {} if curve is None or not module.trainer.is_global_zero else curve.write(output / "curve.parquet")
+    counts = save(module, data, throughput, corpus, output)
+    return counts | measured if counts else {}
+
+
+def _curve(
+    module: LanguageModel,
+    data: TokenBlocks,
+    corpus: Path,
+    max_tokens: int | None,
+    points: Mapping[int, int],
+    batch_size_sequences: int,
+) -> HeldOutLoss:
+    """What measures the held-out loss; everything that could go wrong with it is checked before the training."""
+    if max_tokens is not None and max_tokens < 1:
+        raise StageError(f"model.heldout_max_tokens={max_tokens}: it must be at least 1, or null for all")
+    if not any((corpus / "heldout").glob("*.parquet")):
+        raise StageError(
+            f"{corpus} holds out no document: prepare it with corpus.heldout_fraction above 0, or train without a "
+            "curve (model.heldout_points=0)"
+        )
+    heldout = read_heldout(corpus, max_tokens=max_tokens)
+    check_ids(heldout.input_ids, data.vocabulary_size, corpus / "heldout")
+    was_training = module.network.training
+    check_reads(module.network.eval(), heldout, corpus)
+    module.network.train(was_training)
+    eos_token_id = module.network.config.eos_token_id
+    if eos_token_id is None:
+        raise StageError(f"{corpus / 'tokenizer'} has no end-of-text token, which the model reads before each sequence")
+    return HeldOutLoss(heldout, points, eos_token_id, batch_size_sequences)

@@ -23,6 +23,7 @@ from qurating.selection.index import select_rows
 from qurating.selection.token_stream import write_in_order
 from qurating.training.fit import fit
 from qurating.training.language_model import prepare, save
+from qurating.training.throughput import Throughput
 
 
 def pretrain_proxy(
@@ -74,6 +75,7 @@ def pretrain_proxy(
         micro_batch_size=micro_batch_size,
         seed=own_seed,
     )
+    throughput = Throughput(data)
     fit(
         module,
         data,
@@ -82,8 +84,9 @@ def pretrain_proxy(
         gradient_clip_norm=gradient_clip_norm,
         checkpoint_every_steps=checkpoint_every_steps,
         name="lm",
+        callbacks=[throughput],
     )
-    counts = save(module, data, corpus, output)
+    counts = save(module, data, throughput, corpus, output)
     if rank() == 0:
         # a kill must not leave a part of the folder under its final name
         os.rename(drawn, output / "half_drawn")

@@ -7,10 +7,24 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from qurating.evaluation.heldout import sequence_nll
 from qurating.models import networks
+from qurating.models.heldout import sequence_nll
 
 EOS = 3
+
+
+def test_shares_add_up_to_the_bit() -> None:
+    torch.manual_seed(0)
+    network = networks.language_model(
+        "llama", vocabulary_size=40, eos_token_id=EOS, hidden_size=16, intermediate_size=32, num_hidden_layers=1,
+        num_attention_heads=2, num_key_value_heads=1, max_position_embeddings=32,
+    ).eval()  # fmt: skip
+    starts = np.cumsum([0, 5, 0, 12, 1, 7, 12])
+    tokens = np.random.default_rng(0).integers(0, 40, int(starts[-1])).astype(np.int32)
+    whole = sequence_nll(network, tokens, starts, EOS, 2, "32-true")
+    shares = [sequence_nll(network, tokens, starts, EOS, 2, "32-true", share=n, num_shares=4) for n in range(4)]
+    assert np.array_equal(sum(shares), whole)
+    assert np.array_equal(sum((share != 0).astype(int) for share in shares), (whole != 0).astype(int))
 
 
 @pytest.mark.parametrize("batch_size", [1, 3, 50])

@@ -1,0 +1,77 @@
+"""Held-out sequences: all of them, without a target set, and a sample of documents that depends on nothing else."""
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from sweep_example import corpus as make_corpus
+from sweep_example import read
+
+from qurating.artifacts.files import write_table
+from qurating.models.heldout import HeldOut, read_heldout
+from qurating.runtime.errors import StageError
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_corpus(tmp_path_factory.mktemp("heldout") / "corpus")
+
+
+def documents(found: HeldOut) -> set[str]:
+    return set(found.rows["document_id"].to_pylist())
+
+
+def test_all_sequences_in_corpus_order(corpus: Path) -> None:
+    found, table = read_heldout(corpus), read(corpus, "heldout")
+    assert found.rows["id"].to_pylist() == table["id"].to_pylist()
+    for n in (0, 5, len(table) - 1):
+        assert found.input_ids[found.starts[n] : found.starts[n + 1]].tolist() == table["input_ids"][n].as_py()
+    assert found.rows["num_tokens"].to_pylist() == np.diff(found.starts).tolist()
+    assert found.rows["num_bytes"].to_pylist() == [len(text.encode()) for text in table["text"].to_pylist()]
+    assert found.num_excluded == 0
+
+
+def test_a_sample_has_whole_documents_and_a_smaller_one_is_a_part_of_it(corpus: Path) -> None:
+    table = read(corpus, "heldout")
+    sizes: dict[str, int] = {}
+    for name, length in zip(table["document_id"].to_pylist(), table["length"].to_pylist(), strict=True):
+        sizes[name] = sizes.get(name, 0) + length
+    total, before = sum(sizes.values()), set[str]()
+    for max_tokens in (1, total // 7, total // 2, total, 10 * total):
+        found = read_heldout(corpus, max_tokens=max_tokens)
+        chosen = documents(found)
+        assert len(found.input_ids) == sum(sizes[name] for name in chosen)
+        assert len(chosen) == 1 or len(found.input_ids) <= max_tokens
+        assert before <= chosen
+        before = chosen
+    assert before == set(sizes)  # all of them, where there is room
+
+
+def test_a_sample_does_not_depend_on_shards_or_their_order(corpus: Path, tmp_path: Path) -> None:
+    table = read(corpus, "heldout")
+    backwards = table.take(pa.array(range(len(table) - 1, -1, -1)))
+    write_table(tmp_path / "heldout/00000.parquet", backwards.slice(0, 50))
+    write_table(tmp_path / "heldout/00001.parquet", backwards.slice(50))
+    chosen = documents(read_heldout(corpus, max_tokens=3000))
+    assert 1 < len(chosen) < len(documents(read_heldout(corpus)))
+    assert documents(read_heldout(tmp_path, max_tokens=3000)) == chosen
+
+
+def test_documents_of_a_target_set_are_not_read_and_do_not_change_the_sample(corpus: Path, tmp_path: Path) -> None:
+    chosen = documents(read_heldout(corpus, max_tokens=3000))
+    first = sorted(chosen)[0]
+    write_table(tmp_path / "target.parquet", pa.table({"document_id": [first, first, "elsewhere"]}))
+    every, some = read_heldout(corpus, tmp_path), read_heldout(corpus, tmp_path, max_tokens=3000)
+    assert every.num_excluded == 1
+    assert documents(every) == documents(read_heldout(corpus)) - {first}
+    assert documents(some) == chosen - {first}
+
+
+def test_no_token_to_predict_is_an_error(corpus: Path, tmp_path: Path) -> None:
+    everything = pq.read_table(corpus / "heldout", columns=["document_id"])
+    write_table(tmp_path / "target.parquet", everything)
+    for max_tokens in (None, 100):
+        with pytest.raises(StageError, match="no token to predict"):
+            read_heldout(corpus, tmp_path, max_tokens)
