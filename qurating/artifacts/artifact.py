@@ -97,9 +97,9 @@ class Artifact:
             "those that no result depends on"
         )
         is_of_sources = all(line.startswith("sources.") for line in changed) and (self.path / "manifest.json").is_file()
-        go_on = f"\n  or go on with it as it is: leave {self.stage} out of `stage=[...]`"
+        go_on = f"\n  or go on with it as it is: leave {self.stage} out of `stage=[...]`" if is_of_sources else ""
         return StageError(
             f"{subject} with other settings or inputs:\n{shown}{more}{version if is_earlier else ''}\n"
             f"  Either keep both, with another name for the new one: artifacts.{self.stage}=<kind>/<name>\n"
-            f"  or replace it: overwrite=true{go_on if is_of_sources else ''}"
+            "  or replace it: overwrite=true" + go_on
         )

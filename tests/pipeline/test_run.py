@@ -362,12 +362,7 @@ def test_lqs_killed_at_random_stages_and_run_again_ends_the_same(scored: tuple[P
     arguments = ["+experiment=lqs_scorer", "hydra.mode=RUN", "selection=top_k", "ordering=folding"]
     chosen = sorted(random.sample(stages, 2), key=STAGES.index)
     killed = {stage: kill_at(tmp_path, stage, *arguments) for stage in chosen}
-    run(
-        tmp_path,
-        *arguments,
-        "stage=[prepare_corpus,prepare_target,sample_proxy,pretrain_proxy,annotate_proxy,"
-        "train_scorer,score,select,order]",
-    )
+    run(tmp_path, *arguments)
     check_same(reference, tmp_path, killed)
 
 
