@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from qurating.artifacts.ancestry import Made
-from qurating.evaluation import papers
+from qurating.evaluation import papers, token_factors
 from qurating.evaluation.comparison import Cell, with_distinct_names
 from qurating.evaluation.runs import COMPLETE, Run
 from qurating.metrics import student
@@ -36,7 +36,7 @@ COLUMNS = {
     **{f"{measure}{end}": float for measure in _MEASURES for end in ("", "_low", "_high")},
     **{"heldout": str, "num_documents": int, "num_heldout_tokens": int, "is_uniform": bool},
     **{"reference": str, "num_pairs": int, "difference": float, "difference_low": float, "difference_high": float},
-    **{"p": float, "p_holm": float},
+    **{"p": float, "p_holm": float, "token_factor": float, "token_factor_low": float, "token_factor_high": float},
     **{f"paper_{measure}": float for measure in papers.MEASURES},
     **{"paper": str, "notes": list, "labels": list, "evaluations": list},
 }
@@ -75,7 +75,8 @@ def rows(runs: Sequence[Run]) -> list[dict[str, Any]]:
     num_seeds; loss (nats per token), perplexity, bits_per_byte, each the mean over seeds with `_low` and `_high` of its
     95 % interval; heldout (a letter for each set of documents), num_documents, num_heldout_tokens; is_uniform,
     reference (the uniform row), num_pairs, difference (of the loss, this minus uniform of the same seed) with `_low`
-    and `_high`, p, p_holm; paper and paper_* (see `papers`); notes, labels, evaluations (lists of text).
+    and `_high`, p, p_holm; token_factor with `_low` and `_high` (see `token_factors.compared`); paper and paper_* (see
+    `papers`); notes, labels, evaluations (lists of text).
     """
     methods = _methods([run for run in runs if run.state == COMPLETE])
     found = [_row(method, name) for method, name in zip(methods, _names(methods), strict=True)]
@@ -267,12 +268,14 @@ def _against(method: Method, reference: Method, notes: list[str]) -> dict[str, A
     if not pairs:
         return {}
     differences = [run.measures["nats_per_token"] - other.measures["nats_per_token"] for run, other in pairs]
-    row = {"num_pairs": len(pairs), "difference": sum(differences) / len(pairs)}
+    row: dict[str, Any] = {"num_pairs": len(pairs), "difference": sum(differences) / len(pairs)}
     if len({other.source for _, other in pairs}) < len(pairs):
         notes.append("several runs share one uniform run: no interval of the difference")
         return row
+    factors, said = token_factors.compared(pairs)
+    notes += said
     low, high = student.interval(differences) or (None, None)
-    return row | {"difference_low": low, "difference_high": high, "p": student.p_value(differences)}
+    return row | factors | {"difference_low": low, "difference_high": high, "p": student.p_value(differences)}
 
 
 def _replicate(run: Run, documents: Hashable) -> Hashable:

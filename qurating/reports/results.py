@@ -114,6 +114,12 @@ def notes(rows: Sequence[Row]) -> list[str]:
             "p: two-sided paired t-test over seeds. p (Holm): corrected for the "
             f"{tested} comparison{'s' if tested > 1 else ''} of this table by Holm's method."
         )
+    if any(row["token_factor"] is not None for row in rows):
+        found.append(
+            "Token factor: tokens of uniform, divided by those after which the method is at uniform's last held-out "
+            "loss; geometric mean over seeds (95 % interval). It is read along one training: while the learning rate "
+            "still falls, it is rather too low."
+        )
     if len({row["group"] for row in complete}) > 1:
         found.append("Compare within a group: the same model settings, corpus, held-out documents and uniform.")
     if papers := sorted({row["paper"] for row in rows if row["paper"]}):
@@ -158,12 +164,13 @@ def _shown(rows: Sequence[Row]) -> tuple[list[str], list[list[str]]]:
         f"{MINUS} uniform": lambda row: "baseline" if _is_baseline(row) else _mean(row, "difference", _signed),
         "p": lambda row: _p(row["p"]),
         "p (Holm)": lambda row: _p(row["p_holm"]),
+        "token factor": _factor,
         "paper: perplexity": lambda row: number(row["paper_perplexity"]),
         "average": lambda row: number(row["paper_average"]),
         "state": lambda row: row["state"],
     }
     varying = {"group": "group", "held-out": "heldout"}
-    optional = {f"{MINUS} uniform": "difference", "p": "p", "p (Holm)": "p"}
+    optional = {f"{MINUS} uniform": "difference", "p": "p", "p (Holm)": "p", "token factor": "token_factor"}
     optional |= {"paper: perplexity": "paper_perplexity", "average": "paper_average"}
     idle = {head for head, key in varying.items() if len({row[key] for row in rows}) == 1}
     idle |= {head for head, key in optional.items() if all(row[key] is None for row in rows)}
@@ -186,6 +193,13 @@ def _mean(row: Row, measure: str, shown: Callable[[float], str]) -> str:
     if mean is None:
         return "–"
     return shown(mean) if low is None else f"{shown(mean)} ± {shown((high - low) / 2).lstrip('+')}"
+
+
+def _factor(row: Row) -> str:
+    factor, low, high = row["token_factor"], row["token_factor_low"], row["token_factor_high"]
+    if factor is None:
+        return "–"
+    return f"{factor:.2f}" if low is None else f"{factor:.2f} ({low:.2f} to {high:.2f})"
 
 
 def _decimals(value: float) -> str:

@@ -11,6 +11,7 @@ from artifact_example import publish
 from qurating.artifacts.artifact import Artifact
 from qurating.artifacts.files import write_json, write_table
 from qurating.artifacts.manifest import read_manifest, reference
+from qurating.metrics.loss_curve import SCHEMA
 
 NETWORK = {"model_type": "llama", "hidden_size": 32, "num_hidden_layers": 1}
 DOCUMENTS = ("a", "b", "c")
@@ -30,6 +31,28 @@ def make(root: Path, name: str, stage: str, inputs: Mapping[str, str], config: M
 
 def corpus(root: Path, name: str = "embedded", seed: int = 0, **config: Any) -> str:
     return make(root, f"corpora/{name}", "prepare_corpus", {}, {"seed": seed, **config})
+
+
+def with_curve(root: Path, model: str, points: Mapping[int, float], documents: tuple[str, ...] = DOCUMENTS) -> str:
+    """Make a language model again with a curve, {tokens: nats per token}, the same for each document."""
+    name = model.split(" (")[0]
+    made = read_manifest(root / name / "manifest.json")
+    artifact = Artifact(root / name, "train_lm", made["inputs"], {**made["config"], "points": 1}, overwrite=True)
+
+    def build(folder: Path) -> dict[str, Any]:
+        rows = [
+            {
+                **{"step": step, "tokens": tokens, "document_id": each, "domain": "prose"},
+                **{"nll_nats": 100 * loss, "num_tokens": 100, "num_bytes": 300},
+            }
+            for step, (tokens, loss) in enumerate(points.items(), 1)
+            for each in documents
+        ]
+        write_table(folder / "curve.parquet", pa.Table.from_pylist(rows, SCHEMA))
+        return dict(made["counts"])
+
+    publish(artifact, build)
+    return reference(name, read_manifest(root / name / "manifest.json"))
 
 
 def ordered(
