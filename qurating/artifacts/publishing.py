@@ -66,6 +66,8 @@ def building(artifact: Artifact, share: str | None = None, reusable: Sequence[st
     with contextlib.ExitStack() as locks:
         locks.enter_context(_locked(path))
         if artifact.is_complete():
+            if not _working_folder(path).exists():
+                _remove_rest(path)  # of a builder that was killed while this task waited
             yield Work(_working_folder(path), to_do=False)
             return
         folder, plan = _open_working_folder(artifact, reusable)

@@ -206,9 +206,10 @@ def test_a_killed_builder_leaves_its_lock_free(tmp_path: Path) -> None:
     assert manifest(path)["counts"] == {"rows": 1}
 
 
+@pytest.mark.parametrize("waited", [False, True])
 @pytest.mark.parametrize("overwrite", [False, True])
 def test_a_kill_right_after_publication_leaves_nothing_behind(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, overwrite: bool
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, overwrite: bool, waited: bool
 ) -> None:
     path = tmp_path / "k" / "x"
     if overwrite:
@@ -224,7 +225,10 @@ def test_a_kill_right_after_publication_leaves_nothing_behind(
     assert path.with_name(".x.plan.json").exists()
     assert path.with_name(".x.replaced").exists() == overwrite
     assert wanted(path).is_complete()
-    publishing.remove_rest(path)
+    if waited:  # for the lock of the one that was killed
+        made(path, build=None)
+    else:
+        publishing.remove_rest(path)
     assert {file.name for file in path.parent.iterdir()} == {"x", ".x.lock", ".x.checked.json"}
 
 

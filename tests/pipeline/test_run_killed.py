@@ -28,9 +28,21 @@ def start(artifacts: Path, log: Path, *arguments: str) -> subprocess.Popen[bytes
 
 
 def wait_for(log: Path, text: str, task: subprocess.Popen[bytes]) -> None:
+    started = time.monotonic()
     while text not in log.read_text(encoding="utf-8"):
         assert task.poll() is None, log.read_text(encoding="utf-8")
+        assert time.monotonic() - started < 900, f"no {text!r}: {log.read_text(encoding='utf-8')}"
         time.sleep(0.05)
+
+
+def stop_while_it_builds(task: subprocess.Popen[bytes], artifacts: Path) -> None:
+    """Stop a process at a moment at which it holds the lock of an artifact: then a plan lies next to the artifact."""
+    os.kill(task.pid, signal.SIGSTOP)
+    while not list(artifacts.glob("*/.*.plan.json")):
+        os.kill(task.pid, signal.SIGCONT)
+        time.sleep(0.05)
+        assert task.poll() is None
+        os.kill(task.pid, signal.SIGSTOP)
 
 
 def fingerprints(artifacts: Path) -> dict[str, str]:
@@ -58,7 +70,7 @@ def test_of_two_identical_commands_the_second_goes_on_when_the_first_is_killed(
     artifacts = tmp_path / "artifacts"
     first = start(artifacts, tmp_path / "first", *STAGES)
     wait_for(tmp_path / "first", f"] {stage}:", first)
-    os.kill(first.pid, signal.SIGSTOP)  # it builds, however fast the machine is, until the other one waits
+    stop_while_it_builds(first, artifacts)  # until the other one waits, however fast the machine is
     second = start(artifacts, tmp_path / "second", *STAGES)
     wait_for(tmp_path / "second", f"(process {first.pid}) is building it", second)
     os.killpg(first.pid, signal.SIGKILL)
