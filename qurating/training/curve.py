@@ -152,7 +152,8 @@ def steps_of_points(points: int | Sequence[float] | None, num_tokens: int, token
         wanted = [*map(float, points), float(num_tokens)]
     else:
         raise StageError(
-            f"model.heldout_points={points}: it is a number of points (0: none), or a list of numbers of tokens"
+            f"model.heldout_points={points}: it is a number of points (0: none), and model.heldout_at_tokens a list of "
+            "numbers of tokens"
         )
     last = math.ceil(num_tokens / tokens_per_step)
     steps = sorted({min(last, max(1, math.ceil(tokens / tokens_per_step))) for tokens in wanted})

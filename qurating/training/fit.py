@@ -113,7 +113,7 @@ def fit(
             with keep_freed_memory(made.strategy.root_device):
                 made.fit(module, datamodule=data, ckpt_path=checkpoint, weights_only=True)
         except NotFiniteError as error:
-            raise _diverged(error, made.global_step, data, latest(folder)[1]) from error
+            raise _diverged(name, error, made.global_step, data, latest(folder)[1]) from error
     if made.global_step != data.num_steps:
         raise RuntimeError(f"training ended at step {made.global_step} of {data.num_steps}")
     if made.is_global_zero:
@@ -126,13 +126,14 @@ def clear(output: Path) -> None:
     shutil.rmtree(output / "metrics")
 
 
-def _diverged(error: NotFiniteError, step: int, data: Any, saved_step: int) -> StageError:
+def _diverged(name: str, error: NotFiniteError, step: int, data: Any, saved_step: int) -> StageError:
     """The error for a training that stopped before it took a step; steps are counted from 1, as in checkpoints."""
     read = f", which reads {data.describe_step(step)}" if hasattr(data, "describe_step") else ""
     kept = f"the checkpoint of step {saved_step:,} is kept" if saved_step else "there is no checkpoint yet"
+    setting = f"{'model' if name == 'lm' else name}.optimizer.lr"
     return StageError(
-        f"{error} is not finite at step {step + 1:,} of {data.num_steps:,}{read}; {kept}. Lower the learning rate, or "
-        "leave these data out: the same settings would end here again"
+        f"the {name} diverged: {error} is not finite at step {step + 1:,} of {data.num_steps:,}{read}; {kept}. Lower "
+        f"{setting}, or leave these data out: the same settings would end here again"
     )
 
 

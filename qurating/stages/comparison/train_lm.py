@@ -36,7 +36,8 @@ def train_lm(
     micro_batch_size: int,
     checkpoint_every_steps: int,
     seed: int,
-    heldout_points: int | Sequence[float] | None = None,
+    heldout_points: int | None = None,
+    heldout_at_tokens: Sequence[float] | None = None,
     heldout_max_tokens: int | None = None,
 ) -> dict[str, Any]:
     """One pass over the tokens of `order`; writes the network, its tokenizer, `metrics.csv` and `curve.parquet`.
@@ -48,13 +49,14 @@ def train_lm(
         sequence_length: tokens per block.
         batch_size_sequences: blocks per optimizer step, over all devices.
         micro_batch_size: blocks per forward pass on one device, at most.
-        heldout_points: when the loss on held-out text is measured, see `training.curve.steps_of_points`. None or 0:
-            never, and no `curve.parquet` is written.
+        heldout_points: how often the loss on held-out text is measured, see `training.curve.steps_of_points`. None or
+            0: never, and no `curve.parquet` is written.
+        heldout_at_tokens: when, instead: numbers of tokens.
         heldout_max_tokens: of a fixed sample of the held-out documents, see `read_heldout`; None measures on all.
 
     Raises:
-        StageError: `heldout_points` or `heldout_max_tokens` make no sense; no held-out text, or none that the network
-            can read; as `fit` does.
+        StageError: `heldout_points`, `heldout_at_tokens` or `heldout_max_tokens` make no sense; no held-out text, or
+            none that the network can read; as `fit` does.
     """
     module, data = prepare(
         corpus=corpus,
@@ -67,7 +69,9 @@ def train_lm(
         seed=seed,
     )
     throughput, curve = Throughput(data), None
-    if points := steps_of_points(heldout_points, len(data.tokens), sequence_length * batch_size_sequences):
+    if points := steps_of_points(
+        heldout_at_tokens or heldout_points, len(data.tokens), sequence_length * batch_size_sequences
+    ):
         curve = _curve(module, data, corpus, heldout_max_tokens, points, micro_batch_size)
     fit(
         module,

@@ -134,7 +134,7 @@ def test_the_curve_ends_with_what_the_evaluation_measures(
 
 def test_the_sample_is_the_same_for_every_model(inputs: tuple[Path, Path], tmp_path: Path) -> None:
     for seed in (1, 2):
-        train(inputs, tmp_path / str(seed), seed, heldout_points=[1000], heldout_max_tokens=700)
+        train(inputs, tmp_path / str(seed), seed, heldout_at_tokens=[1000], heldout_max_tokens=700)
     a, b = (pq.read_table(tmp_path / seed / "curve.parquet") for seed in "12")
     assert a.drop(["nll_nats"]).equals(b.drop(["nll_nats"]))
     assert not a["nll_nats"].equals(b["nll_nats"])
