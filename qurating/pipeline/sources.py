@@ -9,14 +9,14 @@ import glob
 import hashlib
 import os
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
 from qurating.artifacts.identity import COMMIT, UNKNOWN
-from qurating.artifacts.manifest import manifest
+from qurating.artifacts.manifest import read_manifest
 from qurating.corpus.files import ROOT, in_repository, named_files, with_names
 from qurating.runtime import hub_data
 from qurating.runtime.errors import StageError
@@ -173,14 +173,19 @@ def _names(folder: Path) -> list[str]:
 
 
 def _of_artifact(folder: Path, names: Sequence[str]) -> str | None:
-    """The fingerprint of an artifact that has exactly its files, of their sizes; None for any other folder."""
+    """The fingerprint of an artifact that has exactly its files, of their sizes; None for any other folder.
+
+    Also of one whose content is known to be damaged: it must not pass for another folder, which nobody compares.
+    """
     if "manifest.json" not in names:
         return None
     try:
-        made: Mapping[str, Any] = manifest(folder)
-        return f"artifact {made['fingerprint'][:16]}" if {*names} == {"manifest.json", *made["files"]} else None
+        made = read_manifest(folder / "manifest.json")
+        sizes = {name: written["bytes"] for name, written in made["files"].items()}
     except (StageError, ValueError, KeyError, TypeError):  # of another program, or damaged
         return None
+    found = {name: (folder / name).stat().st_size for name in names if name != "manifest.json"}
+    return f"artifact {made['fingerprint'][:16]}" if found == sizes else None
 
 
 def _of_files(named: Sequence[tuple[Path, str]]) -> str:
