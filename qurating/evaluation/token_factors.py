@@ -26,8 +26,10 @@ def compared(pairs: Sequence[tuple[Run, Run]]) -> tuple[dict[str, Any], list[str
         pairs: a run of the method, and one of uniform with the same seeds.
     """
     factors = [factor for run, uniform in pairs if (factor := _factor(run, uniform)) is not None]
-    if not factors or len(factors) < len(pairs):
+    if not factors:
         return {}, []
+    if len(factors) < len(pairs):
+        return {}, [f"no token factor: only {len(factors)} of {len(pairs)} pairs have curves that can be read"]
     values = [factor.value for factor in factors]
     inside = [math.log(value) for value in values if value is not None]
     if len(inside) < len(values):
@@ -62,7 +64,7 @@ def _curve(run: Run) -> list[Point] | None:
     target = run.chain["evaluate"].inputs.get("excluded")
     try:
         table = pq.read_table(file, columns=SCHEMA.names)
-        return loss_curve(table, _document_ids(target.folder) if target else frozenset())
+        return loss_curve(table, _document_ids(target.folder) if target else frozenset()) or None
     except (OSError, ValueError, pa.ArrowException):  # ArrowException: damaged; ValueError: every document is left out
         return None
 

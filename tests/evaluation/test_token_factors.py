@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from results_example import evaluated, trained, with_curve
+from results_example import DOCUMENTS, evaluated, trained, with_curve
 
 from qurating.evaluation.methods import rows
 from qurating.evaluation.runs import find_runs
@@ -66,3 +66,11 @@ def test_without_a_curve_there_is_no_factor(tmp_path: Path, without: str) -> Non
         run(tmp_path, label, 0, None if label == without else UNIFORM)
     assert row(tmp_path)["token_factor"] is None
     assert not any("token factor" in note for note in row(tmp_path)["notes"])
+
+
+def test_a_pair_without_a_curve_is_told(tmp_path: Path) -> None:
+    for seed, documents in enumerate([DOCUMENTS, ()]):
+        run(tmp_path, "uniform", seed, UNIFORM)
+        run(tmp_path, "top-k", seed, {100: 4.0, 10_000: 2.0}, documents=documents)
+    assert row(tmp_path)["token_factor"] is None
+    assert "no token factor: only 1 of 2 pairs have curves that can be read" in row(tmp_path)["notes"]
