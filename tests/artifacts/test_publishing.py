@@ -16,6 +16,7 @@ from artifact_example import IDENTITY, build, made, publish, wanted
 from qurating.artifacts import manifest as manifests
 from qurating.artifacts import publishing
 from qurating.artifacts.artifact import Artifact
+from qurating.artifacts.files import replacing
 from qurating.artifacts.manifest import manifest
 from qurating.artifacts.publishing import wait_until_published, wait_until_started
 from qurating.runtime.errors import StageError
@@ -29,7 +30,8 @@ def test_shares_fill_one_folder_and_the_last_publishes(tmp_path: Path) -> None:
             if not (folder / f"{number}.txt").exists():
                 if waits:
                     inside.wait()  # all three are at work at once
-                (folder / f"{number}.txt").write_text(str(number))
+                with replacing(folder / f"{number}.txt") as torn:  # as stages do: another share may publish at once
+                    torn.write_text(str(number))
             return {"rows": 3} if len(list(folder.glob("*.txt"))) == 3 else None
 
         return publish(wanted(path), build, share=f"{number}_of_3")
