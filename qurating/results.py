@@ -2,6 +2,7 @@
 
 python -m qurating.results             what is under artifacts/
 python -m qurating.results FOLDER      what is under another paths.artifacts
+python -m qurating.results --part wiki on a part of the held-out text: a domain, or one of evaluation.sets
 
 A row has the mean over seeds, its 95 % interval, and the paired difference from uniform of the same seed. Trainings
 that failed, have not ended or were not evaluated, and damaged evaluations, have rows with their state.
@@ -25,6 +26,12 @@ def main(arguments: Sequence[str]) -> int:
         prog="python -m qurating.results", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("folder", nargs="?", type=Path, default=Path("artifacts"), metavar="FOLDER")
+    parser.add_argument(
+        "--part",
+        default="",
+        metavar="NAME",
+        help="a domain, or one of evaluation.sets, instead of all that was evaluated",
+    )
     parser.add_argument("--output", type=Path, metavar="FOLDER", help="where the files are written")
     parser.add_argument(
         "--format", nargs="+", choices=FORMATS, default=[*FORMATS], help="which files are written (all of these)"
@@ -32,15 +39,17 @@ def main(arguments: Sequence[str]) -> int:
     given = parser.parse_args(arguments)
     if not given.folder.is_dir():
         return _refuse(f"{given.folder} is not a folder")
-    runs = find_runs(given.folder)
+    runs = find_runs(given.folder, given.part)
     if not runs:
         return _refuse(f"no evaluation in {given.folder}, and no language model (it has to be a paths.artifacts)")
     table = rows(runs)
     print(as_markdown(table, evaluations=False))
     if not any(run.state == COMPLETE for run in runs):
-        return _refuse(f"no evaluation in {given.folder} has a result: nothing is written")
+        on = f" on {given.part}" if given.part else ""
+        return _refuse(f"no evaluation in {given.folder} has a result{on}: nothing is written")
     try:
-        files = write(table, given.output or given.folder / "results", given.format)
+        default = given.folder / "results" / given.part.replace("/", "_") if given.part else given.folder / "results"
+        files = write(table, given.output or default, given.format)
     except OSError as error:
         return _refuse(f"the table cannot be written: {error}")
     print(f"Written: {', '.join(map(str, files))}")

@@ -75,11 +75,21 @@ def uncompared(recorded: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str,
 
 
 def changes(recorded: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """The `differences` of two identities, without the sources that are `uncompared`."""
+    """The `differences` of two identities, without the sources that are `uncompared`.
+
+    An argument of the stage that is null counts as absent: artifacts made before the argument existed stay valid. A new
+    argument therefore has to mean, if it is null, what the stage did without it.
+    """
     left_out = uncompared(recorded, now)
     after = now.get("sources", {})
     before = dict.fromkeys(after, "not recorded") | recorded.get("sources", {}) | {key: after[key] for key in left_out}
-    return differences({**recorded, "sources": before}, {**now, "sources": after})
+    return differences(
+        {**recorded, "config": _given(recorded), "sources": before}, {**now, "config": _given(now), "sources": after}
+    )
+
+
+def _given(identity: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in identity.get("config", {}).items() if value is not None}
 
 
 def is_current(manifest: Mapping[str, Any]) -> bool:

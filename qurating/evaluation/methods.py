@@ -6,14 +6,12 @@ import math
 from collections import Counter, defaultdict
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from qurating.artifacts.ancestry import Made
-from qurating.evaluation import papers, token_factors
+from qurating.evaluation import papers, parts, token_factors
 from qurating.evaluation.comparison import Cell, with_distinct_names
 from qurating.evaluation.runs import COMPLETE, Run
 from qurating.metrics import student
@@ -34,7 +32,7 @@ COLUMNS = {
     },
     **{"seeds": list, "num_seeds": int},
     **{f"{measure}{end}": float for measure in _MEASURES for end in ("", "_low", "_high")},
-    **{"heldout": str, "num_documents": int, "num_heldout_tokens": int, "is_uniform": bool},
+    **{"part": str, "heldout": str, "num_documents": int, "num_heldout_tokens": int, "is_uniform": bool},
     **{"reference": str, "num_pairs": int, "difference": float, "difference_low": float, "difference_high": float},
     **{"p": float, "p_holm": float, "token_factor": float, "token_factor_low": float, "token_factor_high": float},
     **{f"paper_{measure}": float for measure in papers.MEASURES},
@@ -73,10 +71,10 @@ def rows(runs: Sequence[Run]) -> list[dict[str, Any]]:
     Keys of a row, None where unknown: group (rows of one group can be ranked: one model, corpus and held-out set, one
     uniform), rank in it by loss, method, state, model_type, parameters, corpus, tokens, seeds (list of text),
     num_seeds; loss (nats per token), perplexity, bits_per_byte, each the mean over seeds with `_low` and `_high` of its
-    95 % interval; heldout (a letter for each set of documents), num_documents, num_heldout_tokens; is_uniform,
-    reference (the uniform row), num_pairs, difference (of the loss, this minus uniform of the same seed) with `_low`
-    and `_high`, p, p_holm; token_factor with `_low` and `_high` (see `token_factors.compared`); paper and paper_* (see
-    `papers`); notes, labels, evaluations (lists of text).
+    95 % interval; part (see `runs.Run`); heldout (a letter for each set of documents), num_documents,
+    num_heldout_tokens; is_uniform, reference (the uniform row), num_pairs, difference (of the loss, this minus uniform
+    of the same seed) with `_low` and `_high`, p, p_holm; token_factor with `_low` and `_high` (see
+    `token_factors.compared`); paper and paper_* (see `papers`); notes, labels, evaluations (lists of text).
     """
     methods = _methods([run for run in runs if run.state == COMPLETE])
     found = [_row(method, name) for method, name in zip(methods, _names(methods), strict=True)]
@@ -123,16 +121,16 @@ def _heldout(runs: Sequence[Run]) -> dict[str, Hashable]:
         counts = (run.measures.get("num_documents"), run.measures.get("num_tokens"))
         keys[run.source] = (counts, tuple(inputs), json.dumps(made.settings, sort_keys=True))
     alike = Counter(counts for counts, *_ in set(keys.values()))
-    folders = {keys[run.source]: run.chain["evaluate"].folder for run in runs}
-    read = {key: _documents(folder) if alike[key[0]] > 1 else None for key, folder in folders.items()}
+    same = {keys[run.source]: run for run in runs}
+    read = {key: _documents(run) if alike[key[0]] > 1 else None for key, run in same.items()}
     return {source: read[key] or key for source, key in keys.items()}
 
 
-def _documents(folder: Path) -> str | None:
-    """A digest of the held-out documents of an evaluation: ids, domains, tokens; None if they cannot be read."""
+def _documents(run: Run) -> str | None:
+    """A digest of the held-out documents of a run: ids, domains, tokens; None if they cannot be read."""
     columns = ["domain", "document_id"]
     try:
-        table = pq.read_table(folder / "sequences.parquet", columns=[*columns, "num_tokens"])
+        table = parts.evaluated(run.chain["evaluate"].folder, run.part)
     except (OSError, pa.ArrowException):
         return None
     summed = (
@@ -163,6 +161,8 @@ def _row(method: Method, name: str) -> dict[str, Any]:
     label = first.label
     if "annotate_proxy" in first.chain and first.chain["annotate_proxy"].settings.get("denominator") == "none":
         label = label.replace("lqs", "pds")  # the same scores without DELT's denominator
+    if first.part:  # the papers' figures are on all of their held-out text
+        return row
     return row | papers.figures(label, first.chain["train_lm"].settings, method.tokens)
 
 
@@ -174,6 +174,7 @@ def _known(run: Run) -> dict[str, Any]:
     row: dict[str, Any] = dict.fromkeys(COLUMNS)
     row |= {"method": run.label, "state": run.state, "seeds": [run.seed] if run.seed else [], "num_seeds": 0}
     row |= {"evaluations": [run.source], "notes": [], "labels": [], "is_uniform": run.is_uniform, "num_pairs": 0}
+    row |= {"part": run.part or None}
     row |= {"tokens": _tokens(run), "corpus": corpus.folder.name if corpus else None}
     if model:
         row["model_type"] = model.settings.get("network.model_type")

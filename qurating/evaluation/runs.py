@@ -14,6 +14,7 @@ from qurating.artifacts.ancestry import Ancestry, Made
 from qurating.artifacts.files import read_json
 from qurating.artifacts.manifest import manifest, reference
 from qurating.artifacts.seeds import replicate_of
+from qurating.evaluation import parts
 from qurating.evaluation.comparison import label_of
 from qurating.runtime.errors import StageError
 
@@ -29,7 +30,8 @@ class Run:
     `label`, `is_uniform`: the name of its method, and whether that is the baseline (`comparison.label_of`).
     `seeds`: those of selecting, ordering and training, by stage.
     `chain`: what it is made of by stage, as far as that is known; of a complete one with the evaluation itself.
-    `measures`: `overall` of `metrics.json`; empty if that is missing or damaged.
+    `part`: the part of the held-out text that it is measured on, see `parts.evaluated`; empty: all that was evaluated.
+    `measures`: those of the part in `metrics.json`; empty if that is missing or damaged.
     """
 
     source: str
@@ -40,6 +42,7 @@ class Run:
     chain: Mapping[str, Made] = field(default_factory=dict)
     measures: Mapping[str, Any] = field(default_factory=dict)
     problem: str = ""
+    part: str = ""
 
     @property
     def seed(self) -> str:
@@ -53,8 +56,13 @@ class Run:
         return f"{seed} r{number}" if number else str(used)
 
 
-def find_runs(root: Path) -> list[Run]:
-    """Every evaluation and every language model without one under `root`, sorted by name, unfinished ones last."""
+def find_runs(root: Path, part: str = "") -> list[Run]:
+    """Every evaluation and every language model without one under `root`, sorted by name, unfinished ones last.
+
+    Args:
+        root: a folder of artifacts.
+        part: a domain or a named set of the evaluations; empty: all that each evaluated.
+    """
     ancestry = Ancestry(root)
     evaluations, trainings = list[str](), list[str]()
     for file in sorted(root.glob("*/*/manifest.json")):
@@ -63,7 +71,7 @@ def find_runs(root: Path) -> list[Run]:
             stage = _stage_of(file)
             evaluations += [name] if stage == "evaluate" else []
             trainings += [name] if stage == "train_lm" else []
-    found = [_evaluated(ancestry, name) for name in evaluations]
+    found = [_evaluated(ancestry, name, part) for name in evaluations]
     unfinished = list(_unfinished(ancestry))
     runs = [run for run, _ in (*found, *unfinished)]
     known = {model for _, model in (*found, *unfinished)}
@@ -77,17 +85,17 @@ def _stage_of(file: Path) -> str | None:
     return "evaluate" if file.parts[-3] == "evaluations" else None
 
 
-def _evaluated(ancestry: Ancestry, name: str) -> tuple[Run, str | None]:
+def _evaluated(ancestry: Ancestry, name: str, part: str) -> tuple[Run, str | None]:
     """The run of an evaluation, and the reference to its model, as far as its manifest can be read."""
     folder = ancestry.root / name
     source, model, made, damage, origin = name, None, None, "", ""
-    measures: dict[str, Any] = {}
+    metrics: dict[str, Any] = {}
     with contextlib.suppress(StageError, KeyError, TypeError):  # only so as not to count its model as not evaluated
         model = read_json(folder / "manifest.json")["inputs"]["language_model"]
     try:
         found = manifest(folder)
         source = reference(name, found)
-        measures = _measures(folder, found)
+        metrics = _metrics(folder, found)
     except StageError as error:
         damage = _short(error)
     try:
@@ -101,10 +109,14 @@ def _evaluated(ancestry: Ancestry, name: str) -> tuple[Run, str | None]:
     if damage:
         return Run(source, "damaged", **known, problem=damage), model
     if origin:
-        return Run(source, "origin unknown", **known, measures=measures, problem=origin), model
+        return Run(source, "origin unknown", **known, measures=metrics["overall"], problem=origin), model
+    try:
+        measures = parts.measured(metrics, part)
+    except StageError as error:
+        return Run(source, "part not evaluated", **known, problem=str(error)), model
     if not math.isfinite(measures["nats_per_token"]):
         return Run(source, "diverged", **known, problem="its loss is not finite"), model
-    return Run(source, COMPLETE, **known, measures=measures), model
+    return Run(source, COMPLETE, **known, measures=measures, part=part), model
 
 
 def _known(chain: Mapping[str, Made], otherwise: str) -> dict[str, Any]:
@@ -114,15 +126,15 @@ def _known(chain: Mapping[str, Made], otherwise: str) -> dict[str, Any]:
     return {"label": label, "is_uniform": is_uniform, "seeds": seeds, "chain": chain}
 
 
-def _measures(folder: Path, found: Mapping[str, Any]) -> dict[str, Any]:
-    """`overall` of an evaluation's `metrics.json`; raises StageError if its content is not the one that was written."""
+def _metrics(folder: Path, found: Mapping[str, Any]) -> dict[str, Any]:
+    """An evaluation's `metrics.json`; raises StageError if its content is not the one that was written."""
     content = (folder / "metrics.json").read_bytes() if (folder / "metrics.json").is_file() else b""
     if hashlib.sha256(content).hexdigest() != found["files"].get("metrics.json", {}).get("sha256"):
         raise StageError(f"{folder} is damaged: the content of metrics.json is not the one that was written")
-    overall: dict[str, Any] = json.loads(content).get("overall", {})
-    if overall.get("nats_per_token") is None:
+    metrics: dict[str, Any] = json.loads(content)
+    if metrics.get("overall", {}).get("nats_per_token") is None:
         raise StageError(f"{folder / 'metrics.json'} has no loss over all held-out tokens")
-    return overall
+    return metrics
 
 
 def _not_evaluated(ancestry: Ancestry, trainings: list[str], known: set[str | None]) -> Iterator[Run]:

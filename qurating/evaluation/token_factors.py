@@ -2,12 +2,12 @@
 
 import math
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from qurating.evaluation import parts
 from qurating.evaluation.runs import Run
 from qurating.metrics import student
 from qurating.metrics.loss_curve import SCHEMA, Point, loss_curve
@@ -57,20 +57,16 @@ def _factor(run: Run, uniform: Run) -> Tokens | None:
 
 
 def _curve(run: Run) -> list[Point] | None:
-    """The held-out loss along the training of a run, without the documents that its evaluation leaves out."""
+    """The held-out loss along the training of a run, on the documents that its evaluation reads, of the part."""
     file = run.chain["train_lm"].folder / "curve.parquet"
     if not file.is_file():
         return None  # of an earlier version, or measured at no point
-    target = run.chain["evaluate"].inputs.get("excluded")
     try:
+        read = parts.evaluated(run.chain["evaluate"].folder, run.part)
         table = pq.read_table(file, columns=SCHEMA.names)
-        return loss_curve(table, _document_ids(target.folder) if target else frozenset()) or None
-    except (OSError, ValueError, pa.ArrowException):  # ArrowException: damaged; ValueError: every document is left out
+        return loss_curve(table, frozenset(read["document_id"].to_pylist())) or None
+    except (OSError, ValueError, pa.ArrowException):  # ArrowException: damaged; ValueError: no document is left
         return None
-
-
-def _document_ids(target: Path) -> frozenset[str]:
-    return frozenset(pq.read_table(target / "target.parquet", columns=["document_id"])["document_id"].to_pylist())
 
 
 def _bound(factor: Tokens) -> str:

@@ -44,23 +44,23 @@ def point(step: int, tokens: int, documents: Documents) -> Point:
     """
     found = metrics(documents)
     if not found["overall"]["num_tokens"]:
-        raise ValueError("no held-out token is left: every document of the sample is left out, or empty")
+        raise ValueError("no held-out token is left: no document of the sample counts, or all are empty")
     domains = {name: each["nats_per_token"] for name, each in found["domains"].items() if each["num_tokens"]}
     return Point(step, tokens, found["overall"]["nats_per_token"], found["overall"]["num_tokens"], domains)
 
 
-def loss_curve(table: pa.Table, without: Set[str] = frozenset()) -> list[Point]:
+def loss_curve(table: pa.Table, only: Set[str] | None = None) -> list[Point]:
     """The points of a curve, in the order of their steps.
 
     Args:
         table: `curve.parquet`, one row per point and document (SCHEMA), in any order, which changes nothing.
-        without: ids of documents that do not count, such as those of a target set. They need not be in the table.
+        only: ids of the documents that count, such as those of an evaluation. They need not be in the table. None: all.
 
     Raises:
         ValueError: no token is left.
     """
     columns = {name: table[name].to_numpy() for name in SCHEMA.names}
-    kept = np.array([name not in without for name in columns["document_id"]], dtype=bool)
+    kept = np.array([only is None or name in only for name in columns["document_id"]], dtype=bool)
     points = []
     for step in np.unique(columns["step"]):  # sorted
         here = columns["step"] == step

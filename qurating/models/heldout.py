@@ -34,6 +34,14 @@ class HeldOut(NamedTuple):
     starts: npt.NDArray[np.int64]
     num_excluded: int
 
+    def only(self, keep: npt.NDArray[np.bool_]) -> "HeldOut":
+        """The sequences that a mask (N,) keeps."""
+        lengths = np.diff(self.starts)
+        tokens = self.input_ids[np.repeat(keep, lengths)]
+        return HeldOut(
+            self.rows.filter(pa.array(keep)), tokens, np.cumsum(np.append(0, lengths[keep])), self.num_excluded
+        )
+
 
 def read_heldout(corpus: Path, excluded: Path | None = None, max_tokens: int | None = None) -> HeldOut:
     """The held-out sequences of a corpus, without the documents of a target set.

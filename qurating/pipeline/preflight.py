@@ -4,7 +4,7 @@ annotation, and a budget within the corpus."""
 from collections.abc import Sequence
 from pathlib import Path
 
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from qurating.artifacts.manifest import manifest
 from qurating.pipeline import sources
@@ -82,8 +82,18 @@ def check_annotation(config: DictConfig, stages: Sequence[str]) -> None:
         annotation.check_settings(**{name: config.stages.annotate_proxy[name] for name in annotation.CHECKED})
 
 
+def check_corpus(config: DictConfig, stages: Sequence[str], corpus: Path) -> None:
+    """Check what the stages want of a corpus as soon as it is complete; raises StageError."""
+    if "select" in stages:
+        check_budget(config, corpus)
+    if "evaluate" in stages and any(config.evaluation.values()):
+        from qurating.evaluation import parts
+
+        parts.check(corpus, **OmegaConf.to_container(config.evaluation, resolve=True))  # type: ignore[arg-type]
+
+
 def check_budget(config: DictConfig, corpus: Path) -> None:
-    """Refuse a budget larger than the corpus as soon as the corpus is complete; raises StageError."""
+    """Refuse a budget larger than the corpus; raises StageError."""
     budget, available = config.selection.num_tokens, manifest(corpus)["counts"].get("tokens")
     if isinstance(budget, int) and isinstance(available, int) and budget > available:
         raise StageError(

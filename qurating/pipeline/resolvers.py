@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ def register_resolvers() -> None:
         "count": _count,
         "cpus": lambda: len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
         "listing": sources.listing,
+        "listings": _listings,
         "named": lambda path: safe_names.of_path(str(path)),
         "not": lambda condition: not condition,
         "replicated": replicated,
@@ -44,6 +46,14 @@ def _count(number: float | str) -> str:
         if number >= size and not rest:
             return f"{times_ten // 10}{letter}" if times_ten % 10 == 0 else f"{times_ten / 10}{letter}"
     return str(number)
+
+
+def _listings(evaluation: Mapping[str, Any]) -> dict[str, str | None] | None:
+    """The fingerprints of the files that an evaluation's `documents` and those of its sets name; null without any."""
+    paths = {"documents": evaluation["documents"]}
+    paths |= {f"sets.{name}": each.get("documents") for name, each in evaluation["sets"].items()}
+    found = {name: sources.listing(path) for name, path in paths.items() if path is not None}
+    return found or None
 
 
 def _sha256(path: str | None) -> str | None:

@@ -46,8 +46,8 @@ def run(config: DictConfig) -> None:
         track = functools.cache(lambda: opened.enter_context(_tracker(config, cell)))
         for number, stage in enumerate(stages, 1):
             folder = run_stage(stage, config, f"[{number}/{len(stages)}]", before=track)
-            if stage == lineage.CORPUS and "select" in stages:
-                preflight.check_budget(config, folder)
+            if stage == lineage.CORPUS:
+                preflight.check_corpus(config, stages, folder)
 
 
 def made_or_read(config: DictConfig, stages: Sequence[str], cell: Mapping[str, str]) -> dict[str, str]:

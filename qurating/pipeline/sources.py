@@ -59,7 +59,7 @@ def settings(config: DictConfig, stage: str, kind: str) -> dict[str, Any]:
                 "corpus.tokenizer"
             )
         before, star, after = name.partition(".*.")
-        for setting in [f"{before}.{key}.{after}" for key in config[before]] if star else [name]:
+        for setting in [f"{before}.{key}.{after}" for key in OmegaConf.select(config, before)] if star else [name]:
             if value := _value(config, setting):
                 found[setting] = value
     return found

@@ -100,7 +100,10 @@ def notes(rows: Sequence[Row]) -> list[str]:
     """What a reader of the numbers has to know, one sentence or list each."""
     complete = [row for row in rows if row["state"] == COMPLETE]
     tested = sum(row["p"] is not None for row in rows)
-    found = []
+    found = [
+        f"Measured on this part of the held-out text alone: {part}."
+        for part in sorted({r["part"] for r in complete if r["part"]})
+    ]
     if complete:
         found.append(
             "Loss: nats per token on held-out documents, mean over seeds; ±: half its 95 % interval (Student's t)."

@@ -83,6 +83,13 @@ def test_null_and_absent_are_not_the_same() -> None:
     assert changes({"config": {}}, {"config": {}, "sources": {}}) == []
 
 
+def test_an_argument_of_a_stage_that_is_null_counts_as_absent() -> None:
+    old, new = {"config": {"seed": 0}}, {"config": {"seed": 0, "domains": None}}
+    assert changes(old, new) == changes(new, old) == []
+    assert changes(old, {"config": {"seed": 0, "domains": ["a"]}}) == ["config.domains: '(absent)' before, ['a'] now"]
+    assert changes({"config": {"rule": {}}}, {"config": {"rule": {"quota": None}}}) != []
+
+
 LOCAL, OLD_COMMIT, NEW_COMMIT, UNTOLD = "5 files, 01", f"{COMMIT}aa", f"{COMMIT}bb", f"{UNKNOWN}: no network"
 
 

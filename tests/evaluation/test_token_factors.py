@@ -74,3 +74,20 @@ def test_a_pair_without_a_curve_is_told(tmp_path: Path) -> None:
         run(tmp_path, "top-k", seed, {100: 4.0, 10_000: 2.0}, documents=documents)
     assert row(tmp_path)["token_factor"] is None
     assert "no token factor: only 1 of 2 pairs have curves that can be read" in row(tmp_path)["notes"]
+
+
+def test_a_part_has_its_own_losses_and_factor(tmp_path: Path) -> None:
+    """Documents b and c are code, where the curve of top-k is read apart from a."""
+    for label, points in (("uniform", UNIFORM), ("top-k", {100: 4.0, 1_000: 3.0, 10_000: 2.5})):
+        model = with_curve(tmp_path, trained(tmp_path, label), points, documents=("b", "c"))
+        evaluated(tmp_path, model, 3.3, domains=("prose", "code", "code"))
+    assert row(tmp_path)["token_factor"] == pytest.approx(10)  # what the curve has of all documents
+    found = {each["method"]: each for each in rows(find_runs(tmp_path, "code"))}
+    assert found["top-k"]["token_factor"] == pytest.approx(10)
+    assert (found["top-k"]["part"], found["top-k"]["num_documents"], found["top-k"]["loss"]) == ("code", 2, 3.3)
+    assert "Measured on this part of the held-out text alone: code." in as_markdown([*found.values()])
+    prose = rows(find_runs(tmp_path, "prose"))
+    assert all(each["token_factor"] is None for each in prose)  # no document of the curve is prose
+    missing = rows(find_runs(tmp_path, "cod"))
+    assert {each["state"] for each in missing} == {"part not evaluated"}
+    assert "it has no part 'cod', but code" in as_markdown(missing)

@@ -1,6 +1,7 @@
 """Trainings and evaluations on disk, as runs leave them: real artifacts with invented losses."""
 
 import math
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -111,20 +112,25 @@ def evaluation(
 
 def evaluated(root: Path, model: str, loss: float, **given: Any) -> str:
     """An evaluation of `model` with this loss in nats per token, 100 tokens a document, 3 bytes a token."""
-    artifact, documents = evaluation(root, model, loss, **given), given.get("documents", DOCUMENTS)
+    documents = given.get("documents", DOCUMENTS)
+    domains = given.pop("domains", ("prose",) * len(documents))
+    artifact = evaluation(root, model, loss, **given)
 
     def build(folder: Path) -> dict[str, Any]:
         count = len(documents)
-        columns = {"document_id": [*documents], "domain": ["prose"] * count, "num_tokens": [100] * count}
+        columns = {"document_id": [*documents], "domain": [*domains], "num_tokens": [100] * count}
         write_table(folder / "sequences.parquet", pa.table(columns))
-        overall = {
+        measures = {
             "nats_per_token": loss,
             "perplexity": math.exp(loss),
             "bits_per_byte": loss / (3 * math.log(2)),
-            "num_tokens": 100 * count,
-            "num_documents": count,
         }
-        write_json(folder / "metrics.json", {"overall": overall, "domains": {}})
+        counted = {
+            name: measures | {"num_tokens": 100 * number, "num_documents": number}
+            for name, number in {"overall": count, **Counter(domains)}.items()
+        }
+        overall = counted.pop("overall")
+        write_json(folder / "metrics.json", {"overall": overall, "domains": counted})
         return overall
 
     publish(artifact, build)

@@ -1,5 +1,6 @@
 """Measure the perplexity of a language model on the held-out documents of a corpus."""
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from qurating.artifacts.files import write_json, write_table
 from qurating.corpus.tokenizing import check_ids, vocabulary_size
+from qurating.evaluation import parts
 from qurating.metrics import perplexity
 from qurating.models.heldout import PRECISIONS, check_reads, read_heldout, sequence_nll
 from qurating.models.networks import check_vocabulary
@@ -27,6 +29,10 @@ def evaluate(
     precision: str,
     accelerator: str,
     excluded: Path | None = None,
+    domains: Sequence[str] | None = None,
+    documents: str | None = None,
+    sets: Mapping[str, Any] | None = None,
+    document_files: Mapping[str, str | None] | None = None,
 ) -> dict[str, Any]:
     """Write `sequences.parquet` (`nll_nats` of every held-out sequence, in corpus order) and `metrics.json`.
 
@@ -40,12 +46,17 @@ def evaluate(
         precision: 32-true, or bf16-mixed (faster on a GPU, about three digits).
         accelerator: auto, cpu or gpu.
         excluded: a target set (`target.parquet`) whose documents are left out, because the data were selected for them.
+        domains: only these are read; None: all.
+        documents: a file of ids: only these documents are read, see `parts.document_ids`; None: all.
+        sets: named parts of what is read, each with `domains`, `documents` or both. `metrics.json` has each under
+            `sets`, and `sequences.parquet` a column `sets` with the names that a sequence belongs to.
+        document_files: the files that `documents` name; other files make another artifact.
 
     Raises:
         StageError: no held-out shard, or no document that is not excluded; a model with another tokenizer, or with too
             few embeddings for it; a token id that it does not have; a sequence longer than the context of the model; an
-            architecture whose logits are not one linear layer; a loss that is
-            not finite; a requested GPU that does not exist.
+            architecture whose logits are not one linear layer; a loss that is not finite; a requested GPU that does
+            not exist; a part or set without held-out text.
     """
     if precision not in PRECISIONS:
         raise StageError(f"stages.evaluate.precision={precision} is none of {', '.join(PRECISIONS)}")
@@ -56,7 +67,15 @@ def evaluate(
     _same_vocabulary(corpus, language_model, tokenizer.get_vocab())
     if tokenizer.eos_token_id is None:
         raise StageError(f"{corpus / 'tokenizer'} has no end-of-text token, which the model reads before each sequence")
+    whole = parts.part("evaluation", domains, documents)
+    named = parts.named_parts("evaluation.sets", sets or {})
     heldout = read_heldout(corpus, excluded)
+    missing = sum(parts.missing_documents(heldout.rows, each) for each in (whole, *named.values()))
+    if not whole.is_everything:
+        heldout = heldout.only(parts.chosen(heldout.rows, whole, corpus))
+    if clash := sorted(named.keys() & set(heldout.rows["domain"].to_pylist())):
+        raise StageError(f"evaluation.sets.{clash[0]} has the name of a domain: choose another one")
+    members = {name: parts.chosen(heldout.rows, each, corpus) for name, each in named.items()}
     network = AutoModelForCausalLM.from_pretrained(language_model, dtype=torch.float32).to(device).eval()
     check_vocabulary(network, tokenizer, language_model)
     check_ids(heldout.input_ids, vocabulary_size(tokenizer), corpus / "heldout")
@@ -68,18 +87,28 @@ def evaluate(
     rows = heldout.rows
     bad = np.flatnonzero(~np.isfinite(nll))
     if len(bad):
-        named = rows["document_id"][int(bad[0])].as_py()
+        document = rows["document_id"][int(bad[0])].as_py()
         raise StageError(
-            f"the loss is not finite on {len(bad)} of {len(nll)} sequences, the first in document {named!r}: "
+            f"the loss is not finite on {len(bad)} of {len(nll)} sequences, the first in document {document!r}: "
             f"{language_model} has diverged" + ("" if precision == "32-true" else ", or try precision=32-true")
         )
     rows = rows.append_column("nll_nats", pa.array(nll))
+    result = perplexity.metrics(_documents(rows))
+    if members:
+        result["sets"] = {name: perplexity.summarise(_documents(rows.filter(mask))) for name, mask in members.items()}
+        belongs = [[name for name, mask in members.items() if mask[n]] for n in range(len(rows))]
+        rows = rows.append_column("sets", pa.array(belongs, pa.list_(pa.string())))
     write_table(output / "sequences.parquet", rows)
-    columns = ("document_id", "domain", "nll_nats", "num_tokens", "num_bytes")
-    result = perplexity.metrics(perplexity.by_document(*(rows[c].to_numpy(zero_copy_only=False) for c in columns)))
     write_json(output / "metrics.json", result)
     counts = {"sequences": len(nll), **result["overall"]}
-    return counts if excluded is None else counts | {"excluded_documents": heldout.num_excluded}
+    counts |= {f"{name}: perplexity": each["perplexity"] for name, each in result.get("sets", {}).items()}
+    counts |= {} if excluded is None else {"excluded_documents": heldout.num_excluded}
+    return counts | ({"named_documents_not_held_out": missing} if missing else {})
+
+
+def _documents(rows: pa.Table) -> perplexity.Documents:
+    columns = ("document_id", "domain", "nll_nats", "num_tokens", "num_bytes")
+    return perplexity.by_document(*(rows[name].to_numpy(zero_copy_only=False) for name in columns))
 
 
 def _same_vocabulary(corpus: Path, language_model: Path, vocabulary: dict[str, int]) -> None:

@@ -92,6 +92,34 @@ def test_documents_of_the_target_set_are_left_out(made: tuple[Path, Path], tmp_p
         run(made, tmp_path / "c", excluded=tmp_path / "all")
 
 
+def test_parts_and_sets_have_the_figures_of_their_sequences(made: tuple[Path, Path], tmp_path: Path) -> None:
+    held = read(made[0], "heldout")
+    domain = held["domain"][0].as_py()
+    some = [*dict.fromkeys(held["document_id"].to_pylist())][:3]
+    ids = str(tmp_path / "ids.txt")
+    Path(ids).write_text("\n".join([*some, "train.jsonl:7"]))
+    sets = {"first": {"documents": ids}, "both": {"domains": [domain], "documents": ids}}
+    whole = run(made, tmp_path / "a", sets=sets)
+    table = pq.read_table(tmp_path / "a" / "sequences.parquet")
+    measured = json.loads((tmp_path / "a" / "metrics.json").read_text())
+    assert whole["named_documents_not_held_out"] == 2  # one of each set
+    for name, domains in (("first", {*held["domain"].to_pylist()}), ("both", {domain})):
+        mask = [row["document_id"] in some and row["domain"] in domains for row in table.to_pylist()]
+        assert [name in each for each in table["sets"].to_pylist()] == mask
+        rows = table.filter(pa.array(mask))
+        nats = sum(rows["nll_nats"].to_pylist()) / sum(rows["num_tokens"].to_pylist())
+        assert measured["sets"][name]["nats_per_token"] == pytest.approx(nats)
+        assert whole[f"{name}: perplexity"] == measured["sets"][name]["perplexity"]
+    alone = run(made, tmp_path / "b", domains=[domain])
+    part = pq.read_table(tmp_path / "b" / "sequences.parquet")
+    assert {*part["domain"].to_pylist()} == {domain}
+    assert alone["nats_per_token"] == pytest.approx(measured["domains"][domain]["nats_per_token"], rel=1e-6)
+    few = run(made, tmp_path / "c", documents=ids)
+    assert few["perplexity"] == pytest.approx(measured["sets"]["first"]["perplexity"], rel=1e-5)
+    with pytest.raises(StageError, match=r"evaluation\.sets\.\S+ has the name of a domain"):
+        run(made, tmp_path / "d", sets={domain: {"documents": ids}})
+
+
 def altered(made: tuple[Path, Path], folder: Path, column: str, values: object) -> Path:
     """The corpus with one column of its held-out shard replaced."""
     shutil.copytree(made[0], folder)
