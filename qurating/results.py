@@ -32,6 +32,7 @@ def main(arguments: Sequence[str]) -> int:
         metavar="NAME",
         help="a domain, or one of evaluation.sets, instead of all that was evaluated",
     )
+    parser.add_argument("--tasks", default="", metavar="NAME", help="a tasks.name (the one that most models have)")
     parser.add_argument("--output", type=Path, metavar="FOLDER", help="where the files are written")
     parser.add_argument(
         "--format", nargs="+", choices=FORMATS, default=[*FORMATS], help="which files are written (all of these)"
@@ -42,7 +43,9 @@ def main(arguments: Sequence[str]) -> int:
     runs = find_runs(given.folder, given.part)
     if not runs:
         return _refuse(f"no evaluation in {given.folder}, and no language model (it has to be a paths.artifacts)")
-    table = rows(runs)
+    if given.tasks and given.tasks not in (known := {each.name for run in runs for each in run.tasks}):
+        return _refuse(f"no model has results on tasks {given.tasks!r}, but {', '.join(sorted(known)) or 'none'}")
+    table = rows(runs, given.tasks)
     print(as_markdown(table, evaluations=False))
     if not any(run.state == COMPLETE for run in runs):
         on = f" on {given.part}" if given.part else ""

@@ -76,7 +76,8 @@ class Ancestry:
         inputs = {str(key): self.referenced(str(given)) for key, given in found["inputs"].items()}
         identity = found["identity"]
         flat = leaves(identifying_settings(identity["config"], ()))  # earlier versions recorded modules, too
-        given = {key: value for key, value in flat.items() if key}  # no key: no setting at all
+        # no key: no setting at all; an argument that is null counts as absent, as in `identity.changes`
+        given = {key: value for key, value in flat.items() if key and (value is not None or "." in key)}
         given |= leaves({"sources": identity["sources"]}) if identity.get("sources") else {}
         settings = {key: value for key, value in given.items() if key not in SEEDS}
         return Made(

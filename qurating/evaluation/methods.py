@@ -11,7 +11,7 @@ from typing import Any
 import pyarrow as pa
 
 from qurating.artifacts.ancestry import Made
-from qurating.evaluation import papers, parts, token_factors
+from qurating.evaluation import papers, parts, task_columns, token_factors
 from qurating.evaluation.comparison import Cell, with_distinct_names
 from qurating.evaluation.runs import COMPLETE, Run
 from qurating.metrics import student
@@ -35,6 +35,7 @@ COLUMNS = {
     **{"part": str, "heldout": str, "num_documents": int, "num_heldout_tokens": int, "is_uniform": bool},
     **{"reference": str, "num_pairs": int, "difference": float, "difference_low": float, "difference_high": float},
     **{"p": float, "p_holm": float, "token_factor": float, "token_factor_low": float, "token_factor_high": float},
+    **task_columns.COLUMNS,
     **{f"paper_{measure}": float for measure in papers.MEASURES},
     **{"paper": str, "notes": list, "labels": list, "evaluations": list},
 }
@@ -65,7 +66,7 @@ class Method:
         return sum(_tokens(run) or math.nan for run in self.runs) / len(self.runs)
 
 
-def rows(runs: Sequence[Run]) -> list[dict[str, Any]]:
+def rows(runs: Sequence[Run], tasks: str = "") -> list[dict[str, Any]]:
     """The table: one row per method, best first in each group that can be compared, then one per run without a result.
 
     Keys of a row, None where unknown: group (rows of one group can be ranked: one model, corpus and held-out set, one
@@ -74,10 +75,19 @@ def rows(runs: Sequence[Run]) -> list[dict[str, Any]]:
     95 % interval; part (see `runs.Run`); heldout (a letter for each set of documents), num_documents,
     num_heldout_tokens; is_uniform, reference (the uniform row), num_pairs, difference (of the loss, this minus uniform
     of the same seed) with `_low` and `_high`, p, p_holm; token_factor with `_low` and `_high` (see
-    `token_factors.compared`); paper and paper_* (see `papers`); notes, labels, evaluations (lists of text).
+    `token_factors.compared`); tasks, num_tasks, task_* (see `task_columns`); paper and paper_* (see `papers`); notes,
+    labels, evaluations, task_results (lists of text).
+
+    Args:
+        runs: see `runs.find_runs`.
+        tasks: the name of the set of tasks to show; empty: the one that most runs have.
     """
     methods = _methods([run for run in runs if run.state == COMPLETE])
     found = [_row(method, name) for method, name in zip(methods, _names(methods), strict=True)]
+    shown = task_columns.most_common([run.tasks for method in methods for run in method.runs], tasks)
+    for method, row in zip(methods, found, strict=True):
+        on_tasks, said = task_columns.columns([run.tasks for run in method.runs], shown)
+        row |= on_tasks | {"notes": [*row["notes"], *(note for note in said if note not in row["labels"])]}
     references = [_reference(method, methods) for method in methods]
     groups = []
     for method, row, reference in zip(methods, found, references, strict=True):
@@ -173,8 +183,8 @@ def _known(run: Run) -> dict[str, Any]:
     corpus = learnt_from.inputs.get("corpus") if learnt_from else None
     row: dict[str, Any] = dict.fromkeys(COLUMNS)
     row |= {"method": run.label, "state": run.state, "seeds": [run.seed] if run.seed else [], "num_seeds": 0}
-    row |= {"evaluations": [run.source], "notes": [], "labels": [], "is_uniform": run.is_uniform, "num_pairs": 0}
-    row |= {"part": run.part or None}
+    row |= {"evaluations": [run.source], "notes": [], "labels": [], "task_results": [], "num_pairs": 0}
+    row |= {"is_uniform": run.is_uniform, "part": run.part or None}
     row |= {"tokens": _tokens(run), "corpus": corpus.folder.name if corpus else None}
     if model:
         row["model_type"] = model.settings.get("network.model_type")

@@ -4,8 +4,8 @@ import contextlib
 import hashlib
 import json
 import math
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +14,9 @@ from qurating.artifacts.ancestry import Ancestry, Made
 from qurating.artifacts.files import read_json
 from qurating.artifacts.manifest import manifest, reference
 from qurating.artifacts.seeds import replicate_of
-from qurating.evaluation import parts
+from qurating.evaluation import parts, task_columns
 from qurating.evaluation.comparison import label_of
+from qurating.evaluation.task_columns import TaskResults
 from qurating.runtime.errors import StageError
 
 COMPLETE = "complete"
@@ -30,6 +31,7 @@ class Run:
     `label`, `is_uniform`: the name of its method, and whether that is the baseline (`comparison.label_of`).
     `seeds`: those of selecting, ordering and training, by stage.
     `chain`: what it is made of by stage, as far as that is known; of a complete one with the evaluation itself.
+    `tasks`: results of the model on tasks.
     `part`: the part of the held-out text that it is measured on, see `parts.evaluated`; empty: all that was evaluated.
     `measures`: those of the part in `metrics.json`; empty if that is missing or damaged.
     """
@@ -42,6 +44,7 @@ class Run:
     chain: Mapping[str, Made] = field(default_factory=dict)
     measures: Mapping[str, Any] = field(default_factory=dict)
     problem: str = ""
+    tasks: Sequence[TaskResults] = ()
     part: str = ""
 
     @property
@@ -64,16 +67,21 @@ def find_runs(root: Path, part: str = "") -> list[Run]:
         part: a domain or a named set of the evaluations; empty: all that each evaluated.
     """
     ancestry = Ancestry(root)
-    evaluations, trainings = list[str](), list[str]()
+    evaluations, trainings, on_tasks = list[str](), list[str](), list[str]()
     for file in sorted(root.glob("*/*/manifest.json")):
         name = file.parent.relative_to(root).as_posix()
         if "/." not in f"/{name}":
             stage = _stage_of(file)
             evaluations += [name] if stage == "evaluate" else []
             trainings += [name] if stage == "train_lm" else []
+            on_tasks += [name] if stage == "evaluate_tasks" else []
+    tasks = task_columns.find(ancestry, on_tasks)
     found = [_evaluated(ancestry, name, part) for name in evaluations]
     unfinished = list(_unfinished(ancestry))
-    runs = [run for run, _ in (*found, *unfinished)]
+    runs = [
+        replace(run, tasks=tasks.get(model, ())) if run.state == COMPLETE and model else run
+        for run, model in (*found, *unfinished)
+    ]
     known = {model for _, model in (*found, *unfinished)}
     return sorted([*runs, *_not_evaluated(ancestry, trainings, known)], key=lambda run: run.source)
 

@@ -125,6 +125,12 @@ def notes(rows: Sequence[Row]) -> list[str]:
         )
     if len({row["group"] for row in complete}) > 1:
         found.append("Compare within a group: the same model settings, corpus, held-out documents and uniform.")
+    for name, number_of, chance in sorted({(r["tasks"], r["num_tasks"], r["task_chance"]) for r in rows if r["tasks"]}):
+        guessing = f"; guessing gives {_percent(chance)} %" if chance is not None else ""
+        found.append(
+            f"Tasks: {name}, mean of {number_of} task{'s' if number_of > 1 else ''}{guessing}. Accuracy: by likelihood "
+            "per byte; p(answer): of the correct one among the answers. Small models are told apart by the last two."
+        )
     if papers := sorted({row["paper"] for row in rows if row["paper"]}):
         found.append(f"Paper: {'; '.join(papers)}, on the paper's own data; average over its own tasks, in percent.")
     by_note: dict[str, list[Row]] = {}
@@ -147,7 +153,7 @@ def _name(row: Row, is_shared: bool) -> str:
 
 
 def _sources(rows: Sequence[Row]) -> list[str]:
-    return [_one_line(f"{row['method']}: {', '.join(row['evaluations'])}") for row in rows]
+    return [_one_line(f"{row['method']}: {', '.join([*row['evaluations'], *row['task_results']])}") for row in rows]
 
 
 def _shown(rows: Sequence[Row]) -> tuple[list[str], list[list[str]]]:
@@ -168,12 +174,17 @@ def _shown(rows: Sequence[Row]) -> tuple[list[str], list[list[str]]]:
         "p": lambda row: _p(row["p"]),
         "p (Holm)": lambda row: _p(row["p_holm"]),
         "token factor": _factor,
+        "accuracy, %": lambda row: _mean(row, "task_accuracy_normalised", _percent),
+        "p(answer), %": lambda row: _mean(row, "task_probability", _percent),
+        "answer, bits per byte": lambda row: _mean(row, "task_bits_per_byte", _decimals),
         "paper: perplexity": lambda row: number(row["paper_perplexity"]),
         "average": lambda row: number(row["paper_average"]),
         "state": lambda row: row["state"],
     }
     varying = {"group": "group", "held-out": "heldout"}
     optional = {f"{MINUS} uniform": "difference", "p": "p", "p (Holm)": "p", "token factor": "token_factor"}
+    optional |= {"accuracy, %": "task_accuracy_normalised", "p(answer), %": "task_probability"}
+    optional |= {"answer, bits per byte": "task_bits_per_byte"}
     optional |= {"paper: perplexity": "paper_perplexity", "average": "paper_average"}
     idle = {head for head, key in varying.items() if len({row[key] for row in rows}) == 1}
     idle |= {head for head, key in optional.items() if all(row[key] is None for row in rows)}
@@ -207,6 +218,10 @@ def _factor(row: Row) -> str:
 
 def _decimals(value: float) -> str:
     return f"{value:.4f}".replace("-", MINUS)
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.1f}".replace("-", MINUS)
 
 
 def _signed(value: float) -> str:

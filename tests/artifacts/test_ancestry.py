@@ -41,18 +41,19 @@ def test_an_input_by_another_role_is_another_method(tmp_path: Path) -> None:
     assert method(tmp_path, one)[0] != method(tmp_path, other)[0]
 
 
-def test_modules_do_not_count_and_null_settings_do(tmp_path: Path) -> None:
-    """Null can mean something: of the options of a judge's requests, it removes one."""
+def test_modules_do_not_count_and_null_options_do(tmp_path: Path) -> None:
+    """Null can mean something: of the options of a judge's requests, it removes one. An argument counts as absent."""
     settings = [
         {"_target_": "qurating.stages.rate.rate", "seed": 1},
         {"_target_": "qurating.stages.judging.rate.rate", "seed": 2},
         {"_target_": "qurating.stages.judging.rate.rate_otherwise", "seed": 2},
-        {"_target_": "qurating.stages.judging.rate.rate", "seed": 2, "option": None},
+        {"_target_": "qurating.stages.judging.rate.rate", "seed": 2, "options": {"top_p": None}},
+        {"_target_": "qurating.stages.judging.rate.rate", "seed": 2, "argument": None},
     ]
     found = [
         method(tmp_path, make(tmp_path, f"ratings/{place}", "rate", {}, each))[0] for place, each in enumerate(settings)
     ]
-    assert found[0] == found[1]
+    assert found[0] == found[1] == found[4]
     assert len(set(found)) == 3
 
 

@@ -15,7 +15,12 @@ HOSTILE = '=HYPERLINK("x")|a_b\\&%$#{}~^<b>\n\ud800\u202e`c`'
 
 
 def row(method: str, **more: Any) -> dict[str, Any]:
-    lists: dict[str, Any] = {"notes": [], "labels": [], "evaluations": [f"evaluations/{method} (0123456789abcdef)"]}
+    lists: dict[str, Any] = {
+        "notes": [],
+        "labels": [],
+        "task_results": [],
+        "evaluations": [f"evaluations/{method} (0123456789abcdef)"],
+    }
     found = dict.fromkeys(COLUMNS) | lists | {"method": method, "state": "complete", "group": 1, "rank": 1}
     found |= {"model_type": "llama", "parameters": 75_872, "corpus": "embedded", "tokens": 30_491, "heldout": "A"}
     found |= {"seeds": ["0", "1", "2"], "num_seeds": 3, "num_pairs": 0, "is_uniform": False, "num_documents": 700}

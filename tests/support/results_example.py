@@ -138,6 +138,24 @@ def evaluated(root: Path, model: str, loss: float, **given: Any) -> str:
     return reference(name, read_manifest(artifact.path / "manifest.json"))
 
 
+def on_tasks(root: Path, model: str, accuracy: float, tasks: str = "offline", **config: Any) -> str:
+    """Results on two tasks, one of a category; `labels` and settings may be given."""
+    labels = frozenset(config.pop("labels", ()))
+    name = f"task_results/{model.split(' (')[0].removeprefix('models/')}-{tasks}"
+    settings = {"tasks": [tasks], **config}
+    artifact = Artifact(root / name, "evaluate_tasks", {"language_model": model}, settings, labels=labels)
+
+    def build(folder: Path) -> dict[str, Any]:
+        measures = {"accuracy": accuracy, "accuracy_normalised": accuracy + 0.1, "bits_per_byte": None}
+        averages = {"chance": 0.25, **measures, "probability": accuracy / 2}
+        content = {"tasks": {"a": {}, "b": {}}, "averages": {"all": averages, "reading": averages}, "lm_eval": "1"}
+        write_json(folder / "tasks.json", content)
+        return {}
+
+    publish(artifact, build)
+    return reference(name, read_manifest(root / name / "manifest.json"))
+
+
 def run(root: Path, label: str, loss: float, seed: int = 0, **given: Any) -> str:
     """A training and its evaluation; returns the reference to the latter."""
     of_evaluation: dict[str, Any] = {key: given.pop(key) for key in ("documents", "labels") if key in given}
