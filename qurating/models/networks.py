@@ -50,6 +50,30 @@ def language_model(model_type: str, *, vocabulary_size: int, eos_token_id: int, 
     return AutoModelForCausalLM.from_config(config, dtype=torch.float32)
 
 
+def pretrained_language_model(name_or_path: str, *, tokenizer: PreTrainedTokenizerBase) -> PreTrainedModel:
+    """A pre-trained causal language model, in float32, to be trained further on the tokens of a tokenizer.
+
+    Args:
+        name_or_path: a folder or a name at the Hub; code in it is not run.
+        tokenizer: of the corpus; its end-of-text token becomes that of the model.
+
+    Raises:
+        ValueError: the model was trained with another tokenizer than the one given, or has weights that do not fit.
+        StageError: see `check_vocabulary`.
+    """
+    _check_tokenizer(name_or_path, tokenizer)
+    network, loading = AutoModelForCausalLM.from_pretrained(
+        **loadable(name_or_path), dtype=torch.float32, trust_remote_code=False, output_loading_info=True
+    )
+    if loading["missing_keys"]:
+        raise ValueError(
+            f"{name_or_path} is not a causal language model: its weights lack {sorted(loading['missing_keys'])[0]}"
+        )
+    check_vocabulary(network, tokenizer, name_or_path)
+    network.config.eos_token_id = tokenizer.eos_token_id
+    return network
+
+
 def check_vocabulary(network: PreTrainedModel, tokenizer: HasVocabulary, name: object) -> None:
     """Raise StageError for a network with too few embeddings for the ids of a tokenizer; too many do no harm.
 
@@ -96,13 +120,7 @@ def pretrained_rater(name_or_path: str, *, tokenizer: PreTrainedTokenizerBase, c
         ValueError: the network was trained with another tokenizer than the one given.
         StageError: see `check_vocabulary`.
     """
-    known = AutoTokenizer.from_pretrained(**loadable(name_or_path)).get_vocab()
-    different = [token for token, index in tokenizer.get_vocab().items() if known.get(token) != index]
-    if different:
-        raise ValueError(
-            f"{name_or_path} was trained with another tokenizer ({len(different):,} tokens differ, such as "
-            f"{different[0]!r}): set corpus.tokenizer={name_or_path}"
-        )
+    _check_tokenizer(name_or_path, tokenizer)
     config = _rating(AutoConfig.from_pretrained(**loadable(name_or_path)), tokenizer, criteria)
     made = AutoModelForSequenceClassification.from_pretrained(
         **loadable(name_or_path), config=config, dtype=torch.float32
@@ -140,6 +158,17 @@ def pretrained_encoder(
     network = AutoModel.from_pretrained(**loadable(name_or_path), dtype=torch.float32, trust_remote_code=False)
     check_vocabulary(network, own, name_or_path)
     return network, own
+
+
+def _check_tokenizer(name_or_path: str, tokenizer: PreTrainedTokenizerBase) -> None:
+    """Raise ValueError for a pre-trained network whose tokenizer does not have the tokens of the one given."""
+    known = AutoTokenizer.from_pretrained(**loadable(name_or_path), trust_remote_code=False).get_vocab()
+    different = [token for token, index in tokenizer.get_vocab().items() if known.get(token) != index]
+    if different:
+        raise ValueError(
+            f"{name_or_path} was trained with another tokenizer ({len(different):,} tokens differ, such as "
+            f"{different[0]!r}): set corpus.tokenizer={name_or_path}"
+        )
 
 
 def _config(model_type: str, settings: dict[str, Any]) -> Any:

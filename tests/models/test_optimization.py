@@ -12,6 +12,7 @@ from transformers import get_linear_schedule_with_warmup
 
 from qurating.datamodules.tokens import TokenBlocks
 from qurating.models.optimization import Optimization
+from qurating.runtime.errors import StageError
 from qurating.training.fit import fit
 
 
@@ -28,6 +29,35 @@ def test_it_warms_up_and_decays_over_the_steps_of_the_trainer() -> None:
         made["lr_scheduler"]["scheduler"].step()
     expected = [0.5 * min(step / 2, (10 - step) / 8) for step in range(10)]
     assert rates == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("num_steps", [6, 10, 50])
+def test_a_warm_up_in_steps_is_the_same_in_every_training(num_steps: int) -> None:
+    parameter = torch.nn.Parameter(torch.zeros(1))
+    trainer: Any = SimpleNamespace(estimated_stepping_batches=num_steps)
+    make = functools.partial(torch.optim.SGD, lr=0.5)
+    made = Optimization(make, get_linear_schedule_with_warmup, warmup_steps=5).configured([parameter], trainer)
+    rates = []
+    for _ in range(6):
+        rates.append(made["optimizer"].param_groups[0]["lr"])
+        made["optimizer"].step()
+        made["lr_scheduler"]["scheduler"].step()
+    assert rates == pytest.approx([0, 0.1, 0.2, 0.3, 0.4, 0.5])
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({}, "warmup_fraction=null and warmup_steps=null: set one of them, and null for the other"),
+        ({"warmup_fraction": 0.1, "warmup_steps": 5}, "warmup_fraction=0.1 and warmup_steps=5: set one"),
+        ({"warmup_fraction": 1.0}, "at least 0 and less than 1"),
+        ({"warmup_steps": 9}, "a warm-up of 9 steps does not fit into a training of 9 steps"),
+        ({"warmup_steps": -1}, "a warm-up of -1 steps does not fit"),
+    ],
+)
+def test_a_warm_up_that_cannot_be_is_refused(given: dict[str, Any], message: str) -> None:
+    with pytest.raises(StageError, match=message):
+        Optimization(torch.optim.SGD, get_linear_schedule_with_warmup, **given).num_warmup_steps(9)
 
 
 def trainer_with(scaler: object = None) -> Any:

@@ -131,24 +131,47 @@ def test_the_papers_scale_of_lqs_is_delts() -> None:
     assert (network.hidden_size, network.intermediate_size, network.num_hidden_layers) == (768, 3072, 12)
     assert (network.model_type, network.num_attention_heads, model.sequence_length) == ("mistral", 12, 1024)
     assert (model.optimizer.lr, list(model.optimizer.betas), model.schedule.min_lr_rate) == (6e-4, [0.9, 0.98], 0.1)
+    assert (model.warmup_fraction, model.warmup_steps) == (None, 2000)
     num_steps = -(-config.num_tokens // (model.batch_size_sequences * model.sequence_length))
-    assert round(model.warmup_fraction * num_steps) == 2000
+    assert num_steps > model.warmup_steps
     # a choice on the command line beats the experiment's at any scale
-    other = compose("config", [*overrides, "corpus=fineweb", "model=llama_tiny", "num_tokens=5"])
+    other = compose("config", [*overrides, "corpus=fineweb", "model=tiny", "num_tokens=5"])
     assert (other.corpus.name, other.model.name, other.num_tokens) == ("fineweb", "tiny", 5)
 
 
-@pytest.mark.parametrize(("model", "low", "high"), [("llama_1.3b", 1.3e9, 1.4e9), ("mistral_160m", 155e6, 170e6)])
-def test_the_papers_language_models_have_their_sizes(model: str, low: float, high: float) -> None:
+@pytest.mark.parametrize(
+    ("model", "name", "parameters", "shape", "lr"),
+    [
+        ("160m", "160M", 162_417_408, (768, 3072, 12, 12), 6e-4),
+        ("470m", "470M", 468_239_360, (1024, 4096, 24, 16), 3e-4),
+        ("1b", "1B", 1_004_348_928, (1536, 6144, 24, 16), 2.5e-4),
+        ("1.3b", "1.3B", 1_345_423_360, (2048, 5504, 24, 16), 5e-4),
+    ],
+)
+@pytest.mark.usefixtures("conf")
+def test_the_papers_language_models_have_their_sizes_and_their_optimisation(
+    model: str, name: str, parameters: int, shape: tuple[int, ...], lr: float
+) -> None:
     import torch
 
     from qurating.models import networks
 
-    settings = yaml.safe_load((ROOT / f"conf/model/{model}.yaml").read_text(encoding="utf-8"))["network"]
-    settings = {key: value for key, value in settings.items() if not key.startswith("_")}
+    preset: Any = OmegaConf.to_container(compose("config", [f"model={model}"]).model, resolve=True)
+    settings = {key: value for key, value in preset["network"].items() if not key.startswith("_")}
+    keys = ("hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads")
+    assert tuple(settings[key] for key in keys) == shape
     with torch.device("meta"):
-        network = networks.language_model(**settings, vocabulary_size=32000, eos_token_id=2)
-    assert low < sum(p.numel() for p in network.parameters()) < high
+        network = networks.language_model(**settings, vocabulary_size=32_000, eos_token_id=2)
+    assert (preset["name"], network.num_parameters()) == (name, parameters)
+    said = float(name[:-1]) * (1e9 if name.endswith("B") else 1e6)
+    assert parameters == pytest.approx(said, rel=0.04)  # what the papers call it
+    is_delts = model != "1.3b"
+    assert network.config.model_type == ("mistral" if is_delts else "llama")
+    optimizer, schedule = preset["optimizer"], preset["schedule"]
+    assert (optimizer["_target_"], optimizer["lr"]) == ("torch.optim.AdamW", lr)
+    assert optimizer["betas"] == ([0.9, 0.98] if is_delts else [0.9, 0.95])
+    assert (schedule["min_lr_rate"], preset["sequence_length"]) == (0.1, 1024)
+    assert (preset["warmup_steps"], preset["warmup_fraction"]) == ((2000, None) if is_delts else (None, 0.05))
 
 
 @pytest.mark.usefixtures("conf")

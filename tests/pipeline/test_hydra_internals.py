@@ -100,7 +100,7 @@ def test_errors_are_as_before() -> None:
         ("~seed", True),
         ("+model.extra=1", True),
         ("model={name: x}", True),
-        ("model=llama_tiny", False),
+        ("model=tiny", False),
         ("~selection", False),
         ("+criterion@criteria.x=lqs", False),
         ("stage=[select]", False),

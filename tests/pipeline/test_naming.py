@@ -269,6 +269,21 @@ def test_an_existing_rater_needs_no_judge() -> None:
     assert found["select"].endswith("top_k,rater.from_pretrained=lab_QuRater-1.3B")
 
 
+def test_a_model_that_continues_another_is_named_after_it() -> None:
+    found = name_artifacts(["model.from_pretrained=lab/small", "selection=top_k"])
+    assert found["train_lm"] == "models/lm-tiny-from-small-select_400K_tokens_by-educational_value-top_k"
+    assert found["evaluate"] == "evaluations/lm-tiny-from-small-select_400K_tokens_by-educational_value-top_k"
+    alone = name_artifacts(["selection=top_k"])
+    assert {stage for stage in STAGES if found[stage] != alone[stage]} == {"train_lm", "evaluate", "evaluate_tasks"}
+    # how a network that is not made looks is no part of the model; whose weights it had is
+    assert name_artifacts(["model.from_pretrained=lab/small", "model.network.hidden_size=64"])["train_lm"] == (
+        name_artifacts(["model.from_pretrained=lab/small"])["train_lm"]
+    )
+    other = name_artifacts(["model.from_pretrained=other/small", "selection=top_k"])
+    assert other["train_lm"] == found["train_lm"]  # the fingerprint of what is there tells them apart
+    assert name_artifacts(["model.network.hidden_size=64"])["train_lm"].endswith("_uniform,hidden_size=64")
+
+
 def test_how_many_share_the_work_is_no_part_of_a_name() -> None:
     shared = ["stages.rate.shard=3", "stages.rate.num_shards=8", "stages.rate.compilation=never", "selection=top_k"]
     assert name_artifacts(shared) == name_artifacts(["selection=top_k"])

@@ -62,6 +62,7 @@ FOLDERS = [
     ("score", ["scorer.from_pretrained={}"]),
     ("annotate_proxy", ["annotation.model={}"]),
     ("measure_perplexity", ["perplexity=pretrained", "perplexity.from_pretrained={}"]),
+    ("train_lm", ["model.from_pretrained={}"]),
 ]
 FILES = [
     ("prepare_corpus", ["corpus=jsonl", "corpus.paths={}"]),
@@ -319,6 +320,7 @@ def test_a_label_of_a_model_in_the_home_folder_is_inherited(home: Path) -> None:
     (home / "mine").mkdir()
     (home / "mine/manifest.json").write_text('{"labels": ["simulated judge"]}')
     assert _labels_of("rate", composed("rate", ["rater.from_pretrained='~/mine'"])) == {"simulated judge"}
+    assert _labels_of("train_lm", composed("train_lm", ["model.from_pretrained='~/mine'"])) == {"simulated judge"}
 
 
 @pytest.mark.usefixtures("conf")

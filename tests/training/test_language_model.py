@@ -62,3 +62,23 @@ def test_less_than_one_batch_of_tokens_is_refused(tmp_path: Path) -> None:
     with pytest.raises(StageError, match=r"has 93 tokens, fewer than one batch of 12 × 8 = 96: .*batch_size_sequences"):
         prepare(**settings, sequence_length=8, batch_size_sequences=12)
     assert prepare(**settings, sequence_length=31, batch_size_sequences=3)[1].num_steps == 1
+
+
+def test_what_cannot_be_trained_is_refused_before_the_training(tmp_path: Path) -> None:
+    settings: dict[str, Any] = {
+        "corpus": make_corpus(tmp_path / "corpus"),
+        "order": an_order(tmp_path / "order"),
+        "network": NETWORK,
+        "optimization": Optimization(torch.optim.AdamW, get_linear_schedule_with_warmup, 0.1),
+        "sequence_length": 8,
+        "batch_size_sequences": 4,
+        "micro_batch_size": 2,
+        "seed": 1,
+    }
+    long_warm_up = Optimization(torch.optim.AdamW, get_linear_schedule_with_warmup, warmup_steps=3)
+    with pytest.raises(StageError, match="a warm-up of 3 steps does not fit into a training of 3 steps"):
+        prepare(**settings | {"optimization": long_warm_up})
+    with pytest.raises(StageError, match=r"model\.sequence_length=33, and the network has 32 positions"):
+        prepare(**settings | {"sequence_length": 33, "batch_size_sequences": 1})
+    with pytest.raises(StageError, match="cannot be created: the configuration of 'llama' has no hidden_sise"):
+        prepare(**settings | {"network": functools.partial(NETWORK, hidden_sise=8)})

@@ -1,4 +1,4 @@
-"""Train a language model from scratch on a subset, in its order, and write it as a Hugging Face folder."""
+"""Train a language model on a subset, in its order, and write it as a Hugging Face folder."""
 
 import functools
 from collections.abc import Callable, Mapping, Sequence
@@ -25,17 +25,19 @@ def train_lm(
     output: Path,
     corpus: Path,
     order: Path,
-    network: Callable[..., PreTrainedModel],
+    network: Callable[..., PreTrainedModel] | None,
     optimizer: Callable[..., Any],
     schedule: Callable[..., Any],
     trainer: functools.partial[pl.Trainer],
-    warmup_fraction: float,
+    warmup_fraction: float | None,
     gradient_clip_norm: float | None,
     sequence_length: int,
     batch_size_sequences: int,
     micro_batch_size: int,
     checkpoint_every_steps: int,
     seed: int,
+    from_pretrained: str | None = None,
+    warmup_steps: int | None = None,
     heldout_points: int | None = None,
     heldout_at_tokens: Sequence[float] | None = None,
     heldout_max_tokens: int | None = None,
@@ -44,11 +46,13 @@ def train_lm(
 
     Args:
         corpus: its tokenizer made the tokens; the losses in `curve.parquet` are on its `heldout` shards.
-        network, optimizer, schedule, warmup_fraction: see `qurating.models.networks` and `Optimization`.
+        network, optimizer, schedule, warmup_fraction, warmup_steps: see `qurating.models.networks` and `Optimization`.
         trainer, gradient_clip_norm, checkpoint_every_steps: see `fit`.
         sequence_length: tokens per block.
         batch_size_sequences: blocks per optimizer step, over all devices.
         micro_batch_size: blocks per forward pass on one device, at most.
+        from_pretrained: the model to continue from, a folder or a name of the Hub, in the place of `network`; the
+            optimizer and the schedule begin anew. None: random weights.
         heldout_points: how often the loss on held-out text is measured, see `training.curve.steps_of_points`. None or
             0: never, and no `curve.parquet` is written.
         heldout_at_tokens: when, instead: numbers of tokens.
@@ -56,13 +60,14 @@ def train_lm(
 
     Raises:
         StageError: `heldout_points`, `heldout_at_tokens` or `heldout_max_tokens` make no sense; no held-out text, or
-            none that the network can read; as `fit` does.
+            none that the network can read; as `prepare` and `fit` do.
     """
     module, data = prepare(
         corpus=corpus,
         order=order,
         network=network,
-        optimization=Optimization(optimizer, schedule, warmup_fraction),
+        from_pretrained=from_pretrained,
+        optimization=Optimization(optimizer, schedule, warmup_fraction, warmup_steps),
         sequence_length=sequence_length,
         batch_size_sequences=batch_size_sequences,
         micro_batch_size=micro_batch_size,

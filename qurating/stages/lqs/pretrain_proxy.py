@@ -35,13 +35,14 @@ def pretrain_proxy(
     optimizer: Callable[..., Any],
     schedule: Callable[..., Any],
     trainer: functools.partial[pl.Trainer],
-    warmup_fraction: float,
+    warmup_fraction: float | None,
     gradient_clip_norm: float | None,
     sequence_length: int,
     batch_size_sequences: int,
     micro_batch_size: int,
     checkpoint_every_steps: int,
     seed: int,
+    warmup_steps: int | None = None,
 ) -> dict[str, Any]:
     """Draw `num_tokens` tokens uniformly, each domain in proportion, shuffle them, and train on them once.
 
@@ -69,7 +70,7 @@ def pretrain_proxy(
         corpus=corpus,
         order=drawn / "order",
         network=network,
-        optimization=Optimization(optimizer, schedule, warmup_fraction),
+        optimization=Optimization(optimizer, schedule, warmup_fraction, warmup_steps),
         sequence_length=sequence_length,
         batch_size_sequences=batch_size_sequences,
         micro_batch_size=micro_batch_size,
