@@ -5,15 +5,20 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytorch_lightning as pl
 from transformers import PreTrainedModel
 
 from qurating.corpus.tokenizing import check_ids
+from qurating.datamodules.ids_by_step import write_ids_by_step
 from qurating.datamodules.tokens import TokenBlocks
+from qurating.metrics.loss_curve import loss_curve
 from qurating.models.heldout import check_reads, read_heldout
 from qurating.models.language_model import LanguageModel
 from qurating.models.optimization import Optimization
+from qurating.reports.model_card import write_card
 from qurating.runtime.errors import StageError
+from qurating.runtime.revisions import is_local
 from qurating.training.curve import HeldOutLoss, steps_of_points
 from qurating.training.fit import fit
 from qurating.training.language_model import prepare, save
@@ -41,8 +46,9 @@ def train_lm(
     heldout_points: int | None = None,
     heldout_at_tokens: Sequence[float] | None = None,
     heldout_max_tokens: int | None = None,
+    record_ids: bool | None = None,
 ) -> dict[str, Any]:
-    """One pass over the tokens of `order`; writes the network, its tokenizer, `metrics.csv` and `curve.parquet`.
+    """One pass over the tokens of `order`; writes network, tokenizer, `metrics.csv`, `curve.parquet` and a model card.
 
     Args:
         corpus: its tokenizer made the tokens; the losses in `curve.parquet` are on its `heldout` shards.
@@ -57,6 +63,7 @@ def train_lm(
             0: never, and no `curve.parquet` is written.
         heldout_at_tokens: when, instead: numbers of tokens.
         heldout_max_tokens: of a fixed sample of the held-out documents, see `read_heldout`; None measures on all.
+        record_ids: also write `ids_by_step.parquet`, see `datamodules.ids_by_step`.
 
     Raises:
         StageError: `heldout_points`, `heldout_at_tokens` or `heldout_max_tokens` make no sense; no held-out text, or
@@ -90,7 +97,41 @@ def train_lm(
     )
     measured = {} if curve is None or not module.trainer.is_global_zero else curve.write(output / "curve.parquet")
     counts = save(module, data, throughput, corpus, output)
-    return counts | measured if counts else {}
+    if not counts:  # not the first process
+        return {}
+    if record_ids:
+        write_ids_by_step(order, sequence_length * batch_size_sequences, output / "ids_by_step.parquet")
+    write_card(
+        output,
+        order=order,
+        tokens=counts["tokens"],
+        training={
+            "architecture": f"{module.network.config.model_type}, {counts['parameters']:,} parameters",
+            # of a folder the last part alone: the paths of this machine are nobody's business
+            "continued from": "random weights" if from_pretrained is None else base_name(from_pretrained),
+            "tokens per step": f"{batch_size_sequences:,} sequences × {sequence_length:,} = "
+            f"{batch_size_sequences * sequence_length:,}",
+            "steps": f"{counts['steps']:,}",
+            "optimizer": described(optimizer),
+            "schedule": described(schedule),
+            "precision": str(trainer.keywords.get("precision")),
+            "seed": str(seed),
+        },
+        curve=None if curve is None else loss_curve(pq.read_table(output / "curve.parquet")),
+    )
+    return counts | measured
+
+
+def base_name(model: str) -> str:
+    """A model by its name on the Hub, or by the last part of its path."""
+    return Path(model).expanduser().resolve().name if is_local(model) else model
+
+
+def described(function: Callable[..., Any]) -> str:
+    """A partial function for people: its name and the settings that it was given."""
+    given: Mapping[str, Any] = getattr(function, "keywords", {})
+    name = getattr(getattr(function, "func", function), "__name__", "unknown")
+    return ", ".join([name, *(f"{key} {value}" for key, value in given.items())])
 
 
 def _curve(

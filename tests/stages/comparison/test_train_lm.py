@@ -103,7 +103,10 @@ def test_the_seed_draws_the_weights(inputs: tuple[Path, Path], tmp_path: Path) -
 def test_the_curve_ends_with_what_the_evaluation_measures(
     inputs: tuple[Path, Path], tmp_path: Path, with_target: bool
 ) -> None:
-    counts = train(inputs, tmp_path / "lm", heldout_points=4)
+    counts = train(inputs, tmp_path / "lm", heldout_points=4, record_ids=True)
+    read = pq.read_table(tmp_path / "lm/ids_by_step.parquet")
+    assert (max(read["step"].to_pylist()), sum(read["tokens"].to_pylist())) == (counts["steps"], counts["tokens"])
+    assert f"| steps | {counts['steps']:,} |" in (tmp_path / "lm/README.md").read_text(encoding="utf-8")
     excluded, without = None, set[str]()
     if with_target:
         held = pq.read_table(inputs[0] / "heldout", columns=["document_id"]).slice(0, 9)
