@@ -55,9 +55,7 @@ class Optimization:
         """What `configure_optimizers` returns to Lightning."""
         optimizer = self._optimizer(list(parameters), trainer)
         steps = int(trainer.estimated_stepping_batches)
-        schedule = self.schedule(
-            optimizer, num_warmup_steps=self.num_warmup_steps(steps), num_training_steps=steps
-        )
+        schedule = self.schedule(optimizer, num_warmup_steps=self.num_warmup_steps(steps), num_training_steps=steps)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def _optimizer(self, parameters: list[Any], trainer: pl.Trainer) -> Optimizer:

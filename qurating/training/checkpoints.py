@@ -8,6 +8,7 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Callback
+from pytorch_lightning.strategies import ModelParallelStrategy
 
 from qurating.artifacts.files import read_json, replacing, write_json
 from qurating.runtime import internals
@@ -54,8 +55,15 @@ class Checkpoints(Callback):
                     write_json(record, {"value": value, "step": trainer.global_step})
         self._save(trainer)
 
-    def on_save_checkpoint(self, trainer: pl.Trainer, _: Any, checkpoint: dict[str, Any]) -> None:
+    def on_save_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
         checkpoint["passes_per_step"] = trainer.accumulate_grad_batches
+        if not isinstance(trainer.strategy, ModelParallelStrategy):
+            checkpoint["optimizer_states"] = [
+                internals.number_as_in_module(state, optimizer, pl_module)
+                for state, optimizer in zip(checkpoint["optimizer_states"], trainer.optimizers, strict=True)
+            ]
 
     def on_load_checkpoint(self, trainer: pl.Trainer, _: Any, checkpoint: dict[str, Any]) -> None:
         internals.recount_passes(checkpoint, checkpoint["passes_per_step"], trainer.accumulate_grad_batches)

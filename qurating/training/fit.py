@@ -107,7 +107,7 @@ def fit(
             raise StageError(f"trainer.{clash[0]} cannot be set: the settings of the training decide it")
         made = trainer(**ours)
         if isinstance(made.strategy, ModelParallelStrategy) and not _can_be_sharded(module):
-            raise StageError(f"trainer=fsdp shards the weights of raters alone: use trainer=gpu for the {name}")
+            raise StageError(f"trainer=fsdp shards no weights of a {name}: use trainer=gpu")
         internals.set_passes(made, data.accumulation(made.world_size), validate_every_steps)
         try:
             with keep_freed_memory(made.strategy.root_device):

@@ -81,14 +81,15 @@ def save(
     Returns:
         counts; an empty dict on every process but the first.
     """
+    network = module.whole_network()
     if not module.trainer.is_global_zero:
         return {}
-    module.network.save_pretrained(output)
+    network.save_pretrained(output)
     AutoTokenizer.from_pretrained(corpus / "tokenizer").save_pretrained(output)
     clear(output)
     return {
         "tokens": len(data.tokens),
         "steps": data.num_steps,
-        "parameters": module.network.num_parameters(),
+        "parameters": network.num_parameters(),
         **throughput.counts(),
     }

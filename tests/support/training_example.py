@@ -51,10 +51,9 @@ def a_model(**changed: Any) -> Watched:
         eos_token_id=0,
         hidden_size=16,
         intermediate_size=32,
-        num_hidden_layers=1,
         num_attention_heads=2,
         num_key_value_heads=1,
-        **changed,
+        **{"num_hidden_layers": 1} | changed,
     )
     optimizer = functools.partial(torch.optim.AdamW, lr=1e-2)
     schedule = functools.partial(get_cosine_with_min_lr_schedule_with_warmup, min_lr_rate=0.1)
