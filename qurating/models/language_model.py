@@ -1,9 +1,11 @@
 """The causal language model as a Lightning module: the proxy model, and the model trained on a selected subset."""
 
 import functools
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import pytorch_lightning as pl
+import torch
 from torch import Tensor
 from torch.optim import Optimizer
 from transformers import AutoModelForCausalLM, PreTrainedModel
@@ -12,7 +14,9 @@ from qurating.corpus.labels import NO_TARGET
 from qurating.models import sharding
 from qurating.models.likelihood import MAX_LOGITS, has_plain_loss, output_layer, summed_cross_entropy
 from qurating.models.optimization import Optimization
+from qurating.models.rating_networks import repeated_layers
 from qurating.models.step_loss import StepLoss, check_gradients
+from qurating.runtime import internals
 
 
 class LanguageModel(pl.LightningModule):
@@ -21,22 +25,29 @@ class LanguageModel(pl.LightningModule):
     Args:
         network: a Hugging Face causal language model.
         optimization: of its weights.
+        compiles: compile the training of its layers; changes results by rounding alone.
     """
 
-    def __init__(
-        self,
-        network: PreTrainedModel,
-        optimization: Optimization,
-    ) -> None:
+    def __init__(self, network: PreTrainedModel, optimization: Optimization, *, compiles: bool = False) -> None:
         super().__init__()
         self.network = network
         self.optimization = optimization
+        self.compiles = compiles
         self._step_loss = StepLoss()
 
     def configure_model(self) -> None:
-        if self.device_mesh is not None:
-            _ = self._has_plain_loss  # tried while the weights are still in one place
+        if self.device_mesh is not None or self.compiles:
+            _ = self._has_plain_loss  # tried while the weights are still in one place, and without compiling for that
+        if self.compiles:
+            internals.prepare_compilation()
+            # equal layers share one compilation; in place, so that no name of a weight changes
+            for layer in repeated_layers(self.network):
+                layer.compile()
         sharding.shard(self.network, self.device_mesh)
+
+    def uncompiled(self) -> AbstractContextManager[Any]:
+        """Within this, compiled layers run as they are: inputs of many widths would be compiled again and again."""
+        return torch.compiler.set_stance("force_eager") if self.compiles else nullcontext()
 
     def whole_network(self) -> PreTrainedModel:
         """The network with all its weights, on the first process; every process calls this."""

@@ -78,18 +78,23 @@ def train(
     fail_at: int | None = None,
     every_steps: int = 1,
     callbacks: Sequence[Callback] = (),
+    precision: str = "32-true",
+    gradient_checkpointing: bool = False,
+    compiles: bool = False,
     **changed: Any,
 ) -> Watched:
     """Train a model of `a_model(**changed)`."""
     model = a_model(**changed)
-    model.fail_at = fail_at
+    model.fail_at, model.compiles = fail_at, compiles
+    if gradient_checkpointing:
+        model.network.gradient_checkpointing_enable({"use_reentrant": False})
     data = TokenBlocks(
         order, sequence_length=8, batch_size_sequences=4, micro_batch_size=micro_batch_size, vocabulary_size=64
     )
     fit(
         model,
         data,
-        TRAINER,
+        functools.partial(TRAINER, precision=precision),
         output,
         gradient_clip_norm=1.0,
         checkpoint_every_steps=every_steps,
