@@ -2,6 +2,7 @@
 
 import functools
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch.distributed import destroy_process_group, init_process_group
@@ -15,25 +16,25 @@ from qurating.models.likelihood import output_layer, summed_cross_entropy
 IDS = torch.arange(1, 13).view(2, 6)
 
 
-def loss_of_parts(network: torch.nn.Module) -> torch.Tensor:
+def loss_of_parts(network: Any) -> torch.Tensor:
     def summed(ids: torch.Tensor) -> torch.Tensor:
-        states = network.base_model(input_ids=ids).last_hidden_state[:, :-1]  # type: ignore[operator]
-        return summed_cross_entropy(output_layer(network), states.flatten(0, 1), ids[:, 1:].flatten())  # type: ignore[arg-type]
+        states = network.base_model(input_ids=ids).last_hidden_state[:, :-1]
+        return summed_cross_entropy(output_layer(network), states.flatten(0, 1), ids[:, 1:].flatten())
 
     return sharding.whole(network, summed, IDS)
 
 
 def shared_out(rank: int, folder: Path) -> None:
     init_process_group("gloo")
-    network = a_model(tie_word_embeddings=True).network
+    network: Any = a_model(tie_word_embeddings=True).network
     mesh = init_device_mesh("cpu", (1, 2), mesh_dim_names=("data_parallel", "tensor_parallel"))
     sharding.shard(network, mesh)
     sharding.shard(network, mesh)  # once is enough
     assert sharding.is_sharded(network)
-    held = sum(parameter.to_local().numel() for parameter in network.parameters())  # type: ignore[attr-defined]
+    held = sum(parameter.to_local().numel() for parameter in network.parameters())
     loss = loss_of_parts(network)
     loss.backward()
-    gradients = [parameter.grad.full_tensor() for parameter in network.parameters()]  # type: ignore[union-attr]
+    gradients = [parameter.grad.full_tensor() for parameter in network.parameters()]
     torch.save({"loss": loss.detach(), "gradients": gradients, "held": held}, folder / f"{rank}.pt")
     destroy_process_group()
 

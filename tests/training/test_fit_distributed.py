@@ -82,7 +82,7 @@ def train(
 def run(order: Path, output: Path, strategy: str, fail_at: int | None = None, **network: Any) -> Path:
     """Train, or begin to train, in this process or in two."""
     output.mkdir(exist_ok=True)
-    start = functools.partial(train, order=order, output=output, strategy=strategy, fail_at=fail_at, **network)
+    start: Any = functools.partial(train, order=order, output=output, strategy=strategy, fail_at=fail_at, **network)
     if strategy != "one":
         assert run_in_two(start) == ([0, 0] if fail_at is None else [3, 3])
     elif fail_at is None:
