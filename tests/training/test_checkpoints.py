@@ -54,6 +54,6 @@ def test_a_full_disk_leaves_the_best_weights_before(tmp_path: Path) -> None:
     folder = tmp_path / "rater/checkpoints"
     folder.mkdir(parents=True)
     (folder / f".best.pt.{os.getpid()}.tmp").symlink_to(FULL)
-    with pytest.raises(StageError, match="no checkpoint can be written after step .*No space left on device"):
+    with pytest.raises(StageError, match=r"no checkpoint can be written after step .*No space left on device"):
         train_rater(*judged_pairs(tmp_path), tmp_path / "rater", network=network(0.0), num_epochs=2)
     assert not list(folder.glob("*best*"))

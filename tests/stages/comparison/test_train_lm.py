@@ -73,6 +73,7 @@ def test_it_reads_the_whole_order_once_and_leaves_a_folder_that_loads(
     stream = np.load(inputs[1] / "tokens.npy")
     model = AutoModelForCausalLM.from_pretrained(tmp_path / "lm")
     assert counts.pop("tokens_per_second") > 0
+    assert counts.pop("mfu") > 0
     assert counts.pop("peak_memory_gb") > 0
     assert counts == {
         "tokens": len(stream),
