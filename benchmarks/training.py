@@ -3,6 +3,7 @@
 python benchmarks/training.py                       0.66M and 9.6M parameters, one thread: some minutes
 taskset -c 0 python benchmarks/training.py --rounds 5 --sizes 0.66m                                  on one core
 python benchmarks/training.py --sizes 0.66m --vocabulary-size 32000                  where the logits are what is large
+python benchmarks/training.py --ours compiled                                         with model.compile=true
 
 Both ways train the same Hugging Face model (Llama, random weights of one seed) on the same tokens with the same AdamW,
 schedule and clipping. The plain way is a loop of forward, backward, clipping and step, with torch's defaults. Ours is
@@ -11,6 +12,7 @@ of each counts. Steady: without the start and the first five steps. The losses o
 """
 
 import argparse
+import functools
 import json
 import resource
 import subprocess
@@ -26,7 +28,7 @@ SIZES = {  # with 2,048 tokens in the vocabulary
     "9.6m": {"hidden_size": 320, "intermediate_size": 912, "num_hidden_layers": 7, "num_attention_heads": 5},
 }
 STEPS = {"0.66m": 60, "9.6m": 20}
-WAYS = ("plain", "ours")
+OURS = ("ours", "compiled")
 SEQUENCE_LENGTH, BATCH = 256, 8
 WARM = 5  # steps that do not count
 
@@ -37,6 +39,7 @@ def main() -> None:
     parser.add_argument("--vocabulary-size", type=int, default=2_048)
     parser.add_argument("--rounds", type=int, default=3, help="take turns so many times, and keep each way's best")
     parser.add_argument("--output", type=Path, help="also write the figures as JSON")
+    parser.add_argument("--ours", choices=OURS, default="ours", help="ours, or ours with compiled layers")
     parser.add_argument("--one", nargs=3, metavar=("WAY", "SIZE", "FOLDER"), help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.one:
@@ -47,7 +50,7 @@ def main() -> None:
     for size in options.sizes:
         best: dict[str, dict[str, Any]] = {}
         for _ in range(options.rounds):
-            for way in WAYS:
+            for way in ("plain", options.ours):
                 figures = _in_a_process(way, size, options.vocabulary_size)
                 if way not in best or figures["steady"] > best[way]["steady"]:
                     best[way] = figures
@@ -58,14 +61,14 @@ def main() -> None:
 
 
 def _show(size: str, best: dict[str, dict[str, Any]]) -> None:
-    plain, ours = best["plain"], best["ours"]
+    plain, (named, ours) = best["plain"], next(item for item in best.items() if item[0] != "plain")
     for way, one in best.items():
-        print(f"  {size:6} {way:6} {one['steady']:9,.0f} tokens per CPU second, {one['mb']:6,.0f} MB", flush=True)
+        print(f"  {size:6} {way:8} {one['steady']:9,.0f} tokens per CPU second, {one['mb']:6,.0f} MB", flush=True)
     logged = [(plain["losses"][step], loss) for step, loss in ours["losses"].items()]  # ours logs every fifth
     off = max(abs(a - b) for a, b in logged)
     steady, memory = (ours[key] / plain[key] for key in ("steady", "mb"))
     print(
-        f"  {size:6} ours × plain: {steady:.2f} steady, {memory:.2f} memory; "
+        f"  {size:6} {named} × plain: {steady:.2f} steady, {memory:.2f} memory; "
         f"losses differ by {off:.1e} at most, from {logged[0][0]:.2f} to {logged[-1][0]:.2f}",
         flush=True,
     )
@@ -108,7 +111,8 @@ def measure(way: str, size: str, folder: str, vocabulary_size: int) -> dict[str,
     drawn = np.random.default_rng(0).zipf(1.3, STEPS[size] * BATCH * SEQUENCE_LENGTH) % vocabulary_size
     np.save(Path(folder) / "tokens.npy", drawn.astype(np.int32))
     marks: list[float] = []
-    losses = (plain if way == "plain" else ours)(network, Path(folder), STEPS[size], lambda: marks.append(_seconds()))
+    train = plain if way == "plain" else functools.partial(ours, compiles=way == "compiled")
+    losses = train(network, Path(folder), STEPS[size], lambda: marks.append(_seconds()))
     steady = (len(marks) - WARM) * BATCH * SEQUENCE_LENGTH / (marks[-1] - marks[WARM - 1])
     mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     return {"steady": steady, "mb": mb, "losses": losses, "parameters": network.num_parameters()}
@@ -140,9 +144,8 @@ def plain(network: Any, folder: Path, steps: int, mark: Callable[[], None]) -> d
     return dict(enumerate(losses))
 
 
-def ours(network: Any, folder: Path, steps: int, mark: Callable[[], None]) -> dict[int, float]:
+def ours(network: Any, folder: Path, steps: int, mark: Callable[[], None], compiles: bool) -> dict[int, float]:
     import csv
-    import functools
 
     import pytorch_lightning as pl
     import torch
@@ -163,7 +166,7 @@ def ours(network: Any, folder: Path, steps: int, mark: Callable[[], None]) -> di
         pl.Trainer, accelerator="cpu", devices=1, precision="32-true", log_every_n_steps=5, enable_model_summary=False
     )
     fit(
-        LanguageModel(network, Optimization(optimizer, schedule, warmup_fraction=0.05)),
+        LanguageModel(network, Optimization(optimizer, schedule, warmup_fraction=0.05), compiles=compiles),
         TokenBlocks(folder, SEQUENCE_LENGTH, BATCH, BATCH, network.config.vocab_size),
         trainer,
         folder,

@@ -14,6 +14,7 @@ from transformers import PreTrainedModel
 
 from qurating.artifacts.files import row_files
 from qurating.artifacts.seeds import seed_for
+from qurating.models import sharding
 from qurating.models.likelihood import check_output_layer, cross_entropies, output_layer
 from qurating.models.networks import num_positions
 from qurating.runtime.errors import StageError
@@ -127,6 +128,12 @@ def sequence_nll(
     ranked = np.argsort(-lengths, kind="stable")[: int((lengths > 0).sum())]
     batches = [ranked[i : i + batch_size_sequences] for i in range(0, len(ranked), batch_size_sequences)]
     device = network.device
+
+    def losses_of(inputs: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        # no attention mask: padding is on the right, where a causal model never looks
+        states = network.base_model(input_ids=inputs[:, :-1], use_cache=False).last_hidden_state
+        return cross_entropies(output_layer(network), states[mask], inputs[:, 1:][mask])
+
     with tqdm(
         total=int(lengths.sum()),
         desc="perplexity",
@@ -135,7 +142,9 @@ def sequence_nll(
         mininterval=0.5,
         disable=not show_progress,
     ) as progress:
-        for batch in batches[share::num_shares]:
+        for number in range(share, -(-len(batches) // num_shares) * num_shares, num_shares):
+            # where weights are sharded, all shares must read equally often: some read the last batch once more
+            batch = batches[min(number, len(batches) - 1)]
             width = int(lengths[batch[0]])
             inputs = torch.full((len(batch), width + 1), eos_token_id, dtype=torch.int64)
             mask = torch.zeros((len(batch), width), dtype=torch.bool)
@@ -145,9 +154,9 @@ def sequence_nll(
                 mask[row, : lengths[n]] = True
             inputs, mask = inputs.to(device), mask.to(device)
             with torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision == "bf16-mixed"):
-                # no attention mask: padding is on the right, where a causal model never looks
-                states = network.base_model(input_ids=inputs[:, :-1], use_cache=False).last_hidden_state
-                losses = cross_entropies(output_layer(network), states[mask], inputs[:, 1:][mask])
+                losses = sharding.whole(network, losses_of, inputs, mask)
+            if number >= len(batches):
+                continue
             # in float64, and row by row, so that the sum of a sequence does not depend on its batch
             parts = losses.double().cpu().split([int(lengths[n]) for n in batch])
             nll[batch] = [float(part.sum()) for part in parts]

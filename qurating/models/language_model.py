@@ -1,17 +1,22 @@
 """The causal language model as a Lightning module: the proxy model, and the model trained on a selected subset."""
 
 import functools
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import pytorch_lightning as pl
+import torch
 from torch import Tensor
 from torch.optim import Optimizer
-from transformers import PreTrainedModel
+from transformers import AutoModelForCausalLM, PreTrainedModel
 
 from qurating.corpus.labels import NO_TARGET
+from qurating.models import sharding
 from qurating.models.likelihood import MAX_LOGITS, has_plain_loss, output_layer, summed_cross_entropy
 from qurating.models.optimization import Optimization
+from qurating.models.rating_networks import repeated_layers
 from qurating.models.step_loss import StepLoss, check_gradients
+from qurating.runtime import internals
 
 
 class LanguageModel(pl.LightningModule):
@@ -20,17 +25,40 @@ class LanguageModel(pl.LightningModule):
     Args:
         network: a Hugging Face causal language model.
         optimization: of its weights.
+        compiles: compile the training of its layers; changes results by rounding alone.
     """
 
-    def __init__(
-        self,
-        network: PreTrainedModel,
-        optimization: Optimization,
-    ) -> None:
+    def __init__(self, network: PreTrainedModel, optimization: Optimization, *, compiles: bool = False) -> None:
         super().__init__()
         self.network = network
         self.optimization = optimization
+        self.compiles = compiles
         self._step_loss = StepLoss()
+
+    def configure_model(self) -> None:
+        if self.device_mesh is not None or self.compiles:
+            _ = self._has_plain_loss  # tried while the weights are still in one place, and without compiling for that
+        if self.compiles:
+            internals.prepare_compilation()
+            # equal layers share one compilation; in place, so that no name of a weight changes
+            for layer in repeated_layers(self.network):
+                layer.compile()
+        sharding.shard(self.network, self.device_mesh)
+
+    def uncompiled(self) -> AbstractContextManager[Any]:
+        """Within this, compiled layers run as they are: inputs of many widths would be compiled again and again."""
+        return torch.compiler.set_stance("force_eager") if self.compiles else nullcontext()
+
+    def whole_network(self) -> PreTrainedModel:
+        """The network with all its weights, on the first process; every process calls this."""
+        if not sharding.is_sharded(self.network):
+            return self.network
+        weights = self.trainer.strategy.lightning_module_state_dict()
+        if not self.trainer.is_global_zero:
+            return self.network
+        network = AutoModelForCausalLM.from_config(self.network.config, dtype=self.network.dtype)
+        network.load_state_dict({name.removeprefix("network."): weight for name, weight in weights.items()})
+        return network
 
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
         """Cross-entropy in nats per token; the batch holds `input_ids` and `labels` (−100: no target), both (B, T).
@@ -50,10 +78,14 @@ class LanguageModel(pl.LightningModule):
         """Σ −ln p of the targets over the divisor; where the logits would be large, they never exist at once."""
         network = self.network
         if labels.numel() * network.config.vocab_size > MAX_LOGITS and self._has_plain_loss:
-            states = network.base_model(input_ids=input_ids, use_cache=False).last_hidden_state[:, :-1]
-            return summed_cross_entropy(output_layer(network), states.flatten(0, 1), labels[:, 1:].flatten()) / divisor
+            return sharding.whole(network, self._summed_loss, input_ids, labels) / divisor
         loss: Tensor = network(input_ids=input_ids, labels=labels, use_cache=False, num_items_in_batch=divisor).loss
         return loss
+
+    def _summed_loss(self, input_ids: Tensor, labels: Tensor) -> Tensor:
+        network = self.network
+        states = network.base_model(input_ids=input_ids, use_cache=False).last_hidden_state[:, :-1]
+        return summed_cross_entropy(output_layer(network), states.flatten(0, 1), labels[:, 1:].flatten())
 
     @functools.cached_property
     def _has_plain_loss(self) -> bool:

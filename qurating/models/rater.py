@@ -6,14 +6,12 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 from torch import Tensor
-from torch.distributed.fsdp import fully_shard
-from torch.distributed.tensor import DTensor
 from torch.optim import Optimizer
 
 from qurating.metrics import bradley_terry
+from qurating.models import sharding
 from qurating.models.optimization import Optimization
 from qurating.models.step_loss import StepLoss
-from qurating.runtime import internals
 from qurating.runtime.errors import StageError
 
 
@@ -44,18 +42,7 @@ class Rater(pl.LightningModule):
         self._validated: list[tuple[Tensor, Tensor, Tensor]] = []
 
     def configure_model(self) -> None:
-        """Shard the layers and the remaining weights (FSDP2) if the strategy is ModelParallelStrategy.
-
-        Its mesh is (machines, devices per machine): weights are sharded within a machine, replicated across machines.
-        """
-        mesh = self.device_mesh
-        if mesh is None or isinstance(next(self.network.parameters()), DTensor):
-            return
-        layers = internals.layer_classes(self.network)
-        for module in self.network.modules():
-            if type(module).__name__ in layers:
-                fully_shard(module, mesh=mesh)
-        fully_shard(self.network, mesh=mesh)
+        sharding.shard(self.network, self.device_mesh)
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
         """Ratings (texts, criteria), float32, of right-padded texts (texts, tokens)."""

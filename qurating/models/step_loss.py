@@ -3,6 +3,7 @@
 import pytorch_lightning as pl
 import torch
 from torch import Tensor
+from torch.distributed.tensor import DTensor
 
 
 class NotFiniteError(Exception):
@@ -35,5 +36,6 @@ def check_gradients(module: pl.LightningModule) -> None:
     """Raise NotFiniteError if a gradient is not finite, unless gradients are scaled and such steps are skipped."""
     if getattr(module.trainer.precision_plugin, "scaler", None) is None:
         gradients = [parameter.grad for parameter in module.parameters() if parameter.grad is not None]
-        if not torch.isfinite(torch.nn.utils.get_total_norm(gradients)):
+        norm = torch.nn.utils.get_total_norm(gradients)
+        if not torch.isfinite(norm.full_tensor() if isinstance(norm, DTensor) else norm):  # of all shards
             raise NotFiniteError("a gradient")

@@ -38,6 +38,20 @@ def recount_passes(checkpoint: dict[str, Any], then: int, now: int) -> None:
         counts |= {key: begun * now // then - (begun - number) for key, number in counts.items()}
 
 
+def number_as_in_module(
+    state: dict[str, Any], optimizer: torch.optim.Optimizer, module: torch.nn.Module
+) -> dict[str, Any]:
+    """Number the parameters of an optimizer's state by their places in the module, as Lightning numbers sharded ones.
+
+    torch numbers them by their places in the groups, and reads both: so a checkpoint can be read with and without
+    sharded weights.
+    """
+    place = {id(parameter): number for number, parameter in enumerate(module.parameters())}
+    numbers = [place[id(parameter)] for group in optimizer.param_groups for parameter in group["params"]]
+    groups = [group | {"params": [numbers[old] for old in group["params"]]} for group in state["param_groups"]]
+    return state | {"state": {numbers[old]: held for old, held in state["state"].items()}, "param_groups": groups}
+
+
 def clippable(optimizer: torch.optim.Optimizer) -> torch.optim.Optimizer:
     """Let Lightning clip the gradients of a fused optimizer in mixed precision; returns the optimizer.
 

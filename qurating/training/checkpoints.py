@@ -1,16 +1,21 @@
 """Checkpoints to resume a training from as if it had never stopped, and the best weights so far."""
 
+import contextlib
 import os
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Callback
+from pytorch_lightning.plugins.io import TorchCheckpointIO
+from pytorch_lightning.strategies import ModelParallelStrategy
 
 from qurating.artifacts.files import read_json, replacing, write_json
 from qurating.runtime import internals
+from qurating.runtime.errors import StageError
 
 
 class Checkpoints(Callback):
@@ -49,26 +54,69 @@ class Checkpoints(Callback):
                 weights = trainer.strategy.lightning_module_state_dict()
                 if trainer.is_global_zero:
                     self.folder.mkdir(exist_ok=True)
-                    with replacing(self.folder / "best.pt") as temporary:
-                        torch.save(weights, temporary)
+                    with self._explained(trainer), replacing(self.folder / "best.pt") as temporary:
+                        save(weights, temporary)
                     write_json(record, {"value": value, "step": trainer.global_step})
         self._save(trainer)
 
-    def on_save_checkpoint(self, trainer: pl.Trainer, _: Any, checkpoint: dict[str, Any]) -> None:
+    def on_save_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
         checkpoint["passes_per_step"] = trainer.accumulate_grad_batches
+        if not isinstance(trainer.strategy, ModelParallelStrategy):
+            checkpoint["optimizer_states"] = [
+                internals.number_as_in_module(state, optimizer, pl_module)
+                for state, optimizer in zip(checkpoint["optimizer_states"], trainer.optimizers, strict=True)
+            ]
 
     def on_load_checkpoint(self, trainer: pl.Trainer, _: Any, checkpoint: dict[str, Any]) -> None:
         internals.recount_passes(checkpoint, checkpoint["passes_per_step"], trainer.accumulate_grad_batches)
 
     def _save(self, trainer: pl.Trainer) -> None:
-        self.saved_step = trainer.global_step
-        target = self.folder / f"step={self.saved_step}.ckpt"
-        trainer.save_checkpoint(target.with_suffix(".tmp"))
+        step = trainer.global_step
+        target = self.folder / f"step={step}.ckpt"
+        temporary = target.with_suffix(".tmp")
+        with self._explained(trainer):
+            try:
+                trainer.save_checkpoint(temporary)
+                if trainer.is_global_zero:
+                    os.replace(temporary, target)
+            except OSError:
+                temporary.unlink(missing_ok=True)  # it would take the room that is missing
+                raise
+        self.saved_step = step
         if trainer.is_global_zero:
-            os.replace(target.with_suffix(".tmp"), target)
             for file in self.folder.glob("step=*.ckpt"):
                 if file != target:
                     file.unlink()
+
+    @contextlib.contextmanager
+    def _explained(self, trainer: pl.Trainer) -> Iterator[None]:
+        """Turn an error while a file is written, such as a full disk, into a StageError."""
+        try:
+            yield
+        except OSError as error:
+            kept = f"the checkpoint of step {self.saved_step:,} is kept" if self.saved_step else "there is none yet"
+            raise StageError(
+                f"no checkpoint can be written after step {trainer.global_step:,} to {self.folder} ({error}); {kept}. "
+                "Make room for two checkpoints, since the last one stays until the next one is whole, and run the same "
+                "command again: it continues from there"
+            ) from error
+
+
+class OneFile(TorchCheckpointIO):
+    """Writes checkpoints straight into their file. Lightning would write them into memory, then to the folder of
+    temporary files, and then move them."""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
+        save(checkpoint, Path(path))
+
+
+def save(content: Any, path: Path) -> None:
+    """Write with `torch.save`; its folder is made. Raises OSError, where torch alone would raise a RuntimeError."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with open(path, "wb") as stream:
+        torch.save(content, stream)
 
 
 def load_best(output: Path, module: pl.LightningModule) -> None:

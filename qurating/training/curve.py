@@ -19,6 +19,7 @@ from qurating.artifacts.files import write_table
 from qurating.metrics.loss_curve import SCHEMA, Point, point
 from qurating.metrics.perplexity import Documents, by_document
 from qurating.models.heldout import HeldOut, sequence_nll
+from qurating.models.language_model import LanguageModel
 from qurating.runtime.errors import StageError
 
 FIRST_POINT = 0.01  # of all tokens; earlier losses are those of the warm-up
@@ -54,6 +55,7 @@ class HeldOutLoss(Callback):
         # the passes of the next step come before it counts as taken
         if step not in self.points or step in self.nll_nats:
             return
+        assert isinstance(pl_module, LanguageModel)
         self.nll_nats[step] = torch.from_numpy(self._by_document(self._measure(trainer, pl_module)).nll_nats)
         found = self._point(step)
         logged = {"heldout/nats_per_token": found.nats_per_token}
@@ -62,22 +64,23 @@ class HeldOutLoss(Callback):
             if not isinstance(logger, CSVLogger):  # `metrics.csv` has the training's own metrics
                 logger.log_metrics(logged, step=step - 1)  # Lightning counts steps from 0
 
-    def _measure(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> npt.NDArray[np.float64]:
+    def _measure(self, trainer: pl.Trainer, pl_module: LanguageModel) -> npt.NDArray[np.float64]:
         """Nats of each sequence (N,) under the current weights."""
         network: Any = pl_module.network
         was_training = network.training
         network.eval()
-        own = sequence_nll(
-            network,
-            self.heldout.input_ids,
-            self.heldout.starts,
-            self.eos_token_id,
-            self.batch_size_sequences,
-            "32-true",
-            share=trainer.global_rank,
-            num_shares=trainer.world_size,
-            show_progress=False,
-        )
+        with pl_module.uncompiled():
+            own = sequence_nll(
+                network,
+                self.heldout.input_ids,
+                self.heldout.starts,
+                self.eos_token_id,
+                self.batch_size_sequences,
+                "32-true",
+                share=trainer.global_rank,
+                num_shares=trainer.world_size,
+                show_progress=False,
+            )
         network.train(was_training)
         # each sequence was computed on one device, and is 0 on the others
         shared = trainer.strategy.reduce(torch.from_numpy(own).to(pl_module.device), reduce_op="sum")

@@ -20,7 +20,7 @@ from qurating.runtime import internals
 from qurating.runtime.errors import StageError
 from qurating.runtime.malloc import keep_freed_memory
 from qurating.training import tracking
-from qurating.training.checkpoints import Checkpoints, latest
+from qurating.training.checkpoints import Checkpoints, OneFile, latest
 
 
 class _Bar(TQDMProgressBar):
@@ -73,7 +73,8 @@ def fit(
 
     Raises:
         StageError: the trainer sets an argument that belongs to this training, or shards a module that cannot be; a
-            loss or gradient is not finite: the message names the step and its data, and the last checkpoint stays.
+            loss or gradient is not finite: the message names the step and its data, and the last checkpoint stays; a
+            checkpoint cannot be written: the last one stays.
     """
     folder = output / "checkpoints"
     checkpoint, start = latest(folder)
@@ -95,7 +96,7 @@ def fit(
             "callbacks": [*callbacks, states, _Bar(name)],
             "logger": [local, *tracking.loggers(name)],
             # submitit requeues jobs; a second requeue would run them twice
-            "plugins": [SLURMEnvironment(auto_requeue=False)] if SLURMEnvironment.detect() else None,
+            "plugins": [OneFile(), *([SLURMEnvironment(auto_requeue=False)] if SLURMEnvironment.detect() else [])],
             "gradient_clip_val": gradient_clip_norm,
             "enable_checkpointing": False,  # Lightning's own
             "use_distributed_sampler": False,
@@ -107,7 +108,7 @@ def fit(
             raise StageError(f"trainer.{clash[0]} cannot be set: the settings of the training decide it")
         made = trainer(**ours)
         if isinstance(made.strategy, ModelParallelStrategy) and not _can_be_sharded(module):
-            raise StageError(f"trainer=fsdp shards the weights of raters alone: use trainer=gpu for the {name}")
+            raise StageError(f"trainer=fsdp shards no weights of a {name}: use trainer=gpu")
         internals.set_passes(made, data.accumulation(made.world_size), validate_every_steps)
         try:
             with keep_freed_memory(made.strategy.root_device):

@@ -29,6 +29,8 @@ def prepare(
     batch_size_sequences: int,
     micro_batch_size: int,
     seed: int,
+    gradient_checkpointing: bool = False,
+    compiles: bool = False,
 ) -> tuple[LanguageModel, TokenBlocks]:
     """A network with random or given weights, and one pass over the tokens of an order.
 
@@ -40,6 +42,8 @@ def prepare(
         sequence_length: tokens per block.
         batch_size_sequences: blocks per optimizer step, over all devices.
         micro_batch_size: blocks per forward pass on one device, at most.
+        gradient_checkpointing: keep the inputs of layers alone, and compute the layers again in the backward pass.
+        compiles: compile the layers.
 
     Raises:
         StageError: the tokens of the order cannot be those of the tokenizer, or are fewer than one batch or than the
@@ -62,13 +66,15 @@ def prepare(
             assert network is not None
             torch.manual_seed(seed_for(seed, "train_lm", "weights"))
             made = network(vocabulary_size=size, eos_token_id=tokenizer.eos_token_id)
+        if gradient_checkpointing:
+            made.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
     limit = networks.num_positions(made.config)
     if limit is not None and sequence_length > limit:
         raise StageError(
             f"model.sequence_length={sequence_length}, and the network has {limit} positions: lower it, or raise "
             "model.network.max_position_embeddings"
         )
-    return LanguageModel(made, optimization), data
+    return LanguageModel(made, optimization, compiles=compiles), data
 
 
 def save(
@@ -81,14 +87,15 @@ def save(
     Returns:
         counts; an empty dict on every process but the first.
     """
+    network = module.whole_network()
     if not module.trainer.is_global_zero:
         return {}
-    module.network.save_pretrained(output)
+    network.save_pretrained(output)
     AutoTokenizer.from_pretrained(corpus / "tokenizer").save_pretrained(output)
     clear(output)
     return {
         "tokens": len(data.tokens),
         "steps": data.num_steps,
-        "parameters": module.network.num_parameters(),
+        "parameters": network.num_parameters(),
         **throughput.counts(),
     }

@@ -1,4 +1,4 @@
-"""Tokens per second and peak memory of a training."""
+"""Tokens per second, utilisation of the device and peak memory of a training."""
 
 import resource
 import sys
@@ -11,12 +11,16 @@ from pytorch_lightning.callbacks import Callback
 from pytorch_lightning.loggers import CSVLogger
 
 from qurating.datamodules.tokens import TokenBlocks
+from qurating.training.flops import dtype_of_products, flops_per_token, matmul_rate
 
 _SECONDS_BETWEEN = 10.0  # at which a rate is logged
 
 
 class Throughput(Callback):
-    """Logs `train/tokens_per_second` to the trackers, and has the figures of the whole training for the manifest.
+    """Logs `train/tokens_per_second` and `train/mfu` to the trackers, and has those of the whole training.
+
+    MFU (model FLOPs utilisation) is what the training computes per second (`flops_per_token`), as a part of what the
+    devices compute per second in products of large matrices, of the training's precision (`matmul_rate`).
 
     It counts what this process has trained on since it began or resumed; checkpoints and held-out points take their
     share of the time. Nothing is written to a file of the artifact: equal trainings have equal files at any speed.
@@ -29,12 +33,16 @@ class Throughput(Callback):
         self._data = data
         self._begun = self._logged = self._ended = (0.0, 0)  # seconds, tokens trained on by then
         self._step = 0
-        self._device = torch.device("cpu")
+        self._device, self._dtype = torch.device("cpu"), torch.float32
+        self._flops_per_token = 0.0  # on each device
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._device = pl_module.device
         if self._device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(self._device)
+        self._dtype = dtype_of_products(str(trainer.precision))
+        network: Any = pl_module.network
+        self._flops_per_token = flops_per_token(network, self._data.sequence_length) / trainer.world_size
         self._begun = self._logged = self._now(trainer)
         self._step = trainer.global_step
 
@@ -45,17 +53,20 @@ class Throughput(Callback):
         if now[0] - self._logged[0] >= _SECONDS_BETWEEN:
             for logger in trainer.loggers:
                 if not isinstance(logger, CSVLogger):
-                    logger.log_metrics({"train/tokens_per_second": _rate(self._logged, now)}, trainer.global_step - 1)
+                    rate = _rate(self._logged, now)
+                    metrics = {"train/tokens_per_second": rate, "train/mfu": self._mfu(rate)}
+                    logger.log_metrics(metrics, trainer.global_step - 1)
             self._logged = now
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._ended = self._now(trainer)
 
     def counts(self) -> dict[str, float]:
-        """`tokens_per_second` over all devices, absent if this process had no step left to take, and `peak_memory_gb`.
+        """`tokens_per_second` over all devices and `mfu`, absent if this process had no step left to take, and
+        `peak_memory_gb`.
 
-        The latter is 10^9 bytes: on a GPU what was allocated on the first device, otherwise the most that the process
-        has held in its life.
+        The latter is in 10^9 bytes: on a GPU what was allocated on the first device, otherwise the most that the
+        process has held in its life.
         """
         if self._device.type == "cuda":
             num_bytes = float(torch.cuda.max_memory_allocated(self._device))
@@ -65,7 +76,11 @@ class Throughput(Callback):
         memory = {"peak_memory_gb": round(num_bytes / 1e9, 3)}
         if self._ended[1] == self._begun[1]:
             return memory
-        return {"tokens_per_second": round(_rate(self._begun, self._ended), 1), **memory}
+        rate = _rate(self._begun, self._ended)
+        return {"tokens_per_second": round(rate, 1), "mfu": round(self._mfu(rate), 4), **memory}
+
+    def _mfu(self, tokens_per_second: float) -> float:
+        return tokens_per_second * self._flops_per_token / matmul_rate(self._device, self._dtype)
 
     def _now(self, trainer: pl.Trainer) -> tuple[float, int]:
         tokens = trainer.global_step * self._data.batch_size_sequences * self._data.sequence_length

@@ -58,7 +58,9 @@ def test_a_network_has_an_embedding_for_every_id(tmp_path: Path, make: Any) -> N
     assert network(input_ids=torch.tensor([tokenizer("w1 far")["input_ids"]]))[0].isfinite().all()
 
 
-@pytest.mark.parametrize("make", [networks.pretrained_rater, networks.pretrained_encoder])
+@pytest.mark.parametrize(
+    "make", [networks.pretrained_rater, networks.pretrained_encoder, networks.pretrained_language_model]
+)
 def test_a_network_with_fewer_embeddings_than_ids_is_refused(tmp_path: Path, make: Any) -> None:
     tokenizer = AutoTokenizer.from_pretrained(tokenizer_with_gaps(tmp_path / "words", highest=299))
     tokenizer.save_pretrained(tmp_path / "lm")
@@ -72,3 +74,20 @@ def test_a_network_with_fewer_embeddings_than_ids_is_refused(tmp_path: Path, mak
                 make(str(tmp_path / "lm"), tokenizer=tokenizer, **more)
         else:
             make(str(tmp_path / "lm"), tokenizer=tokenizer, **more)
+
+
+def test_a_model_to_continue_has_the_tokenizer_of_the_corpus_and_a_head(tmp_path: Path) -> None:
+    tokenizer = AutoTokenizer.from_pretrained(tokenizer_with_gaps(tmp_path / "words", highest=299))
+    sizes = {"n_embd": 16, "n_layer": 1, "n_head": 2, "tie_word_embeddings": False}
+    network = networks.language_model("gpt2", vocabulary_size=300, eos_token_id=1, **sizes)
+    network.save_pretrained(tmp_path / "lm")
+    tokenizer.save_pretrained(tmp_path / "lm")
+    found = networks.pretrained_language_model(str(tmp_path / "lm"), tokenizer=tokenizer)
+    assert all(torch.equal(a, b) for a, b in zip(found.parameters(), network.parameters(), strict=True))
+    assert found.config.eos_token_id == tokenizer.eos_token_id != network.config.eos_token_id
+    network.base_model.save_pretrained(tmp_path / "lm")
+    with pytest.raises(ValueError, match=r"lm is not a causal language model: its weights lack lm_head\.weight"):
+        networks.pretrained_language_model(str(tmp_path / "lm"), tokenizer=tokenizer)
+    AutoTokenizer.from_pretrained(tokenizer_with_gaps(tmp_path / "far", highest=298)).save_pretrained(tmp_path / "lm")
+    with pytest.raises(ValueError, match=r"was trained with another tokenizer \(1 tokens differ, such as 'far'\)"):
+        networks.pretrained_language_model(str(tmp_path / "lm"), tokenizer=tokenizer)

@@ -51,10 +51,9 @@ def a_model(**changed: Any) -> Watched:
         eos_token_id=0,
         hidden_size=16,
         intermediate_size=32,
-        num_hidden_layers=1,
         num_attention_heads=2,
         num_key_value_heads=1,
-        **changed,
+        **{"num_hidden_layers": 1} | changed,
     )
     optimizer = functools.partial(torch.optim.AdamW, lr=1e-2)
     schedule = functools.partial(get_cosine_with_min_lr_schedule_with_warmup, min_lr_rate=0.1)
@@ -79,18 +78,23 @@ def train(
     fail_at: int | None = None,
     every_steps: int = 1,
     callbacks: Sequence[Callback] = (),
+    precision: str = "32-true",
+    gradient_checkpointing: bool = False,
+    compiles: bool = False,
     **changed: Any,
 ) -> Watched:
     """Train a model of `a_model(**changed)`."""
     model = a_model(**changed)
-    model.fail_at = fail_at
+    model.fail_at, model.compiles = fail_at, compiles
+    if gradient_checkpointing:
+        model.network.gradient_checkpointing_enable({"use_reentrant": False})
     data = TokenBlocks(
         order, sequence_length=8, batch_size_sequences=4, micro_batch_size=micro_batch_size, vocabulary_size=64
     )
     fit(
         model,
         data,
-        TRAINER,
+        functools.partial(TRAINER, precision=precision),
         output,
         gradient_clip_norm=1.0,
         checkpoint_every_steps=every_steps,

@@ -2,21 +2,16 @@
 
 import functools
 import json
-import multiprocessing
-import os
 from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
-import torch
 from curve_example import measured
-from ports import free_port
 from training_example import TRAINER, a_model, an_order
+from two_processes import run_in_two
 
 from qurating.datamodules.tokens import TokenBlocks
 from qurating.training.fit import fit
-
-FORKS = multiprocessing.get_context("fork")
 
 
 def train(order: Path, output: Path, trainer: functools.partial[pl.Trainer]) -> list[dict[str, Any]]:
@@ -36,31 +31,15 @@ def train(order: Path, output: Path, trainer: functools.partial[pl.Trainer]) -> 
     return found
 
 
-def one_of_two(rank: int, port: int, order: Path, output: Path) -> None:
-    """A process as torchrun starts it."""
-    torch.set_num_threads(1)
-    os.environ |= {
-        "RANK": str(rank),
-        "LOCAL_RANK": str(rank),
-        "WORLD_SIZE": "2",
-        "LOCAL_WORLD_SIZE": "2",
-        "MASTER_ADDR": "127.0.0.1",
-        "MASTER_PORT": str(port),
-        "TORCHELASTIC_RUN_ID": "test",
-    }
+def one_of_two(rank: int, order: Path, output: Path) -> None:
     rows = train(order, output, functools.partial(TRAINER, devices=2, strategy="ddp"))
     (output / f"rows_{rank}.json").write_text(json.dumps(rows), encoding="utf-8")
 
 
 def test_two_processes_measure_what_one_does(tmp_path: Path) -> None:
-    order, port = an_order(tmp_path / "order"), free_port()
+    order = an_order(tmp_path / "order")
     (tmp_path / "two").mkdir()
-    children = [FORKS.Process(target=one_of_two, args=(rank, port, order, tmp_path / "two")) for rank in range(2)]
-    for child in children:
-        child.start()
-    for child in children:
-        child.join()
-    assert [child.exitcode for child in children] == [0, 0]
+    assert run_in_two(one_of_two, order, tmp_path / "two") == [0, 0]
     first, second = (json.loads((tmp_path / f"two/rows_{rank}.json").read_text()) for rank in range(2))
     alone = train(order, tmp_path / "alone", TRAINER)
     assert first == second

@@ -43,6 +43,8 @@ def train_lm(
     seed: int,
     from_pretrained: str | None = None,
     warmup_steps: int | None = None,
+    gradient_checkpointing: bool = False,
+    compile: bool = False,
     heldout_points: int | None = None,
     heldout_at_tokens: Sequence[float] | None = None,
     heldout_max_tokens: int | None = None,
@@ -59,6 +61,7 @@ def train_lm(
         micro_batch_size: blocks per forward pass on one device, at most.
         from_pretrained: the model to continue from, a folder or a name of the Hub, in the place of `network`; the
             optimizer and the schedule begin anew. None: random weights.
+        gradient_checkpointing, compile: less memory, or more speed, see `prepare`.
         heldout_points: how often the loss on held-out text is measured, see `training.curve.steps_of_points`. None or
             0: never, and no `curve.parquet` is written.
         heldout_at_tokens: when, instead: numbers of tokens.
@@ -79,6 +82,8 @@ def train_lm(
         batch_size_sequences=batch_size_sequences,
         micro_batch_size=micro_batch_size,
         seed=seed,
+        gradient_checkpointing=gradient_checkpointing,
+        compiles=compile,
     )
     throughput, curve = Throughput(data), None
     if points := steps_of_points(

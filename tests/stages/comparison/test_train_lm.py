@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 import pytorch_lightning as pl
@@ -46,7 +47,7 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 
 def train(inputs: tuple[Path, Path], output: Path, seed: int = 1, **changed: Any) -> dict[str, Any]:
     output.mkdir()
-    given: dict[str, Any] = {"network": NETWORK, "batch_size_sequences": 8}
+    given: dict[str, Any] = {"network": NETWORK, "batch_size_sequences": 8, "warmup_fraction": 0.1}
     return train_lm(
         output=output,
         corpus=inputs[0],
@@ -56,7 +57,6 @@ def train(inputs: tuple[Path, Path], output: Path, seed: int = 1, **changed: Any
         trainer=functools.partial(
             pl.Trainer, accelerator="cpu", devices=1, enable_model_summary=False, log_every_n_steps=1
         ),
-        warmup_fraction=0.1,
         gradient_clip_norm=1.0,
         sequence_length=32,
         micro_batch_size=8,
@@ -73,6 +73,7 @@ def test_it_reads_the_whole_order_once_and_leaves_a_folder_that_loads(
     stream = np.load(inputs[1] / "tokens.npy")
     model = AutoModelForCausalLM.from_pretrained(tmp_path / "lm")
     assert counts.pop("tokens_per_second") > 0
+    assert counts.pop("mfu") > 0
     assert counts.pop("peak_memory_gb") > 0
     assert counts == {
         "tokens": len(stream),
@@ -94,7 +95,7 @@ def test_it_reads_the_whole_order_once_and_leaves_a_folder_that_loads(
 def test_the_seed_draws_the_weights(inputs: tuple[Path, Path], tmp_path: Path) -> None:
     for name, seed in (("a", 1), ("b", 1), ("c", 2)):
         train(inputs, tmp_path / name, seed)
-    a, b, c = ((tmp_path / name / "model.safetensors").read_bytes() for name in "abc")
+    a, b, c = (weights(tmp_path / name) for name in "abc")
     assert a == b
     assert a != c
 
@@ -133,6 +134,25 @@ def test_the_curve_ends_with_what_the_evaluation_measures(
     whole = loss_curve(table)[-1]  # what the manifest counts, whatever an evaluation leaves out
     assert (counts["heldout_nats_per_token"], counts["heldout_tokens"]) == (whole.nats_per_token, whole.num_tokens)
     assert (whole == last) == (not with_target)
+
+
+def test_a_training_continues_from_a_model_where_that_ended(inputs: tuple[Path, Path], tmp_path: Path) -> None:
+    train(inputs, tmp_path / "first", heldout_points=1)
+    # the first step of a warm-up has a learning rate of 0: after it, the weights are those of the start
+    more: dict[str, Any] = {"heldout_at_tokens": [1], "warmup_fraction": None, "warmup_steps": 2}
+    given = {"network": None, "from_pretrained": str(tmp_path / "first")}
+    train(inputs, tmp_path / "second", 2, **given, **more)
+    ended, begun = (pq.read_table(tmp_path / name / "curve.parquet") for name in ("first", "second"))
+    first = begun.filter(pc.equal(begun["step"], 1))
+    assert first["nll_nats"].to_pylist() == ended["nll_nats"].to_pylist()
+    assert loss_curve(begun)[-1].nats_per_token < loss_curve(ended)[-1].nats_per_token - 0.05
+    # seeds draw weights alone, and none are drawn
+    train(inputs, tmp_path / "third", 3, **given, **more)
+    assert weights(tmp_path / "third") == weights(tmp_path / "second") != weights(tmp_path / "first")
+
+
+def weights(folder: Path) -> bytes:
+    return (folder / "model.safetensors").read_bytes()
 
 
 def test_the_sample_is_the_same_for_every_model(inputs: tuple[Path, Path], tmp_path: Path) -> None:

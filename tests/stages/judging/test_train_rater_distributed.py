@@ -2,7 +2,6 @@
 
 import csv
 import functools
-import multiprocessing
 import os
 from pathlib import Path
 from typing import Any
@@ -12,14 +11,13 @@ import pytorch_lightning as pl
 import torch
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
-from ports import free_port
 from rater_fixtures import judged_pairs, network, train
 from repository import ROOT
 from safetensors.torch import load_file
+from two_processes import run_in_two
 
 from qurating.models.rater import Rater
 
-FORKS = multiprocessing.get_context("fork")
 FSDP = str(ROOT / "conf/trainer/fsdp.yaml")
 
 
@@ -36,18 +34,8 @@ def trainer(strategy: str | None) -> functools.partial[pl.Trainer]:
     )
 
 
-def one_of_two(rank: int, port: int, inputs: tuple[Path, Path], output: Path, strategy: str, fails_at: int) -> None:
-    """A process as torchrun starts it; it exits at pass `fails_at`, if not negative."""
-    torch.set_num_threads(1)
-    os.environ |= {
-        "RANK": str(rank),
-        "LOCAL_RANK": str(rank),
-        "WORLD_SIZE": "2",
-        "LOCAL_WORLD_SIZE": "2",
-        "MASTER_ADDR": "127.0.0.1",
-        "MASTER_PORT": str(port),
-        "TORCHELASTIC_RUN_ID": "test",
-    }
+def one_of_two(rank: int, inputs: tuple[Path, Path], output: Path, strategy: str, fails_at: int) -> None:
+    """One process, which exits at pass `fails_at`, if not negative."""
     step = Rater.training_step
 
     def fails(self: Rater, batch: Any, batch_idx: int) -> Any:
@@ -62,15 +50,8 @@ def one_of_two(rank: int, port: int, inputs: tuple[Path, Path], output: Path, st
 
 def two_processes(inputs: tuple[Path, Path], output: Path, strategy: str, fails_at: int = -1) -> None:
     output.mkdir(exist_ok=True)
-    port = free_port()
-    children = [
-        FORKS.Process(target=one_of_two, args=(rank, port, inputs, output, strategy, fails_at)) for rank in range(2)
-    ]
-    for child in children:
-        child.start()
-    for child in children:
-        child.join()
-    assert [child.exitcode for child in children] == ([0, 0] if fails_at < 0 else [3, 3])
+    exit_codes = run_in_two(one_of_two, inputs, output, strategy, fails_at)
+    assert exit_codes == ([0, 0] if fails_at < 0 else [3, 3])
 
 
 def weights(folder: Path) -> torch.Tensor:

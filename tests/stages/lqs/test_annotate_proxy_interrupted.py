@@ -18,7 +18,7 @@ import pytorch_lightning as pl
 import torch
 from annotation_example import annotate, make_inputs
 from costate_failures import fail_at
-from ports import free_port
+from two_processes import run_in_two
 
 from qurating.lqs import costate, gradient_passes
 from qurating.stages.lqs import annotate_proxy as stage
@@ -127,18 +127,8 @@ def test_killed_at_any_time_it_ends_the_same(inputs: dict[str, Path], whole: Pat
     assert files(tmp_path) == files(whole)
 
 
-def _of_two(rank: int, port: int, output: Path, inputs: dict[str, Path], report: Path) -> None:
-    """One of two processes, as torchrun starts them; reports its blocks and co-states."""
-    torch.set_num_threads(1)
-    os.environ |= {
-        "RANK": str(rank),
-        "LOCAL_RANK": str(rank),
-        "WORLD_SIZE": "2",
-        "LOCAL_WORLD_SIZE": "2",
-        "MASTER_ADDR": "127.0.0.1",
-        "MASTER_PORT": str(port),
-        "TORCHELASTIC_RUN_ID": "test",
-    }
+def _of_two(rank: int, output: Path, inputs: dict[str, Path], reports: list[Path]) -> None:
+    """One of two processes; reports its blocks and co-states."""
     blocks, digests = [], []
     block, step_back = gradient_passes.GradientPasses._block, costate.Costate.step_back
 
@@ -154,20 +144,12 @@ def _of_two(rank: int, port: int, output: Path, inputs: dict[str, Path], report:
     costate.Costate.step_back = _step_back  # type: ignore
     trainer = functools.partial(pl.Trainer, accelerator="cpu", devices=2, num_nodes=1, strategy="ddp")
     counts = annotate(output, inputs, trainer=trainer)
-    report.write_text(json.dumps({"blocks": blocks, "costates": digests, "counts": counts}))
+    reports[rank].write_text(json.dumps({"blocks": blocks, "costates": digests, "counts": counts}))
 
 
 def _two_processes(output: Path, inputs: dict[str, Path], folder: Path) -> list[dict[str, Any]]:
-    port = free_port()
     reports = [folder / f"{rank}.json" for rank in range(2)]
-    children = [
-        FORKS.Process(target=_of_two, args=(rank, port, output, inputs, report)) for rank, report in enumerate(reports)
-    ]
-    for child in children:
-        child.start()
-    for child in children:
-        child.join()
-    assert [child.exitcode for child in children] == [0, 0]
+    assert run_in_two(_of_two, output, inputs, reports, context=FORKS) == [0, 0]
     return [json.loads(report.read_text()) for report in reports]
 
 
