@@ -72,7 +72,7 @@ def test_trackers_get_the_rate_now_and_then(tmp_path: Path, clock: Clock, monkey
         def log_metrics(self, metrics: dict[str, float], step: int) -> None:
             logged.extend((step, value) for name, value in metrics.items() if name == "train/tokens_per_second")
 
-    monkeypatch.setattr(tracking, "loggers", lambda name: [Tracker()])
+    monkeypatch.setattr(tracking, "loggers", lambda: [Tracker()])
     order = an_order(tmp_path / "order")
     train(order, tmp_path / "lm", callbacks=[measured(order), Slow(clock, 4.0)])
     # two passes of 4 s a step: 10 s are over with the second step, and not again with the third
