@@ -21,6 +21,7 @@ from omegaconf import OmegaConf
 from repository import ROOT
 from wandb_files import read_runs
 
+from qurating import dashboard
 from qurating.artifacts.artifact import Artifact
 from qurating.artifacts.publishing import building
 from qurating.metrics.loss_curve import loss_curve
@@ -217,6 +218,22 @@ def test_the_docs_name_everything_that_runs_log_and_nothing_else(finished: tuple
     unnamed = {key for key in logged if not any(p.fullmatch(key) for p in [*patterns(always), *patterns(sometimes)])}
     assert unnamed == set()
     assert [p.pattern for p in patterns(always) if not any(map(p.fullmatch, logged))] == []
+
+
+def test_the_panels_of_the_dashboard_show_what_runs_have_logged(finished: tuple[Path, str], tmp_path: Path) -> None:
+    artifacts, _ = finished
+    logged = dashboard.read_logged(artifacts, None, None, f"{artifacts}/sweep")
+    panels = dashboard.panels(logged)
+    assert list(panels) == [*dashboard.SECTIONS]
+    runs = read_runs(artifacts / "wandb").values()
+    has_data = {key for run in runs for row in run.history for key in row} | {
+        key for run in runs for key in run.summary
+    }
+    shown = {metric for each in panels.values() for _, metrics in each for metric in metrics}
+    assert shown - has_data == set()
+    assert logged.curves == {metric: x for run in runs for metric, x in run.axes.items()}
+    for name in ("train_lm/heldout/nats_per_token", "rate/educational_value", "select/examples", "analyse/changes"):
+        assert name in shown
 
 
 def test_a_second_command_adds_nothing_to_the_runs_and_no_secret_is_in_a_file_of_the_tracker(

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import re
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -17,22 +18,26 @@ _VIEWER = {
     "teams": {"edges": []},
 }
 _BUCKET = {"id": "1", "name": "0123", "displayName": "n", "description": "", "config": "{}", "historyLineCount": 0}
+_PROJECTS = {"edges": [], "pageInfo": {"__typename": "PageInfo", "endCursor": None, "hasNextPage": False}}
 _PROJECT = {"id": "1", "name": "p", "entity": {"id": "1", "name": "me"}}
 
 
 class Server(ThreadingHTTPServer):
     """`refusal`: the answer in place of an account, (status, content); None: GOOD_KEY is of an account.
 
-    `fails_after`: the name of a query, after whose answer every request gets HTTP 503. `asked`: what was asked so far.
+    `fails_after`: the name of a query, after whose answer every request gets HTTP 503. `project`: whether it exists.
+    `asked`: what was asked so far; `saved`: the views that were sent.
     """
 
     refusal: tuple[int, Any] | None = None
     fails_after = ""
     fails = False
+    project = True
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
         self.asked: list[str] = []
+        self.saved: list[dict[str, Any]] = []
 
     @property
     def url(self) -> str:
@@ -45,14 +50,26 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
-        asked = json.loads(body).get("operationName") if self.path == "/graphql" else self.path
+        query = json.loads(body)["query"] if self.path == "/graphql" else ""
+        found = re.search(r"(?:query|mutation)\s+(\w+)", query)
+        asked = found[1] if found else self.path
         self.server.asked.append(str(asked))
         if self.server.fails:
             return self._answer(503, {"error": "down"})
         if asked == "Viewer" and self.server.refusal is not None:
             return self._answer(*self.server.refusal)
-        data = {"Viewer": {"viewer": _VIEWER}, "RunResumeStatus": {"model": None}}
+        data: dict[str, Any] = {"Viewer": {"viewer": _VIEWER}, "GetDefaultEntity": {"viewer": _VIEWER}}
+        data |= {"RunResumeStatus": {"model": None}, "GetProjects": {"models": _PROJECTS}}
+        data["ProjectInternalId"] = {"project": self.server.project and {"internalId": "1"}}
         data["UpsertBucket"] = {"upsertBucket": {"bucket": {**_BUCKET, "project": _PROJECT}, "inserted": True}}
+        if str(asked).lower().startswith("upsertview"):
+            given = json.loads(body)["variables"]
+            self.server.saved.append(given)
+            view: dict[str, Any] = {key: given[key] for key in ("name", "displayName", "spec")} | {"id": "view"}
+            project = _PROJECT | {"entityName": "me"}
+            data[str(asked)] = {
+                "upsertView": {"view": view | {"description": "", "project": project}, "inserted": True}
+            }
         self._answer(200, {"data": data.get(str(asked), {})})
         self.server.fails = asked == self.server.fails_after
 
