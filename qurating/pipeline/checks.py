@@ -13,6 +13,7 @@ from qurating.pipeline.help import alternatives
 from qurating.pipeline.safe_names import ALLOWED, is_safe
 from qurating.pipeline.setting_types import check_arguments, parameters
 from qurating.runtime.errors import StageError
+from qurating.training.redaction import is_secret
 
 _NO_ARGUMENTS = {"_target_", "inputs", "fetches", "runtime"}  # of a stage; each of `inputs` is an argument
 
@@ -92,6 +93,13 @@ def check(config: DictConfig, names: Mapping[str, str]) -> None:
     if "@" in str(config.judge.base_url):
         raise StageError(
             "judge.base_url has a user or a key in it, which manifests would show: set judge.api_key_variable instead"
+        )
+    options = leaves(raw["judge"].get("request_options"))
+    secrets = [key for key, value in options.items() if value and any(map(is_secret, key.split(".")))]
+    if secrets:
+        raise StageError(
+            f"judge.request_options.{secrets[0]} looks like a secret, which manifests and names of artifacts would "
+            "show: set judge.api_key_variable to the name of an environment variable instead"
         )
 
 

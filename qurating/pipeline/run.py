@@ -1,9 +1,8 @@
 """From a composed config to artifacts: run the stages of one cell in order."""
 
 import contextlib
-import functools
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +19,9 @@ from qurating.pipeline import checks, naming, preflight, sharing, sources
 from qurating.runtime.errors import StageError
 from qurating.runtime.processes import num_processes, rank
 from qurating.training import tracking
+from qurating.training.redaction import redacted
+
+_TAGS = ("experiment", "scale", "corpus", "criterion", "selection", "ordering", "model")  # groups whose choice is a tag
 
 
 def run(config: DictConfig) -> None:
@@ -42,10 +44,9 @@ def run(config: DictConfig) -> None:
     cell = {stage: name for stage, name in names.items() if name}
     preflight.check(config, stages)
     write_json(Path(hydra.runtime.output_dir) / "artifacts.json", made_or_read(config, stages, cell))
-    with contextlib.ExitStack() as opened:
-        track = functools.cache(lambda: opened.enter_context(_tracker(config, cell)))
+    with tracked(config, *_tracked_as(config, cell)) if stages else contextlib.nullcontext():
         for number, stage in enumerate(stages, 1):
-            folder = run_stage(stage, config, f"[{number}/{len(stages)}]", before=track)
+            folder = run_stage(stage, config, f"[{number}/{len(stages)}]")
             if stage == lineage.CORPUS:
                 preflight.check_corpus(config, stages, folder)
 
@@ -85,13 +86,12 @@ def _read(config: DictConfig, stage: str) -> dict[str, str]:
     return {key: name for key, name in leaves(_numbered(inputs)).items() if name}
 
 
-def run_stage(stage: str, config: DictConfig, counter: str, before: Callable[[], Any] = lambda: None) -> Path:
+def run_stage(stage: str, config: DictConfig, counter: str) -> Path:
     """Build the artifact of a stage unless it is complete, and print which of both.
 
     Args:
         config: composed, with final names in `artifacts`.
         counter: the beginning of the line that announces the stage.
-        before: called just before the stage runs, by the first process; not if the artifact is complete.
 
     Returns:
         the folder of the artifact.
@@ -124,9 +124,9 @@ def run_stage(stage: str, config: DictConfig, counter: str, before: Callable[[],
         print(f"    skipped: complete since {finished} with these settings and inputs", flush=True)
         for setting, reason in artifact.uncompared().items():
             print(f"    counted as unchanged, not compared: {setting} ({reason})", flush=True)
+        _show(artifact, is_made=False)
         return artifact.path
-    if rank() == 0:
-        before()
+    tracking.begin(stage, artifact.identity)
     share = sharing.share_of(stage, settings, _sweep_folder(), rank(), num_processes())
     given = settings if share is None else settings | {"shard": share.index, "num_shards": share.count}
     if rank() > 0 and share is None:  # the first process builds; the others only take part in a training
@@ -157,17 +157,27 @@ def _call(settings: Mapping[str, Any], inputs: Any, root: Path, output: Path) ->
 
 
 def _print_outcome(artifact: Artifact, work: publishing.Work) -> None:
-    """Print one line on the outcome, and pass the counts to the tracker."""
+    """Print one line on the outcome, and show the artifact in the tracker."""
     if work.published is not None:
         counts = work.published["counts"]
         shown = ", ".join(f"{key} {_readable(value)}" for key, value in counts.items())
-        tracking.summarise(leaves({artifact.stage: counts}))
         warning = "".join(f"; {label}" for label in work.published["labels"])
         print(f"    done in {work.published['seconds']:,} s: {shown}{warning}", flush=True)
+        _show(artifact, is_made=True)
     elif artifact.is_complete():
         print("    skipped: another task has built it in the meantime", flush=True)
+        _show(artifact, is_made=False)
     else:
         print("    done with the share of this task; the last task completes the artifact", flush=True)
+
+
+def _show(artifact: Artifact, is_made: bool) -> None:
+    """Show a complete artifact in the open tracker, if any."""
+    if tracking.is_open():
+        from qurating.reports import tracked as reader
+
+        source = reader.source(artifact.path)
+        tracking.show(source, lambda: reader.shown(artifact.path), is_made)
 
 
 def _labels_of(stage: str, config: DictConfig) -> set[str]:
@@ -218,22 +228,39 @@ def _readable(value: Any) -> str:
     return f"{value:,}" if isinstance(value, int) else f"{value:.3f}" if isinstance(value, float) else str(value)
 
 
-def _tracker(config: DictConfig, cell: Mapping[str, str]) -> Any:
-    """The run of this cell in the tracker, as a context manager."""
+def tracked(config: DictConfig, name: str, last: str) -> contextlib.AbstractContextManager[None]:
+    """The run of a cell, or of a comparison, in the tracker; only the first process has one.
+
+    Args:
+        name: that people see.
+        last: the artifact that the run ends with: runs of the same artifact are one run.
+    """
     from hydra.utils import instantiate
 
-    open_run = instantiate(OmegaConf.to_container(config.logger, resolve=True))
+    if rank() > 0:
+        return contextlib.nullcontext()
+    raw: Any = OmegaConf.to_container(config)
+    settings: Any = OmegaConf.to_container(
+        OmegaConf.masked_copy(config, [key for key in raw if key != "hydra"]), resolve=True
+    )
+    choices = HydraConfig.get().runtime.choices if HydraConfig.initialized() else {}
+    run: contextlib.AbstractContextManager[None] = instantiate(settings["logger"])(
+        name=name,
+        run_id=hashlib.blake2b(str(Path(config.paths.artifacts).resolve() / last).encode(), digest_size=8).hexdigest(),
+        folder=config.paths.artifacts,
+        settings=redacted(settings, raw),
+        tags=[*config.stages, *(f"{group}={choices[group]}" for group in _TAGS if choices.get(group))],
+    )
+    return run
+
+
+def _tracked_as(config: DictConfig, cell: Mapping[str, str]) -> tuple[str, str]:
+    """The name of a cell in the tracker, and the artifact that its run ends with."""
     last = last_stage(config, cell)
     # the stages of one language model share a run, even if separate commands run them
     is_after_selection = lineage.depends_on_selection(last)
-    place = str(Path(config.paths.artifacts).resolve() / cell[lineage.LAST_CELL_STAGE if is_after_selection else last])
-    return open_run(
-        name=cell["select" if is_after_selection else last].split("/")[-1],
-        run_id=hashlib.blake2b(place.encode(), digest_size=8).hexdigest(),
-        folder=config.paths.artifacts,
-        settings=OmegaConf.to_container(config, resolve=True),
-        tags=[str(stage) for stage in config.stages],
-    )
+    name = cell["select" if is_after_selection else last].split("/")[-1]
+    return name, cell[lineage.LAST_CELL_STAGE if is_after_selection else last]
 
 
 def last_stage(config: DictConfig, cell: Mapping[str, str]) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from hydra.core.hydra_config import HydraConfig
 from hydra.core.utils import JobStatus
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
@@ -14,7 +15,7 @@ from qurating.artifacts import lineage
 from qurating.artifacts.files import read_json
 from qurating.artifacts.manifest import manifest, referenced_name
 from qurating.pipeline import hydra_internals, overrides
-from qurating.pipeline.run import last_stage, run_stage
+from qurating.pipeline.run import last_stage, run_stage, tracked
 from qurating.runtime.errors import StageError
 from qurating.runtime.processes import rank
 
@@ -96,7 +97,9 @@ def _compare(cells: list[dict[str, str]], config: DictConfig) -> None:
         digest = hashlib.blake2b("\n".join(names).encode(), digest_size=4).hexdigest()
         OmegaConf.update(config, f"artifacts.{lineage.COMPARISON}", f"analyses/{len(cells)}_cells-{digest}")
     OmegaConf.update(config, f"stages.{lineage.COMPARISON}.inputs.cells", cells, force_add=True)
-    folder = run_stage(lineage.COMPARISON, config, "[end of sweep]" if len(cells) > 1 else "[last]")
+    HydraConfig.instance().set_config(config)  # it is over, and the tracker groups by the folder of the sweep
+    with tracked(config, "comparison", config.artifacts[lineage.COMPARISON]):
+        folder = run_stage(lineage.COMPARISON, config, "[end of sweep]" if len(cells) > 1 else "[last]")
     print(f"\n{format_table(read_json(folder / 'table.json'))}\n\nReport: {(folder / 'report.html').resolve()}")
 
 

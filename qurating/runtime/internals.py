@@ -1,4 +1,4 @@
-"""All uses of undocumented interfaces of torch, Lightning and transformers.
+"""All uses of undocumented interfaces of torch, Lightning, transformers, wandb and wandb-workspaces.
 
 A new release may change them without notice. `CHECKED` has the versions with which they were last checked.
 """
@@ -7,7 +7,13 @@ from typing import Any
 
 import torch
 
-CHECKED = {"torch": "2.13.0", "pytorch-lightning": "2.6.6", "transformers": "5.23.0"}
+CHECKED = {
+    "torch": "2.13.0",
+    "pytorch-lightning": "2.6.6",
+    "transformers": "5.23.0",
+    "wandb": "0.31.0",
+    "wandb-workspaces": "0.4.13",
+}
 
 
 def prepare_compilation() -> None:
@@ -61,3 +67,17 @@ def clippable(optimizer: torch.optim.Optimizer) -> torch.optim.Optimizer:
     if hasattr(optimizer, "_step_supports_amp_scaling"):
         optimizer._step_supports_amp_scaling = False
     return optimizer
+
+
+def log_wandb_artifact(run: Any, artifact: Any, is_input: bool) -> None:
+    """Log an artifact of Weights & Biases as an output of a run, or as its input.
+
+    `use_artifact` refuses to work offline, and otherwise waits for the server.
+    """
+    run._log_artifact(artifact, is_user_created=True, use_after_commit=is_input)
+
+
+def wandb_definition(made: Any) -> dict[str, Any]:
+    """A workspace or report of Weights & Biases as JSON, in the form in which the client sends it."""
+    found: dict[str, Any] = made._to_model().model_dump(mode="json", by_alias=True, exclude_none=True)
+    return found

@@ -58,7 +58,7 @@ class HeldOutLoss(Callback):
         assert isinstance(pl_module, LanguageModel)
         self.nll_nats[step] = torch.from_numpy(self._by_document(self._measure(trainer, pl_module)).nll_nats)
         found = self._point(step)
-        logged = {"heldout/nats_per_token": found.nats_per_token}
+        logged = {"heldout/nats_per_token": found.nats_per_token, "heldout/tokens": float(found.tokens)}
         logged |= {f"heldout/nats_per_token/{domain}": nats for domain, nats in found.domains.items()}
         for logger in trainer.loggers:
             if not isinstance(logger, CSVLogger):  # `metrics.csv` has the training's own metrics

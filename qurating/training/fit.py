@@ -63,7 +63,7 @@ def fit(
         trainer: makes the trainer, given the arguments that belong to this training.
         gradient_clip_norm: of all gradients together; None does not clip.
         checkpoint_every_steps: optimizer steps between two checkpoints, at most.
-        name: in the tracker.
+        name: of the model, for people.
         validate_every_steps: optimizer steps between two validations; None without a validation set.
         best_by: the metric whose highest value marks the weights to keep, see `checkpoints.load_best`.
         callbacks: called before the checkpoints, which keep their states.
@@ -94,7 +94,7 @@ def fit(
             "max_epochs": 1,
             "max_steps": data.num_steps,
             "callbacks": [*callbacks, states, _Bar(name)],
-            "logger": [local, *tracking.loggers(name)],
+            "logger": [local, *tracking.loggers()],
             # submitit requeues jobs; a second requeue would run them twice
             "plugins": [OneFile(), *([SLURMEnvironment(auto_requeue=False)] if SLURMEnvironment.detect() else [])],
             "gradient_clip_val": gradient_clip_norm,

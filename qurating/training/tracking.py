@@ -1,79 +1,223 @@
-"""Trackers of metrics, besides the CSV file in each artifact: on request, one Weights & Biases run per cell."""
+"""Trackers beside the files of the artifacts: one run per cell, which gets what each artifact has to show.
+
+A tracker has a client (`wandb_run`, `tensorboard_run`). Stages know none: trainings log through Lightning, and
+`reports.tracked` turns a finished artifact into what is shown. A record beside the run's files says what the run has
+already, so that a resumed cell continues its curves and a repeated command adds nothing twice.
+"""
 
 import contextlib
-import os
-from collections.abc import Iterator, Mapping
+import hashlib
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple, Protocol
 
-_run: Any = None
+from qurating.artifacts.files import read_json, write_json
+from qurating.artifacts.identity import plain
+from qurating.runtime.errors import StageError
+
+
+class Histogram(NamedTuple):
+    """`counts` (n,) between `edges` (n + 1,), ascending."""
+
+    counts: Sequence[int]
+    edges: Sequence[float]
+
+
+class Table(NamedTuple):
+    """Rows of texts and numbers."""
+
+    columns: Sequence[str]
+    rows: Sequence[Sequence[Any]]
+
+
+Value = float | Histogram | Table | Path  # a path is that of an image
+
+
+class Point(NamedTuple):
+    """Metrics `values` at the place `at` of the axis `x`, such as tokens."""
+
+    x: str
+    at: float
+    values: Mapping[str, float]
+
+
+class Source(NamedTuple):
+    """An artifact in the lineage: `<kind>/<name>`, its stage, its fingerprint, its folder and its counts."""
+
+    name: str
+    stage: str
+    fingerprint: str
+    folder: Path
+    counts: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Shown:
+    """What a tracker shows of an artifact.
+
+    `inputs`: of the artifact. `summary`: final figures. `points`: curves, in order. `media`: histograms, tables and
+    images by name. Names start with the stage.
+    """
+
+    source: Source
+    inputs: Sequence[Source] = ()
+    summary: Mapping[str, float | str] = field(default_factory=dict)
+    points: Sequence[Point] = ()
+    media: Mapping[str, Value] = field(default_factory=dict)
+
+
+class Client(Protocol):
+    """One run of a tracker; `row` counts what a run has logged, over all of its attempts."""
+
+    label: str
+
+    def log(self, values: Mapping[str, Value], x: tuple[str, float] | None, row: int) -> None: ...
+
+    def summarise(self, values: Mapping[str, float | str]) -> None: ...
+
+    def link(self, source: Source, is_input: bool) -> None: ...
+
+
+class Tracker:
+    """An open run, and the record of what it has.
+
+    Args:
+        client: of the run.
+        record: a JSON file, read now and written after each change.
+        place: where the run is (`project` and the like); the record of another place does not count.
+        about: the name of the run and its sweep, for `reports.dashboard`.
+    """
+
+    def __init__(self, client: Client, record: Path, place: Mapping[str, Any], about: Mapping[str, str]) -> None:
+        self.client = client
+        self.stage = ""
+        self._file = record
+        found: dict[str, Any] = {}
+        with contextlib.suppress(StageError):  # damaged: by a full disk, for example
+            found = read_json(record) if record.is_file() else {}
+        empty: dict[str, Any] = {"row": 0, "summary": []}
+        empty |= {key: {} for key in ("begun", "shown", "linked", "points", "media")}
+        self._has = found if found.get("place") == dict(place) else {"place": dict(place), **empty}
+        self._has["about"] = dict(about)
+        self._has_complained = False
+
+    def begin(self, stage: str, identity: str) -> None:
+        """A stage is about to be built. The curves of the same stage with another identity do not count any more."""
+        self.stage = stage
+        if self._has["begun"].get(stage, identity) != identity:
+            self._has["points"] = {k: v for k, v in self._has["points"].items() if not k.startswith(f"{stage}/")}
+        self._has["begun"][stage] = identity
+        self._save()
+
+    def log(self, point: Point) -> None:
+        """Log those of the metrics that the run does not have up to this place."""
+        known = self._has["points"]
+        new = {name: value for name, value in point.values.items() if known.get(name, ("", -1))[1] < point.at}
+        if new:
+            self._log(new, (point.x, point.at))
+            known |= dict.fromkeys(new, (point.x, point.at))
+            self._save()
+
+    def has(self, source: Source) -> bool:
+        return bool(self._has["shown"].get(source.stage) == source.fingerprint)
+
+    def show(self, shown: Shown, is_made: bool) -> None:
+        """Show an artifact that this run has made, or has found complete."""
+        self.client.summarise(shown.summary)
+        self._has["summary"] = sorted({*self._has["summary"], *shown.summary})
+        for point in shown.points:
+            self.log(point)
+        for name, value in shown.media.items():
+            self._log({name: value}, None)
+            self._has["media"][name] = type(value).__name__ if isinstance(value, Histogram | Table) else "Image"
+        for source, is_input in [*((each, True) for each in shown.inputs), (shown.source, not is_made)]:
+            if self._has["linked"].get(source.name) != source.fingerprint:
+                self.client.link(source, is_input)
+                self._has["linked"][source.name] = source.fingerprint
+        self._has["shown"][shown.source.stage] = shown.source.fingerprint
+        self._save()
+
+    def complain(self, error: Exception) -> None:
+        """Say once what went wrong; the run of the cell goes on."""
+        if not self._has_complained:
+            reason = (str(error).strip().splitlines() or [""])[0]
+            print(
+                f"    {self.client.label}: {type(error).__name__}: {reason}\n    The work goes on; the same command "
+                "sends again what is missing",
+                flush=True,
+            )
+        self._has_complained = True
+
+    def _log(self, values: Mapping[str, Value], x: tuple[str, float] | None) -> None:
+        self.client.log(values, x, self._has["row"])
+        self._has["row"] += 1
+
+    def _save(self) -> None:
+        write_json(self._file, self._has)
+
+
+_open: Tracker | None = None
 
 
 @contextlib.contextmanager
 def csv_only(**_: Any) -> Iterator[None]:
-    """No tracker: metrics are in the artifacts (`metrics.csv`, `metrics.json`)."""
+    """No tracker: metrics are in the artifacts (`metrics.csv`, `curve.parquet`, `metrics.json`)."""
     yield
 
 
 @contextlib.contextmanager
-def wandb(
-    *, project: str, group: str, name: str, run_id: str, folder: str, settings: Mapping[str, Any], tags: list[str]
-) -> Iterator[None]:
-    """One Weights & Biases run, in the mode that WANDB_MODE sets; otherwise offline without a key.
-
-    Args:
-        group: the sweep.
-        run_id: stable for a cell, so that a resumed cell continues its run.
-        folder: of the files of the run.
-        settings: the resolved config, without secrets (keys are read from the environment alone).
-    """
-    import wandb as client
-
-    global _run
-    chosen = os.environ.get("WANDB_MODE")
-    mode = chosen or ("online" if _has_key() else "offline")
-    if mode in {"offline", "dryrun"}:
-        reason = f"WANDB_MODE={chosen}" if chosen else "no key found"
-        print(f"    wandb: {reason}, the run is kept offline in {folder}/wandb (upload: `wandb sync`)", flush=True)
-    Path(folder).mkdir(parents=True, exist_ok=True)
-    _run = client.init(
-        project=project,
-        group=group,
-        name=name,
-        id=run_id,
-        resume="allow",
-        dir=folder,
-        config=dict(settings),
-        tags=tags,
-        mode=mode,
-        settings=client.Settings(console="off", save_code=False, disable_git=True, x_disable_machine_info=True),
-    )
-    failed = True
+def opened(tracker: Tracker) -> Iterator[None]:
+    """Make a tracker the one that the functions below speak to."""
+    global _open
+    _open = tracker
     try:
         yield
-        failed = False
     finally:
-        # parallel offline runs that are not finished lose their summary
-        _run.finish(exit_code=int(failed))
-        _run = None
+        _open = None
 
 
-def _has_key() -> bool:
-    import wandb as client
-
-    return bool(os.environ.get("WANDB_API_KEY") or client.api.api_key)
+def is_open() -> bool:
+    return _open is not None
 
 
-def loggers(name: str) -> list[Any]:
-    """Lightning loggers of the open run, with metrics under `<name>/`; none without a tracker."""
-    if _run is None:
+def begin(stage: str, identity: Mapping[str, Any]) -> None:
+    """Tell the open tracker, if any, that a stage is about to be built (`Artifact.identity`)."""
+    digest = hashlib.blake2b(json.dumps(plain(identity), sort_keys=True).encode(), digest_size=8).hexdigest()
+    _tell(lambda tracker: tracker.begin(stage, digest))
+
+
+def show(source: Source, read: Callable[[], Shown], is_made: bool) -> None:
+    """Show an artifact in the open tracker, if any, unless that has it already.
+
+    Args:
+        read: makes what is shown; it may read much.
+        is_made: by this command; otherwise the artifact was complete.
+    """
+    _tell(lambda tracker: None if tracker.has(source) else tracker.show(read(), is_made))
+
+
+def loggers() -> list[Any]:
+    """Lightning loggers that send metrics to the open tracker, under the stage being built; none without a tracker."""
+    if _open is None:
         return []
-    from pytorch_lightning.loggers import WandbLogger
+    from qurating.training.live_metrics import LiveMetrics
 
-    return [WandbLogger(experiment=_run, prefix=name, log_model=False)]
+    stage = _open.stage
+    return [LiveMetrics(lambda metrics, step: _tell(lambda tracker: tracker.log(point(stage, metrics, step))))]
 
 
-def summarise(values: Mapping[str, Any]) -> None:
-    """Put final figures into the summary of the open run, if any."""
-    if _run is not None:
-        _run.summary.update(dict(values))
+def point(stage: str, metrics: Mapping[str, float], step: float) -> Point:
+    """A point of a training: metrics by step, but those on held-out text by `heldout/tokens`, if they come with it."""
+    values = {f"{stage}/{name}": value for name, value in metrics.items() if name != "epoch"}
+    tokens = values.pop(f"{stage}/heldout/tokens", None)
+    return Point(f"{stage}/step", step, values) if tokens is None else Point(f"{stage}/heldout/tokens", tokens, values)
+
+
+def _tell(act: Callable[[Tracker], None]) -> None:
+    if _open is not None:
+        try:
+            act(_open)
+        except Exception as error:  # a server that fails, a full disk: no reason to stop the work itself
+            _open.complain(error)

@@ -195,7 +195,7 @@ def test_settings_in_backticks_exist() -> None:
     known, checked, wrong = settings(), 0, []
     # from other libraries: options of peft, of a launcher, of a network's architecture
     passed_on = re.compile(r"hydra\.|rater\.lora\.|(model|rater|scorer)\.network\.|trainer\.NAME|peft\.|criteria\.NAME")
-    no_setting = re.compile(r"key=value|group=choice|\w+\.(json|parquet)")
+    no_setting = re.compile(r"key=value|group=choice|\w+\.(json|parquet)|judge/[\w/<>]+")  # or a metric of a stage
     for page in PAGES:
         for code in inline_code(page):
             found = re.fullmatch(r"['\"]?[+~]{0,2}([a-z][\w./@]*)=?(?:(?<==)(.*?))?['\"]?", code, re.DOTALL)

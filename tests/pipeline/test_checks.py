@@ -215,6 +215,8 @@ def test_released_judgments_take_the_place_of_a_judge(tmp_path: Path) -> None:
         (["stage=[]"], "no stage is chosen"),
         (["num_tokens=-5"], "num_tokens is a whole number of at least 1, not -5"),
         (["judge.base_url=http://user:key@127.0.0.1/v1"], "judge.base_url has a user or a key in it"),
+        (["+judge.request_options.api_key=abc"], "judge.request_options.api_key looks like a secret"),
+        (["+judge.request_options.extra_headers={X-Api-Key: abc}"], "extra_headers.X-Api-Key looks like a secret"),
         (["judge.max_snippet_tokens=4096"], "is more than the rater reads"),
         (["judge=endpoint"], r"not set yet: judge.base_url=…, judge.model=…"),
         (["+artifacts.slect=x"], r"artifacts.slect: unknown stage; available: .*did you mean 'select'"),

@@ -1,6 +1,7 @@
 """The main job at its smallest size, through the command line, as a person would run it."""
 
 import csv
+import glob
 import json
 import os
 import random
@@ -13,13 +14,17 @@ import time
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 from hydra import compose
 from omegaconf import OmegaConf
 from repository import ROOT
+from wandb_files import read_runs
 
+from qurating import dashboard
 from qurating.artifacts.artifact import Artifact
 from qurating.artifacts.publishing import building
+from qurating.metrics.loss_curve import loss_curve
 from qurating.pipeline import run as pipeline_run
 from qurating.pipeline.naming import STAGES, name_artifacts
 from qurating.training import tracking
@@ -33,7 +38,16 @@ def command(artifacts: Path, *arguments: str) -> list[str]:
 
 
 def run(artifacts: Path, *arguments: str) -> str:
-    found = subprocess.run(command(artifacts, *arguments), capture_output=True, text=True, timeout=1200, cwd=ROOT)
+    # no key of this machine's account is found
+    env = {key: value for key, value in os.environ.items() if not key.startswith("WANDB")}
+    env |= {
+        "NETRC": os.devnull,
+        "WANDB_DATA_DIR": str(artifacts / "wandb"),
+        "WANDB_CACHE_DIR": str(artifacts / "wandb"),
+    }
+    found = subprocess.run(
+        command(artifacts, *arguments), capture_output=True, text=True, timeout=1200, cwd=ROOT, env=env
+    )
     assert found.returncode == 0, found.stdout[-3000:] + found.stderr[-3000:]
     return found.stdout
 
@@ -47,7 +61,7 @@ def manifests(artifacts: Path) -> dict[str, dict[str, Any]]:
 def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     """Two cells, uniform and top-k, run to the end: the folder of their artifacts, and what was printed."""
     artifacts = tmp_path_factory.mktemp("artifacts")
-    return artifacts, run(artifacts, "selection=uniform,top_k")
+    return artifacts, run(artifacts, "selection=uniform,top_k", "logger=wandb")
 
 
 def test_the_sweep_makes_every_artifact_and_prints_its_table(finished: tuple[Path, str]) -> None:
@@ -164,12 +178,77 @@ def test_two_processes_train_the_same_models(finished: tuple[Path, str]) -> None
     shutil.rmtree(artifacts / "models" / "two-lm")
 
 
-def test_wandb_keeps_one_run_a_cell_offline_and_no_secret(finished: tuple[Path, str], tmp_path: Path) -> None:
+def test_every_cell_is_a_run_of_the_tracker_with_all_stages_and_so_is_the_comparison(
+    finished: tuple[Path, str], tmp_path: Path
+) -> None:
     artifacts, _ = finished
-    secrets = {"OPENAI_API_KEY": "sk-very-secret", "HF_TOKEN": "hf-very-secret", "HOME": str(tmp_path)}
-    arguments = ["hydra.mode=RUN", "stage=[train_lm,evaluate]", "logger=wandb", "artifacts.train_lm=models/tracked"]
+    runs = {run.name.split(",")[0]: run for run in read_runs(artifacts / "wandb").values()}
+    uniform, by_rating = runs["select_30K_tokens_uniform"], runs["select_30K_tokens_by-educational_value-top_k"]
+    assert {run.group for run in runs.values()} == {f"{artifacts}/sweep"}
+    assert {"scale=smoke", "selection=uniform", "train_lm"} <= {*uniform.tags}
+    for run in (uniform, by_rating):
+        # also what a cell found complete
+        assert {key.split("/")[0] for key in run.logged()} == {*run.tags} & {*STAGES} - {"import_judgments", "analyse"}
+        (curve,) = artifacts.glob(f"models/lm-smoke-{glob.escape(run.name)}/curve.parquet")
+        points = loss_curve(pq.read_table(curve))
+        assert run.points("train_lm/heldout/nats_per_token") == [(each.tokens, each.nats_per_token) for each in points]
+        with open(curve.with_name("metrics.csv"), newline="", encoding="utf-8") as stream:
+            losses = [(int(row["step"]), float(row["train/loss"])) for row in csv.DictReader(stream)]
+        assert run.points("train_lm/train/loss") == losses
+        assert len([row for row in run.history if "select/examples" in row]) == 1
+        assert run.exit_codes == [0]
+    assert (len(uniform.made), len(uniform.used)) == (8, 0)
+    assert {name.split("-")[0] for name in by_rating.made} == {"subsets", "orders", "models", "evaluations"}
+    assert {name.split("-")[0] for name in by_rating.used} == {"corpora", "judgments", "models", "ratings"}
+    assert {"analyse/changes", "analyse/table", "analyse/methods"} <= runs["comparison"].logged()
+    assert len(runs) == 3
+
+
+def test_the_docs_name_everything_that_runs_log_and_nothing_else(finished: tuple[Path, str]) -> None:
+    page = (ROOT / "docs/tracking.md").read_text(encoding="utf-8").split("## What is logged")[1]
+    always, sometimes = page.split("Some are logged only if")
+    logged = {key for run in read_runs(finished[0] / "wandb").values() for key in run.logged()}
+
+    def patterns(text: str) -> list[re.Pattern[str]]:
+        rows = [line.split("|")[2] for line in text.splitlines() if line.startswith("|")]
+        names = [name for row in rows for name in re.findall(r"`([^`]+/[^`]+)`", row)]
+        return [re.compile(re.sub(r"<\w+>", ".+", re.escape(name))) for name in names]
+
+    assert len(patterns(always)) > 60
+    unnamed = {key for key in logged if not any(p.fullmatch(key) for p in [*patterns(always), *patterns(sometimes)])}
+    assert unnamed == set()
+    assert [p.pattern for p in patterns(always) if not any(map(p.fullmatch, logged))] == []
+
+
+def test_the_panels_of_the_dashboard_show_what_runs_have_logged(finished: tuple[Path, str], tmp_path: Path) -> None:
+    artifacts, _ = finished
+    logged = dashboard.read_logged(artifacts, None, None, f"{artifacts}/sweep")
+    panels = dashboard.panels(logged)
+    assert list(panels) == [*dashboard.SECTIONS]
+    runs = read_runs(artifacts / "wandb").values()
+    has_data = {key for run in runs for row in run.history for key in row} | {
+        key for run in runs for key in run.summary
+    }
+    shown = {metric for each in panels.values() for _, metrics in each for metric in metrics}
+    assert shown - has_data == set()
+    assert logged.curves == {metric: x for run in runs for metric, x in run.axes.items()}
+    for name in ("train_lm/heldout/nats_per_token", "rate/educational_value", "select/examples", "analyse/changes"):
+        assert name in shown
+
+
+def test_a_second_command_adds_nothing_to_the_runs_and_no_secret_is_in_a_file_of_the_tracker(
+    finished: tuple[Path, str], tmp_path: Path
+) -> None:
+    artifacts, _ = finished
+    before = read_runs(artifacts / "wandb")
+    secrets = {"OPENAI_API_KEY": "sk-canary-by-name", "PLAIN": "canary-by-interpolation", "HOME": str(tmp_path)}
+    leaks = ["+rater.network.api_key=canary-by-override", "+judge.request_options.note='of ${oc.env:PLAIN}'"]
+    leaks += ["+rater.network.headers={X-Api-Key: canary-in-header}", "judge.model='me:${oc.env:PLAIN}'"]
+    leaks += ["+judge.request_options.copy=sk-canary-by-name"]
+    # no stage that is run has these settings
+    arguments = ["hydra.mode=RUN", "selection=uniform", "stage=[select,order]", "logger=wandb", *leaks]
     found = subprocess.run(
-        command(artifacts, *arguments, "artifacts.evaluate=evaluations/tracked"),
+        command(artifacts, *arguments),
         env={key: value for key, value in os.environ.items() if not key.startswith("WANDB")} | secrets,
         capture_output=True,
         text=True,
@@ -177,15 +256,17 @@ def test_wandb_keeps_one_run_a_cell_offline_and_no_secret(finished: tuple[Path, 
         cwd=ROOT,
     )
     assert found.returncode == 0, found.stdout[-3000:] + found.stderr[-3000:]
-    assert "kept offline" in found.stdout
-    (kept,) = artifacts.glob("wandb/offline-run-*/*.wandb")
-    content = kept.read_bytes()
-    for expected in (b"train/loss", b"evaluate.perplexity", b"num_tokens", b"select_30K_tokens_uniform"):
-        assert expected in content
-    for file in [*artifacts.rglob("*"), *tmp_path.rglob("*")]:
-        assert not file.is_file() or b"very-secret" not in file.read_bytes(), file
-    shutil.rmtree(artifacts / "models" / "tracked")
-    shutil.rmtree(artifacts / "evaluations" / "tracked")
+    after = read_runs(artifacts / "wandb")
+    assert {run_id: run.history for run_id, run in after.items()} == {i: run.history for i, run in before.items()}
+    (changed,) = (run for run in after.values() if run.exit_codes == [0, 0])
+    assert changed.config["judge"]["request_options"] == {
+        "note": "of (redacted)",
+        "copy": "(redacted)",
+    }
+    assert changed.config["judge"]["model"] == "me:(redacted)"
+    assert changed.config["rater"]["network"]["headers"] == {"X-Api-Key": "(redacted)"}
+    for file in [*(artifacts / "wandb").rglob("*"), *tmp_path.rglob("*")]:
+        assert not file.is_file() or b"canary" not in file.read_bytes(), file
 
 
 def test_another_setting_under_the_same_name_is_refused(finished: tuple[Path, str]) -> None:
@@ -267,8 +348,9 @@ def test_the_stages_of_a_language_model_share_a_run_of_the_tracker(monkeypatch: 
         overrides = ["+experiment=lqs_scorer", f"stage=[{','.join(stages)}]"]
         cell = {stage: name for stage, name in name_artifacts(overrides).items() if name}
         monkeypatch.setattr(tracking, "csv_only", lambda **given: given)
-        opened: dict[str, Any] = pipeline_run._tracker(compose("config", overrides), cell)
-        return opened
+        config = compose("config", overrides)
+        opened: Any = pipeline_run.tracked(config, *pipeline_run._tracked_as(config, cell))
+        return dict(opened)
 
     runs = {"scores": tracked("prepare_corpus", "score"), "before": tracked("select", "order")}
     runs |= {"after": tracked("train_lm", "evaluate"), "whole": tracked("score", "select", "train_lm", "analyse")}

@@ -157,13 +157,14 @@ def test_trackers_get_each_point_and_the_metrics_of_the_training_stay(
         def log_metrics(self, metrics: dict[str, float], step: int) -> None:
             logged.append((step, metrics))
 
-    monkeypatch.setattr(tracking, "loggers", lambda name: [Tracker()])
+    monkeypatch.setattr(tracking, "loggers", lambda: [Tracker()])
     curve = measured()
     train(order, tmp_path / "lm", callbacks=[curve])
     found = [(step, metrics) for step, metrics in logged if "heldout/nats_per_token" in metrics]
     assert [step for step, _ in found] == [0, 1, 2]
     last = loss_curve(curve.table())[-1]
     assert found[-1][1] == {
+        "heldout/tokens": last.tokens,
         "heldout/nats_per_token": last.nats_per_token,
         "heldout/nats_per_token/code": last.domains["code"],
         "heldout/nats_per_token/prose": last.domains["prose"],

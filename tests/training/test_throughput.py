@@ -77,7 +77,7 @@ def test_trackers_get_the_rate_now_and_then(tmp_path: Path, clock: Clock, monkey
                 (step, metrics[name]) for name in metrics if name.startswith(("train/tokens_per", "train/mfu"))
             )
 
-    monkeypatch.setattr(tracking, "loggers", lambda name: [Tracker()])
+    monkeypatch.setattr(tracking, "loggers", lambda: [Tracker()])
     order = an_order(tmp_path / "order")
     train(order, tmp_path / "lm", callbacks=[measured(order), Slow(clock, 4.0)])
     # two passes of 4 s a step: 10 s are over with the second step, and not again with the third

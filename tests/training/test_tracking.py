@@ -1,127 +1,139 @@
-"""Trackers: none, or one run of a client with the right arguments."""
+"""The record of a tracker: what a run has is not sent again, and what fails is said once."""
 
-import sys
+from collections.abc import Mapping
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from qurating.training import tracking
+from qurating.training.tracking import Histogram, Point, Shown, Source, Tracker, Value, point
+
+LM = Source("models/lm", "train_lm", "f" * 64, Path("models/lm"), {"tokens": 5})
+CORPUS = Source("corpora/c", "prepare_corpus", "c" * 64, Path("corpora/c"), {})
 
 
-class Client:
-    """Stands for the package wandb: records its calls."""
+class Kept:
+    """A client that keeps what it gets."""
 
-    def __init__(self, api_key: str | None = None) -> None:
-        self.api = SimpleNamespace(api_key=api_key)
-        self.Settings = dict
-        self.given: dict[str, Any] = {}
+    label = "kept"
+
+    def __init__(self, fails: bool = False) -> None:
+        self.fails = fails
+        self.logged: list[tuple[dict[str, Value], Any, int]] = []
         self.summary: dict[str, Any] = {}
-        self.ended: list[int] = []
+        self.linked: list[tuple[str, bool]] = []
 
-    def init(self, **given: Any) -> "Client":
-        self.given = given
-        return self
+    def log(self, values: Mapping[str, Value], x: tuple[str, float] | None, row: int) -> None:
+        if self.fails:
+            raise OSError("the server is gone\nand more")
+        self.logged.append((dict(values), x, row))
 
-    def finish(self, exit_code: int) -> None:
-        self.ended.append(exit_code)
+    def summarise(self, values: Mapping[str, float | str]) -> None:
+        self.summary |= values
 
-
-@pytest.fixture
-def client(monkeypatch: pytest.MonkeyPatch) -> Client:
-    made = Client()
-    monkeypatch.setitem(sys.modules, "wandb", made)
-    for name in ("WANDB_MODE", "WANDB_API_KEY"):
-        monkeypatch.delenv(name, raising=False)
-    return made
+    def link(self, source: Source, is_input: bool) -> None:
+        self.linked.append((source.name, is_input))
 
 
-def a_run(folder: Path) -> Any:
-    return tracking.wandb(
-        project="p", group="g", name="n", run_id="0123", folder=str(folder / "runs"), settings={"seed": 1}, tags=["t"]
-    )
+def tracker(folder: Path, client: Kept, **place: str) -> Tracker:
+    return Tracker(client, folder / "record.json", place, {"name": "n", "group": "g"})
 
 
-def test_without_a_tracker_there_is_no_logger_and_a_summary_goes_nowhere() -> None:
+def losses(*steps: int) -> list[Point]:
+    return [point("train_lm", {"train/loss": 1.0 / step, "epoch": 0.0}, step) for step in steps]
+
+
+def test_without_a_tracker_nothing_is_read_and_there_is_no_logger() -> None:
     with tracking.csv_only(project="p", anything=3):
-        assert tracking.loggers("lm") == []
-        tracking.summarise({"perplexity": 12.0})
+        assert not tracking.is_open()
+        assert tracking.loggers() == []
+        tracking.begin("train_lm", {"seed": 1})
+        tracking.show(LM, lambda: pytest.fail("read for nobody"), is_made=True)
 
 
-def test_a_cell_is_one_run_that_is_offline_without_a_key(
-    client: Client, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    with a_run(tmp_path):
-        tracking.summarise({"perplexity": 12.0})
-        tracking.summarise({"tokens": 5})
-    assert client.summary == {"perplexity": 12.0, "tokens": 5}
-    assert client.ended == [0]
-    assert client.given["mode"] == "offline"
-    assert (client.given["id"], client.given["resume"]) == ("0123", "allow")
-    assert client.given["config"] == {"seed": 1}
-    assert f"the run is kept offline in {tmp_path}/runs/wandb" in capsys.readouterr().out
-    assert (tmp_path / "runs").is_dir()
-    # the run is finished: nothing more goes into it
-    tracking.summarise({"perplexity": 99.0})
-    assert client.summary["perplexity"] == 12.0
-    assert tracking.loggers("lm") == []
+def test_a_point_is_by_step_but_that_of_held_out_text_by_tokens() -> None:
+    assert losses(4) == [Point("train_lm/step", 4, {"train_lm/train/loss": 0.25})]
+    found = point("train_lm", {"heldout/nats_per_token": 2.0, "heldout/tokens": 512.0}, 3)
+    assert found == Point("train_lm/heldout/tokens", 512.0, {"train_lm/heldout/nats_per_token": 2.0})
 
 
-@pytest.mark.parametrize(
-    ("variables", "said"),
-    [
-        ({}, "wandb: no key found, the run is kept offline"),
-        ({"WANDB_MODE": "offline"}, "wandb: WANDB_MODE=offline, the run is kept offline"),
-        ({"WANDB_MODE": "offline", "WANDB_API_KEY": "k"}, "wandb: WANDB_MODE=offline, the run is kept offline"),
-        ({"WANDB_MODE": "dryrun", "WANDB_API_KEY": "k"}, "wandb: WANDB_MODE=dryrun, the run is kept offline"),
-        ({"WANDB_API_KEY": "k"}, ""),
-        ({"WANDB_MODE": "disabled"}, ""),
-    ],
-)
-def test_why_a_run_is_offline(
-    client: Client,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-    variables: dict[str, str],
-    said: str,
-) -> None:
-    for name, value in variables.items():
-        monkeypatch.setenv(name, value)
-    with a_run(tmp_path):
-        pass
-    printed = capsys.readouterr().out.strip()
-    assert printed.startswith(said)
-    assert bool(printed) == bool(said)
+def test_a_resumed_training_continues_its_curve_and_the_artifact_adds_what_is_missing(tmp_path: Path) -> None:
+    first, second = Kept(), Kept()
+    with tracking.opened(tracker(tmp_path, first)):
+        tracking.begin("train_lm", {"seed": 1})
+        for step in (1, 2, 3):  # and is killed
+            tracking.loggers()[0].log_metrics({"train/loss": 1.0 / step, "epoch": 0}, step)
+    with tracking.opened(tracker(tmp_path, second)):
+        tracking.begin("train_lm", {"seed": 1})
+        for step in (2, 3, 4):  # from its checkpoint of step 1
+            tracking.loggers()[0].log_metrics({"train/loss": 1.0 / step}, step)
+        tracking.show(LM, lambda: Shown(LM, points=losses(1, 2, 3, 4, 5)), is_made=True)
+    assert [x for _, x, _ in first.logged] == [("train_lm/step", step) for step in (1, 2, 3)]
+    assert [x for _, x, _ in second.logged] == [("train_lm/step", step) for step in (4, 5)]
+    assert [row for _, _, row in [*first.logged, *second.logged]] == [0, 1, 2, 3, 4]
 
 
-@pytest.mark.parametrize(
-    ("variables", "api_key", "mode"),
-    [
-        ({"WANDB_API_KEY": "k"}, None, "online"),
-        ({}, "of a login", "online"),
-        ({"WANDB_API_KEY": "k", "WANDB_MODE": "disabled"}, None, "disabled"),
-    ],
-)
-def test_a_key_or_the_environment_says_the_mode(
-    client: Client,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    variables: dict[str, str],
-    api_key: str | None,
-    mode: str,
-) -> None:
-    client.api.api_key = api_key
-    for name, value in variables.items():
-        monkeypatch.setenv(name, value)
-    with a_run(tmp_path):
-        pass
-    assert client.given["mode"] == mode
+def test_metrics_of_one_step_do_not_hide_each_other(tmp_path: Path) -> None:
+    client = Kept()
+    with tracking.opened(tracker(tmp_path, client)):
+        tracking.begin("train_rater", {})
+        (logger,) = tracking.loggers()
+        logger.log_metrics({"train/loss": 1.0}, 4)
+        logger.log_metrics({"train/loss": 9.0, "validation/loss": 2.0}, 4)
+    expected = [{"train_rater/train/loss": 1.0}, {"train_rater/validation/loss": 2.0}]
+    assert [values for values, _, _ in client.logged] == expected
 
 
-def test_a_run_that_fails_is_marked_as_failed(client: Client, tmp_path: Path) -> None:
-    with pytest.raises(ZeroDivisionError), a_run(tmp_path):
-        _ = 1 / 0
-    assert client.ended == [1]
-    assert tracking.loggers("lm") == []
+def test_a_training_with_other_settings_starts_its_curve_again_and_leaves_the_others(tmp_path: Path) -> None:
+    client = Kept()
+    with tracking.opened(tracker(tmp_path, client)):
+        for stage, seed in (("train_rater", 1), ("train_lm", 1), ("train_lm", 2), ("train_rater", 1)):
+            tracking.begin(stage, {"seed": seed})
+            tracking.loggers()[0].log_metrics({"train/loss": float(seed)}, 0)
+    expected = [{"train_rater/train/loss": 1.0}, {"train_lm/train/loss": 1.0}, {"train_lm/train/loss": 2.0}]
+    assert [values for values, _, _ in client.logged] == expected
+
+
+def test_an_artifact_is_shown_once_with_its_lineage_and_again_when_its_content_changes(tmp_path: Path) -> None:
+    client = Kept()
+    for fingerprint in ("f" * 64, "f" * 64, "e" * 64):
+        source = LM._replace(fingerprint=fingerprint)
+        with tracking.opened(tracker(tmp_path, client)):
+            shown = Shown(source, [CORPUS], {"train_lm/tokens": 5}, media={"train_lm/h": Histogram([1], [0.0, 1.0])})
+            tracking.show(source, lambda shown=shown: shown, is_made=True)  # type: ignore[misc]
+    assert client.linked == [("corpora/c", True), ("models/lm", False), ("models/lm", False)]
+    assert [values for values, _, _ in client.logged] == [{"train_lm/h": Histogram([1], [0.0, 1.0])}] * 2
+    assert client.summary == {"train_lm/tokens": 5}
+
+
+def test_an_artifact_that_was_complete_is_an_input(tmp_path: Path) -> None:
+    client = Kept()
+    with tracking.opened(tracker(tmp_path, client)):
+        tracking.show(LM, lambda: Shown(LM), is_made=False)
+    assert client.linked == [("models/lm", True)]
+
+
+def test_the_record_of_another_place_or_a_damaged_one_does_not_count(tmp_path: Path) -> None:
+    client = Kept()
+    for project in ("a", "a", "b"):
+        tracker(tmp_path, client, project=project).log(losses(1)[0])
+    (tmp_path / "record.json").write_text("{", encoding="utf-8")
+    tracker(tmp_path, client, project="b").log(losses(1)[0])
+    assert [row for _, _, row in client.logged] == [0, 0, 0]
+
+
+def test_what_fails_is_said_once_and_sent_by_the_next_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with tracking.opened(tracker(tmp_path, Kept(fails=True))):
+        tracking.begin("train_lm", {})
+        for step in (1, 2):
+            tracking.loggers()[0].log_metrics({"train/loss": 1.0}, step)
+        tracking.show(LM, lambda: Shown(LM, points=losses(1, 2)), is_made=True)
+    printed = capsys.readouterr().out
+    assert printed.count("kept: OSError: the server is gone") == 1
+    assert "The work goes on" in printed
+    assert "and more" not in printed
+    client = Kept()
+    with tracking.opened(tracker(tmp_path, client)):
+        tracking.show(LM, lambda: Shown(LM, points=losses(1, 2)), is_made=False)
+    assert [x for _, x, _ in client.logged] == [("train_lm/step", 1), ("train_lm/step", 2)]
