@@ -78,7 +78,8 @@ def _data(chain: Mapping[str, Made]) -> dict[str, str]:
         found["selection"] = str(config.get("label"))
         found["criterion"] = str(config.get("criterion") or "–")
         if rule.get("temperature") is not None:
-            found["temperature"] = f"{rule['temperature']:g}" + ("" if rule["temperature"] else " (top-k)")
+            temperature = float(rule["temperature"])  # manifests have infinity as text
+            found["temperature"] = f"{temperature:g}" + ("" if temperature else " (top-k)")
         if rule.get("inverse") is not None:
             found["inverse (low scores are preferred)"] = "yes" if rule["inverse"] else "no"
         found["budget, tokens"] = f"{rule['num_tokens']:,}" if isinstance(rule.get("num_tokens"), int) else "–"

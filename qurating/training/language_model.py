@@ -14,7 +14,6 @@ from qurating.models import networks
 from qurating.models.language_model import LanguageModel
 from qurating.models.optimization import Optimization
 from qurating.runtime.errors import StageError
-from qurating.training.fit import clear
 from qurating.training.throughput import Throughput
 
 
@@ -80,7 +79,7 @@ def prepare(
 def save(
     module: LanguageModel, data: TokenBlocks, throughput: Throughput, corpus: Path, output: Path
 ) -> dict[str, Any]:
-    """Write a trained network and its tokenizer, and delete what only the training needed.
+    """Write a trained network and its tokenizer; `fit.clear` then deletes what only the training needed.
 
     In a distributed run every process calls this; the first writes.
 
@@ -92,7 +91,6 @@ def save(
         return {}
     network.save_pretrained(output)
     AutoTokenizer.from_pretrained(corpus / "tokenizer").save_pretrained(output)
-    clear(output)
     return {
         "tokens": len(data.tokens),
         "steps": data.num_steps,

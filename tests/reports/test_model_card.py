@@ -1,5 +1,6 @@
 """The card of a language model: what it says of data and training, and that no name can add mark-up to it."""
 
+import math
 import re
 from pathlib import Path
 from typing import Any
@@ -52,6 +53,10 @@ def test_it_says_what_was_selected_and_how_the_loss_fell(tmp_path: Path) -> None
     assert f"- {reference('orders/mine', made)}" in text
     assert "Its text was selected by a score." in text
     assert (tmp_path / "model/card/loss.png").stat().st_size > 5_000
+
+
+def test_an_infinite_temperature_is_text_in_a_manifest(tmp_path: Path) -> None:
+    assert "| temperature | inf |" in card(tmp_path / "model", order(tmp_path, temperature=math.inf))
 
 
 def test_a_simulated_judge_is_named_at_the_top(tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from qurating.reports.model_card import write_card
 from qurating.runtime.errors import StageError
 from qurating.runtime.revisions import is_local
 from qurating.training.curve import HeldOutLoss, steps_of_points
-from qurating.training.fit import fit
+from qurating.training.fit import clear, fit
 from qurating.training.language_model import prepare, save
 from qurating.training.throughput import Throughput
 
@@ -124,6 +124,7 @@ def train_lm(
         },
         curve=None if curve is None else loss_curve(pq.read_table(output / "curve.parquet")),
     )
+    clear(output)  # last: should anything fail before, the training is not lost
     return counts | measured
 
 

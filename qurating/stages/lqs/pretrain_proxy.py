@@ -21,7 +21,7 @@ from qurating.runtime.processes import rank
 from qurating.selection import ordering, rules
 from qurating.selection.index import select_rows
 from qurating.selection.token_stream import write_in_order
-from qurating.training.fit import fit
+from qurating.training.fit import clear, fit
 from qurating.training.language_model import prepare, save
 from qurating.training.throughput import Throughput
 
@@ -92,6 +92,7 @@ def pretrain_proxy(
         # a kill must not leave a part of the folder under its final name
         os.rename(drawn, output / "half_drawn")
         shutil.rmtree(output / "half_drawn")
+        clear(output)
     return counts
 
 

@@ -72,6 +72,7 @@ def without_training(monkeypatch: pytest.MonkeyPatch, prepare: Callable[..., Any
     monkeypatch.setattr(stage, "prepare", prepare)
     monkeypatch.setattr(stage, "fit", lambda *_, **__: None)
     monkeypatch.setattr(stage, "save", lambda *_: {})
+    monkeypatch.setattr(stage, "clear", lambda *_: None)
 
 
 def weights(folder: Path) -> torch.Tensor:
