@@ -5,8 +5,8 @@ python benchmarks/memory_estimate.py --model 160m --devices 1 --micro-batch-size
 python benchmarks/memory_estimate.py --check                a small model, trained on the CPU: estimate and measurement
 
 What autograd keeps from a forward pass to the backward pass is counted on fake tensors, which have a size and no
-content, of networks of one and two layers. The rest are formulas, see `memory`. It leaves out what the CUDA context, the
-communication and fragments of memory take: some gigabytes.
+content, of networks of one and two layers. The rest are formulas, see `memory`. It leaves out what the CUDA context,
+the communication and fragments of memory take: some gigabytes.
 """
 
 import argparse
