@@ -71,7 +71,7 @@ class LanguageModel(pl.LightningModule):
         loss = self._loss(batch["input_ids"], labels, full)
         num_targets = (labels[:, 1:] != NO_TARGET).sum()
         self._step_loss.add(loss * full / num_targets.clamp(min=1), num_targets)
-        self.log("train/tokens", float(batch["tokens_seen"]), on_step=True)
+        self._tokens_seen = batch["tokens_seen"]
         return loss
 
     def _loss(self, input_ids: Tensor, labels: Tensor, divisor: int) -> Tensor:
@@ -93,6 +93,8 @@ class LanguageModel(pl.LightningModule):
 
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
         self._step_loss.log(self)
+        # once per step: reading a number waits for the device
+        self.log("train/tokens", float(self._tokens_seen), on_step=True)
         check_gradients(self)
 
     def configure_optimizers(self) -> dict[str, Any]:
