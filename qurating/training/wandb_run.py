@@ -163,7 +163,8 @@ def _logged(value: Value) -> Any:
     if isinstance(value, Histogram):
         return client.Histogram(np_histogram=(list(value.counts), list(value.edges)))
     if isinstance(value, Table):
-        return client.Table(columns=list(value.columns), data=[list(row) for row in value.rows])
+        rows = [list(row) for row in value.rows]
+        return client.Table(columns=list(value.columns), data=rows, allow_mixed_types=True)
     return client.Image(str(value)) if isinstance(value, Path) else value
 
 

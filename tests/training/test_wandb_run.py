@@ -34,7 +34,8 @@ def a_run(act, run_id="0123"):
 
 def a_cell():
     corpus, lm = source("corpora/c", "prepare_corpus"), source("models/l,m", "train_lm")
-    media = {"rate/x": Histogram([1, 2], [0.0, 1.0, 2.0]), "select/examples": Table(["kind", "text"], [["a", "<b>"]])}
+    table = Table(["kind", "text"], [["a", "<b>"], [1, None]])
+    media = {"rate/x": Histogram([1, 2], [0.0, 1.0, 2.0]), "select/examples": table}
     points = [Point("train_lm/step", step, {"train_lm/train/loss": 1.0 / step}) for step in (1, 2)]
     shown = Shown(lm, [corpus], {"train_lm/tokens": 5}, points, media)
     tracking.show(lm, lambda: shown, is_made=True)
