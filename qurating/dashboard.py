@@ -130,7 +130,7 @@ def read_logged(folder: Path, project: str | None, entity: str | None, group: st
     logged = Logged(projects[0], entity or (entities[-1] if entities else ""), group)
     for record in chosen:
         logged.curves |= {metric: x for metric, (x, _) in record["points"].items()}
-        logged.media |= record["media"]
+        logged.media |= {name: kind for name, (kind, _) in record["media"].items()}
         logged.figures = sorted({*logged.figures, *record["summary"]})
     return logged
 

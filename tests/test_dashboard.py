@@ -33,7 +33,7 @@ def folder(tmp_path: Path) -> Path:
         "train_lm/train/loss": ["train_lm/step", 2],
     }
     record(tmp_path, "a", points=loss, summary=["evaluate/perplexity", "evaluate/seconds", "select/seconds"])
-    media = {"rate/quality": "Histogram", "select/examples": "Table", "analyse/changes": "Image"}
+    media = {"rate/quality": ["Histogram", "f"], "select/examples": ["Table", "f"], "analyse/changes": ["Image", "f"]}
     record(tmp_path, "b", summary=["train_rater/accuracy/quality", "other/thing"], media=media)
     return tmp_path
 

@@ -39,9 +39,11 @@ def shown(folder: Path) -> Shown:
 
 
 def source(folder: Path) -> Source:
+    """A complete artifact in the lineage; its counts without those by domain."""
     manifest = read_json(folder / "manifest.json")
     name = f"{folder.parent.name}/{folder.name}"
-    return Source(name, manifest["stage"], manifest["fingerprint"], folder, manifest["counts"])
+    counts = {key: value for key, value in manifest["counts"].items() if isinstance(value, int | float | str)}
+    return Source(name, manifest["stage"], manifest["fingerprint"], folder, counts)
 
 
 def _summary(folder: Path, manifest: Mapping[str, Any]) -> dict[str, float | str]:
@@ -139,7 +141,7 @@ def _subset(folder: Path, manifest: Mapping[str, Any]) -> dict[str, Value]:
             text = str(found["text"])
             cut = text if len(text) <= EXCERPT_CHARACTERS else f"{text[:EXCERPT_CHARACTERS]}…"
             rows.append([kind, found["domain"], score, found["length"], found["document_id"], cut])
-    return {"examples": Table(["", "domain", "rating", "tokens", "document", "text"], rows)}
+    return {"examples": Table(["kind", "domain", "rating", "tokens", "document", "text"], rows)}
 
 
 def _column(file: Path, name: str, shard: int | None = None) -> npt.NDArray[np.int64]:
@@ -156,7 +158,15 @@ def _images(folder: Path, _: Mapping[str, Any]) -> dict[str, Value]:
 def _comparison(folder: Path, manifest: Mapping[str, Any]) -> dict[str, Value]:
     with open(folder / "table.csv", newline="", encoding="utf-8") as stream:
         head, *rows = csv.reader(stream)
-    return {"table": Table(head, rows), **_images(folder, manifest)}
+    return {"table": Table(head, [[*map(_cell, row)] for row in rows]), **_images(folder, manifest)}
+
+
+def _cell(text: str) -> float | str | None:
+    """A cell of a CSV file: a number where it is one, so that a tracker can sort by it."""
+    try:
+        return float(text) if text else None
+    except ValueError:
+        return text
 
 
 _MEDIA: dict[str, Callable[[Path, Mapping[str, Any]], dict[str, Value]]] = {

@@ -37,8 +37,10 @@ def tensorboard(*, name: str, run_id: str, folder: str, settings: Mapping[str, A
         if is_new:
             writer.add_text("tags", html.escape(", ".join(tags)))
             writer.add_text("config", _code(OmegaConf.to_yaml(OmegaConf.create(dict(settings)))))
-        with opened(Tracker(_Client(writer), record, {}, {"name": name, "group": ""})):
+        tracker = Tracker(_Client(writer), record, {}, {"name": name, "group": ""})
+        with opened(tracker):
             yield
+        tracker.close()
 
 
 class _Client:
@@ -71,6 +73,9 @@ class _Client:
             else:
                 self._writer.add_scalar(name, value, 0)
         self._writer.flush()
+
+    def kept(self, axes: Mapping[str, str]) -> None:
+        """Nothing gets lost: everything is written at once."""
 
     def link(self, source: Source, is_input: bool) -> None:
         role = "input" if is_input else "output"

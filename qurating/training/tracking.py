@@ -79,6 +79,9 @@ class Client(Protocol):
 
     def link(self, source: Source, is_input: bool) -> None: ...
 
+    def kept(self, axes: Mapping[str, str]) -> Mapping[str, float] | None:
+        """What earlier attempts left: name -> last place on its axis (0 without one); None if nothing gets lost."""
+
 
 class Tracker:
     """An open run, and the record of what it has.
@@ -102,6 +105,26 @@ class Tracker:
         self._has = found if found.get("place") == dict(place) else {"place": dict(place), **empty}
         self._has["about"] = dict(about)
         self._has_complained = False
+        self._linked_now: set[str] = set()
+        self._was_killed = bool(self._has.get("is_open"))
+        if self._was_killed:
+            self._forget_what_was_lost()
+        self._has["is_open"] = True
+
+    def _forget_what_was_lost(self) -> None:
+        """After a kill: clients write with a delay, so that the record may be ahead of them."""
+        axes = {name: x for name, (x, _) in self._has["points"].items()}
+        kept = self.client.kept(axes)
+        if kept is not None:
+            points = self._has["points"].items()
+            self._has["points"] = {name: (x, min(at, kept[name])) for name, (x, at) in points if name in kept}
+            self._has["media"] = {name: each for name, each in self._has["media"].items() if name in kept}
+            self._has["shown"] = {}
+
+    def close(self) -> None:
+        """The client has everything."""
+        self._has["is_open"] = False
+        self._save()
 
     def begin(self, stage: str, identity: str) -> None:
         """A stage is about to be built. The curves of the same stage with another identity do not count any more."""
@@ -130,12 +153,12 @@ class Tracker:
         for point in shown.points:
             self.log(point)
         for name, value in shown.media.items():
-            self._log({name: value}, None)
-            self._has["media"][name] = type(value).__name__ if isinstance(value, Histogram | Table) else "Image"
+            kind = type(value).__name__ if isinstance(value, Histogram | Table) else "Image"
+            if self._has["media"].get(name) != [kind, shown.source.fingerprint]:
+                self._log({name: value}, None)
+                self._has["media"][name] = [kind, shown.source.fingerprint]
         for source, is_input in [*((each, True) for each in shown.inputs), (shown.source, not is_made)]:
-            if self._has["linked"].get(source.name) != source.fingerprint:
-                self.client.link(source, is_input)
-                self._has["linked"][source.name] = source.fingerprint
+            self._link(source, is_input)
         self._has["shown"][shown.source.stage] = shown.source.fingerprint
         self._save()
 
@@ -149,6 +172,16 @@ class Tracker:
                 flush=True,
             )
         self._has_complained = True
+
+    def _link(self, source: Source, is_input: bool) -> None:
+        fingerprint, was_input = self._has["linked"].get(source.name, ["", is_input])
+        is_known = fingerprint == source.fingerprint
+        if is_known and (not self._was_killed or source.name in self._linked_now):
+            return
+        role = was_input if is_known else is_input  # what an earlier attempt made is no input now
+        self.client.link(source, role)
+        self._has["linked"][source.name] = [source.fingerprint, role]
+        self._linked_now.add(source.name)
 
     def _log(self, values: Mapping[str, Value], x: tuple[str, float] | None) -> None:
         self.client.log(values, x, self._has["row"])

@@ -11,6 +11,7 @@ from typing import Any
 from qurating.runtime import internals
 from qurating.runtime.errors import StageError
 from qurating.training.tracking import Histogram, Source, Table, Tracker, Value, opened
+from qurating.training.wandb_files import last_places
 
 _MAX_NAME = 128  # characters of an artifact's name
 
@@ -73,7 +74,7 @@ def wandb(
         print(f"    wandb: {run.url}", flush=True)
     place = {"mode": mode} | {key: getattr(run.settings, key) for key in ("base_url", "entity", "project")}
     record = Path(folder) / "wandb" / "logged" / f"{run_id}.json"
-    tracker = Tracker(_Client(run), record, place, {"group": group, "name": name})
+    tracker = Tracker(_Client(run, Path(folder)), record, place, {"group": group, "name": name})
     failed = True
     try:
         with opened(tracker):
@@ -83,10 +84,11 @@ def wandb(
         # parallel offline runs that are not finished lose their summary
         try:
             run.finish(exit_code=int(failed))
+            tracker.close()
         except Exception as error:  # the server does not answer any more
             print(
                 f"    wandb: {_first_line(error)}: what was not uploaded is in {Path(run.dir).parent} "
-                "(upload: `wandb sync`)",
+                "(`wandb sync` sends it, or the same command again)",
                 flush=True,
             )
 
@@ -128,8 +130,9 @@ class _Client:
 
     label = "wandb"
 
-    def __init__(self, run: Any) -> None:
+    def __init__(self, run: Any, folder: Path) -> None:
         self._run = run
+        self._folder = folder
         self._defined: set[str] = set()
 
     def log(self, values: Mapping[str, Value], x: tuple[str, float] | None, row: int) -> None:
@@ -143,6 +146,12 @@ class _Client:
 
     def summarise(self, values: Mapping[str, float | str]) -> None:
         self._run.summary.update(dict(values))
+
+    def kept(self, axes: Mapping[str, str]) -> Mapping[str, float]:
+        if self._run.offline:
+            return last_places(self._folder / "wandb", self._run.id, axes)
+        summary = self._run.summary  # what the server has
+        return {name: float(summary.get(axes.get(name, ""), 0.0)) for name in summary.keys()}  # noqa: SIM118
 
     def link(self, source: Source, is_input: bool) -> None:
         """Log an artifact by reference: its manifest's path and fingerprint, and no file."""
@@ -163,7 +172,8 @@ def _logged(value: Value) -> Any:
     if isinstance(value, Histogram):
         return client.Histogram(np_histogram=(list(value.counts), list(value.edges)))
     if isinstance(value, Table):
-        return client.Table(columns=list(value.columns), data=[list(row) for row in value.rows])
+        rows = [list(row) for row in value.rows]
+        return client.Table(columns=list(value.columns), data=rows, allow_mixed_types=True)
     return client.Image(str(value)) if isinstance(value, Path) else value
 
 

@@ -17,9 +17,9 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 from hydra import compose
+from offline_runs import read_runs
 from omegaconf import OmegaConf
 from repository import ROOT
-from wandb_files import read_runs
 
 from qurating import dashboard
 from qurating.artifacts.artifact import Artifact

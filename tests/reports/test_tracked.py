@@ -52,6 +52,7 @@ def test_counts_and_inputs_of_every_artifact(root: Path) -> None:
     shown = tracked.shown(root / "corpora/c")
     assert shown.summary == {"prepare_corpus/tokens": 9, "prepare_corpus/by/a.b": 1, "prepare_corpus/seconds": 1.5}
     assert (shown.source.name, shown.source.fingerprint, shown.inputs) == ("corpora/c", "0f" * 32, [])
+    assert shown.source.counts == {"tokens": 9}
     assert [each.name for each in tracked.shown(root / "subsets/s").inputs] == ["corpora/c", "ratings/r"]
 
 
@@ -131,11 +132,11 @@ def test_an_evaluation_has_its_domains_and_tasks_their_measures(tmp_path: Path) 
 
 def test_a_comparison_is_its_table_and_its_figures(tmp_path: Path) -> None:
     folder = artifact(tmp_path, "analyses/a", "analyse")
-    (folder / "table.csv").write_text('method,tokens\n"top-k, τ",5\n', encoding="utf-8")
+    (folder / "table.csv").write_text('method,tokens,change\n"top-k, τ",5,\n', encoding="utf-8")
     (folder / "plots").mkdir()
     Image.new("RGB", (2, 2)).save(folder / "plots/changes.png")
     found = tracked.shown(folder).media
-    assert found["analyse/table"] == Table(["method", "tokens"], [["top-k, τ", "5"]])
+    assert found["analyse/table"] == Table(["method", "tokens", "change"], [["top-k, τ", 5.0, None]])
     assert found["analyse/changes"] == folder / "plots/changes.png"
 
 

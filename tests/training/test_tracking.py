@@ -20,6 +20,7 @@ class Kept:
 
     def __init__(self, fails: bool = False) -> None:
         self.fails = fails
+        self.left: dict[str, float] | None = None
         self.logged: list[tuple[dict[str, Value], Any, int]] = []
         self.summary: dict[str, Any] = {}
         self.linked: list[tuple[str, bool]] = []
@@ -34,6 +35,9 @@ class Kept:
 
     def link(self, source: Source, is_input: bool) -> None:
         self.linked.append((source.name, is_input))
+
+    def kept(self, axes: Mapping[str, str]) -> Mapping[str, float] | None:
+        return self.left
 
 
 def tracker(folder: Path, client: Kept, **place: str) -> Tracker:
@@ -74,6 +78,25 @@ def test_a_resumed_training_continues_its_curve_and_the_artifact_adds_what_is_mi
     assert [row for _, _, row in [*first.logged, *second.logged]] == [0, 1, 2, 3, 4]
 
 
+def test_what_a_kill_has_lost_is_sent_again(tmp_path: Path) -> None:
+    shown = Shown(LM, [CORPUS], points=losses(1, 2, 3), media={"train_lm/a": 1.0, "train_lm/b": 2.0})
+    first, second, third = Kept(), Kept(), Kept()
+    with tracking.opened(tracker(tmp_path, first)):
+        tracking.show(LM, lambda: shown, is_made=True)
+    second.left = {"train_lm/train/loss": 1.0, "train_lm/a": 0.0}  # the client was killed with the rest in its buffer
+    after_kill = tracker(tmp_path, second)
+    with tracking.opened(after_kill):
+        tracking.show(LM, lambda: shown, is_made=False)
+    after_kill.close()
+    assert [x for _, x, _ in second.logged] == [("train_lm/step", 2), ("train_lm/step", 3), None]
+    assert second.logged[-1][0] == {"train_lm/b": 2.0}
+    assert second.linked == first.linked == [("corpora/c", True), ("models/lm", False)]
+    third.left = {}
+    with tracking.opened(tracker(tmp_path, third)):
+        tracking.show(LM, lambda: shown, is_made=False)
+    assert (third.logged, third.linked) == ([], [])  # it was closed: nothing can be lost
+
+
 def test_metrics_of_one_step_do_not_hide_each_other(tmp_path: Path) -> None:
     client = Kept()
     with tracking.opened(tracker(tmp_path, client)):
@@ -99,9 +122,10 @@ def test_an_artifact_is_shown_once_with_its_lineage_and_again_when_its_content_c
     client = Kept()
     for fingerprint in ("f" * 64, "f" * 64, "e" * 64):
         source = LM._replace(fingerprint=fingerprint)
-        with tracking.opened(tracker(tmp_path, client)):
+        with tracking.opened(run := tracker(tmp_path, client)):
             shown = Shown(source, [CORPUS], {"train_lm/tokens": 5}, media={"train_lm/h": Histogram([1], [0.0, 1.0])})
             tracking.show(source, lambda shown=shown: shown, is_made=True)  # type: ignore[misc]
+        run.close()
     assert client.linked == [("corpora/c", True), ("models/lm", False), ("models/lm", False)]
     assert [values for values, _, _ in client.logged] == [{"train_lm/h": Histogram([1], [0.0, 1.0])}] * 2
     assert client.summary == {"train_lm/tokens": 5}

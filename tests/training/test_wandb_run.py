@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from offline_runs import OfflineRun, read_runs
 from repository import ROOT
-from wandb_files import OfflineRun, read_runs
 from wandb_server import GOOD_KEY, wandb_server
 
 from qurating.training.wandb_run import _artifact_name
@@ -34,7 +34,8 @@ def a_run(act, run_id="0123"):
 
 def a_cell():
     corpus, lm = source("corpora/c", "prepare_corpus"), source("models/l,m", "train_lm")
-    media = {"rate/x": Histogram([1, 2], [0.0, 1.0, 2.0]), "select/examples": Table(["kind", "text"], [["a", "<b>"]])}
+    table = Table(["kind", "text"], [["a", "<b>"], [1, None]])
+    media = {"rate/x": Histogram([1, 2], [0.0, 1.0, 2.0]), "select/examples": table}
     points = [Point("train_lm/step", step, {"train_lm/train/loss": 1.0 / step}) for step in (1, 2)]
     shown = Shown(lm, [corpus], {"train_lm/tokens": 5}, points, media)
     tracking.show(lm, lambda: shown, is_made=True)
@@ -116,6 +117,28 @@ def test_the_environment_says_the_mode(offline: tuple[Path, str]) -> None:
     assert kept(folder, "offline").summary["train_lm/tokens"] == 5
     assert disabled.strip() == "the work is done"
     assert "disabled" not in read_runs(folder / "runs" / "wandb")
+
+
+def test_a_cell_that_was_killed_with_its_client_has_each_point_once(tmp_path: Path) -> None:
+    kill = """
+def log(*steps):
+    tracking.begin('train_lm', {})
+    for step in steps:
+        tracking.loggers()[0].log_metrics({'train/loss': 1.0 / step}, step)
+def die():
+    log(*range(1, 40))
+    os.killpg(0, 9)
+os.setsid()
+a_run(die)
+"""
+    assert call(tmp_path, kill).returncode == -9
+    assert call(tmp_path, kill.replace("os.killpg(0, 9)", "").replace("range(1, 40)", "range(20, 60)")).returncode == 0
+    (run,) = read_runs(tmp_path / "runs" / "wandb").values()
+    steps = [x for x, _ in run.points("train_lm/train/loss")]
+    assert steps == sorted(set(steps))
+    assert {*range(20, 60)} <= {*steps}
+    rows = [each["_step"] for each in run.history]
+    assert rows == sorted(set(rows))
 
 
 def test_names_of_artifacts_stay_unique() -> None:
