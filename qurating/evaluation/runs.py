@@ -4,7 +4,7 @@ import contextlib
 import hashlib
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -51,6 +51,12 @@ class Run:
         seed = self.chain[lineage.CORPUS].seed if lineage.CORPUS in self.chain else None
         number = replicate_of(seed, used) if isinstance(seed, int) and isinstance(used, int) else None
         return f"{seed} r{number}" if number else str(used)
+
+
+def runs_of(root: Path, evaluations: Collection[str]) -> list[Run]:
+    """The runs of these evaluations, names under `root`, sorted by name."""
+    ancestry = Ancestry(root)
+    return [_evaluated(ancestry, name)[0] for name in sorted(evaluations)]
 
 
 def find_runs(root: Path) -> list[Run]:

@@ -73,8 +73,8 @@ class Sweep(Callback):
             if complete:
                 self._end(config, complete)
         finally:
-            if failed:
-                Sweep.failed = True
+            Sweep.failed |= bool(failed)
+            if failed and rank() == 0:
                 choices = distinct(hydra_internals.overrides_of_cells(config)) if _is_basic(config) else []
                 said = failures.told(failed, len({*files, *failed}), dict(enumerate(choices)))
                 print(f"\n{said}", flush=True)
@@ -137,7 +137,26 @@ def _compare(cells: list[dict[str, str]], config: DictConfig) -> None:
         OmegaConf.update(config, f"artifacts.{lineage.COMPARISON}", f"analyses/{len(cells)}_cells-{digest}")
     OmegaConf.update(config, f"stages.{lineage.COMPARISON}.inputs.cells", cells, force_add=True)
     folder = run_stage(lineage.COMPARISON, config, "[end of sweep]" if len(cells) > 1 else "[last]")
-    print(f"\n{format_table(read_json(folder / 'table.json'))}\n\nReport: {(folder / 'report.html').resolve()}")
+    print(f"\n{format_table(read_json(folder / 'table.json'))}\n")
+    if last == lineage.LAST_CELL_STAGE:
+        _print_results(Path(config.paths.artifacts), names, folder.name)
+    print(f"Report: {(folder / 'report.html').resolve()}")
+
+
+def _print_results(root: Path, evaluations: list[str], name: str) -> None:
+    """Write the table of methods over these evaluations to `results/<name>`; print it if a method has several seeds.
+
+    With one seed each it says what the table of cells says.
+    """
+    from qurating.evaluation.methods import rows
+    from qurating.evaluation.runs import runs_of
+    from qurating.reports import results
+
+    table = rows(runs_of(root, evaluations))
+    if any(row["num_seeds"] > 1 for row in table):
+        print(results.as_markdown(table, evaluations=False))
+    files = results.write(table, root / "results" / name, [*results.FORMATS])
+    print(f"Results: {', '.join(str(file) for file in files)}")
 
 
 def _needed(cell: Mapping[str, str], last: str, root: Path) -> dict[str, str]:

@@ -48,8 +48,8 @@ def read(cell: Path) -> Failure:
 
 
 def forget(sweep: Path) -> None:
-    """Remove what an earlier sweep in the same folder has left."""
-    for file in sweep.glob(f"*/{FILE}"):
+    """Remove what an earlier sweep in the same folder has said of its cells, which may have been more."""
+    for file in [*sweep.glob(f"*/{FILE}"), *sweep.glob("*/artifacts.json")]:
         file.unlink()
 
 

@@ -36,8 +36,10 @@ def test_the_first_failure_of_a_cell_stays_until_the_next_sweep(tmp_path: Path) 
     failures.record(tmp_path / "3", "its consequence in another process")
     failures.record(tmp_path / "11", "other")
     assert failures.find(tmp_path) == {3: ("the cause", str(tmp_path / "log")), 11: ("other", None)}
+    (tmp_path / "3" / "artifacts.json").touch()
     failures.forget(tmp_path)
     assert failures.find(tmp_path) == {}
+    assert not list(tmp_path.glob("*/*"))
 
 
 def test_the_user_reads_which_why_and_where() -> None:
