@@ -21,11 +21,12 @@ import hydra
 from omegaconf import DictConfig
 
 from qurating.pipeline import help, hydra_internals, resolvers
-from qurating.runtime.errors import StageError
+from qurating.runtime.errors import user_message
 
 resolvers.register_resolvers()
 hydra_internals.work_once()
 hydra_internals.leave_out_what_choices_lack()
+hydra_internals.admit_launchers()
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # worker processes already tokenise in parallel
 # sweeping an experiment of one run with -m is fine: no warning
 warnings.filterwarnings("ignore", message=r"\s*Running Hydra app with --multirun")
@@ -36,27 +37,16 @@ _composed = False
 def main(config: DictConfig) -> None:
     global _composed
     _composed = True
-    from qurating.pipeline import run
+    from qurating.pipeline import run, sweep
 
     try:
         run.run(config)
     except Exception as error:
-        message = _user_message(error)
-        if message is None or run.runs_elsewhere():
-            raise  # the launcher reports it
+        message = user_message(error)
+        if message is None or sweep.is_sweep():
+            raise  # in a sweep, the other cells go on
         print(f"\nError: {message}", file=sys.stderr)
         sys.exit(1)
-
-
-def _user_message(error: BaseException | None) -> str | None:
-    """The message of an error that the user can fix, anywhere in the chain of causes; None for other errors."""
-    while error is not None:
-        if isinstance(error, StageError):
-            return str(error)
-        if "No space left on device" in str(error):  # libraries raise their own errors for it
-            return f"{error}. Make room and run the same command again"
-        error = error.__cause__ or error.__context__
-    return None
 
 
 def _command_line() -> int:

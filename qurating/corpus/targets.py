@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from qurating.artifacts.files import row_files
 from qurating.artifacts.seeds import seed_for
 from qurating.corpus import readers, records, tokenizing
 from qurating.corpus.labels import NO_TARGET
@@ -104,6 +105,43 @@ class HeldOut:
                 f"target.domain to one of {known}; or raise corpus.heldout_fraction"
             )
         return pa.concat_tables(parts)
+
+
+@dataclasses.dataclass(kw_only=True)
+class TrainingDomain:
+    """The first sequences of one domain in the training part of the corpus; every token is a target.
+
+    No more shards are read than hold `max_sequences` of them. Sequences of one token are skipped.
+    """
+
+    domain: str
+    max_sequences: int
+    bad_rows: list[BadRow] = dataclasses.field(default_factory=list, init=False)
+    skipped: Counter[str] = dataclasses.field(default_factory=Counter, init=False)
+
+    def examples(self, corpus: Path, seed: int) -> Iterator[Example]:
+        """Raises StageError if the domain has no sequence: lists the domains. The seed is not used."""
+        if self.max_sequences < 1:
+            raise StageError(f"target.max_sequences is {self.max_sequences}; it must be at least 1")
+        self.skipped.clear()
+        found, domains = 0, set[str]()
+        for file in row_files(corpus / "train"):
+            table = pq.read_table(file, columns=["document_id", "domain", "text", "input_ids"])
+            domains.update(pc.unique(table["domain"]).to_pylist())
+            for row in table.filter(pc.equal(table["domain"], self.domain)).to_pylist():
+                if len(row["input_ids"]) < 2:
+                    self.skipped["of one token"] += 1
+                    continue
+                tokens = np.array(row["input_ids"], dtype=np.int32)
+                yield Example(row["document_id"], row["text"], tokens, tokens)
+                found += 1
+                if found == self.max_sequences:
+                    return
+        if not found:
+            raise StageError(
+                f"{corpus} has no text of the domain {self.domain!r} with a token to predict: set target.domain to one "
+                f"of {', '.join(sorted(domains))}"
+            )
 
 
 class Conversation(Document):

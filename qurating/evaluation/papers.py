@@ -41,6 +41,7 @@ def _table() -> list[dict[str, str]]:
 
 
 def _plain(label: str) -> str:
-    """`facts_and_trivia sample τ=2.0` and `facts & trivia τ = 2` are one method."""
+    """`facts_and_trivia sample τ=2.0` and `facts & trivia τ = 2` are one method; top-k and a top fraction are, too."""
     words = label.lower().replace("_", " ").replace("&", "and").replace(" sample ", " ")
+    words = re.sub(r"\bhighest [\d.]+", "top-k", words).replace("redpajama", "")  # SlimPajama's names of domains
     return re.sub(r"\.0\b", "", re.sub(r"\s*=\s*", "=", " ".join(words.split())))

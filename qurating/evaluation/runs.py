@@ -4,7 +4,7 @@ import contextlib
 import hashlib
 import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -59,6 +59,14 @@ class Run:
         return f"{seed} r{number}" if number else str(used)
 
 
+def runs_of(root: Path, evaluations: Collection[str]) -> list[Run]:
+    """The runs of these evaluations, names under `root`, sorted by name."""
+    ancestry = Ancestry(root)
+    tasks = task_columns.find(ancestry, _by_stage(root).get("evaluate_tasks", []))
+    found = [_evaluated(ancestry, name, "") for name in sorted(evaluations)]
+    return [replace(run, tasks=tasks.get(model or "", ())) for run, model in found]
+
+
 def find_runs(root: Path, part: str = "") -> list[Run]:
     """Every evaluation and every language model without one under `root`, sorted by name, unfinished ones last.
 
@@ -67,23 +75,26 @@ def find_runs(root: Path, part: str = "") -> list[Run]:
         part: a domain or a named set of the evaluations; empty: all that each evaluated.
     """
     ancestry = Ancestry(root)
-    evaluations, trainings, on_tasks = list[str](), list[str](), list[str]()
-    for file in sorted(root.glob("*/*/manifest.json")):
-        name = file.parent.relative_to(root).as_posix()
-        if "/." not in f"/{name}":
-            stage = _stage_of(file)
-            evaluations += [name] if stage == "evaluate" else []
-            trainings += [name] if stage == "train_lm" else []
-            on_tasks += [name] if stage == "evaluate_tasks" else []
-    tasks = task_columns.find(ancestry, on_tasks)
-    found = [_evaluated(ancestry, name, part) for name in evaluations]
+    names = _by_stage(root)
+    tasks = task_columns.find(ancestry, names.get("evaluate_tasks", []))
+    found = [_evaluated(ancestry, name, part) for name in names.get("evaluate", [])]
     unfinished = list(_unfinished(ancestry))
     runs = [
         replace(run, tasks=tasks.get(model, ())) if run.state == COMPLETE and model else run
         for run, model in (*found, *unfinished)
     ]
     known = {model for _, model in (*found, *unfinished)}
-    return sorted([*runs, *_not_evaluated(ancestry, trainings, known)], key=lambda run: run.source)
+    return sorted([*runs, *_not_evaluated(ancestry, names.get("train_lm", []), known)], key=lambda run: run.source)
+
+
+def _by_stage(root: Path) -> dict[str | None, list[str]]:
+    """The names of all artifacts under `root` by their stage, sorted."""
+    found: dict[str | None, list[str]] = {}
+    for file in sorted(root.glob("*/*/manifest.json")):
+        name = file.parent.relative_to(root).as_posix()
+        if "/." not in f"/{name}":
+            found.setdefault(_stage_of(file), []).append(name)
+    return found
 
 
 def _stage_of(file: Path) -> str | None:

@@ -20,17 +20,21 @@ from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override, OverrideType
+from hydra.core.plugins import Plugins
+from hydra.core.utils import JobReturn
 from hydra.errors import ConfigCompositionException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from qurating.pipeline.cells.launchers import LocalLauncher, SlurmLauncher
 from qurating.pipeline.setting_types import problem
 
 _load_configuration = ConfigLoaderImpl.load_configuration
 _load = OmegaConf.load
 _parse = omegaconf.base.parse
 _apply_overrides = ConfigLoaderImpl._apply_overrides_to_config
+_is_plugin = Plugins.is_in_toplevel_plugins_module
 _SETS = {"stages": "stage", "criteria": "criterion"}  # keys that hold several choices of a group, by their names
 _files: dict[tuple[int, ...], bytes] = {}
 
@@ -52,6 +56,16 @@ def leave_out_what_choices_lack() -> None:
     An override that is left out is not an error, one of another type than what it replaces is.
     """
     ConfigLoaderImpl._apply_overrides_to_config = staticmethod(_apply_where_present)  # type: ignore[assignment]
+
+
+def admit_launchers() -> None:
+    """Let `hydra.launcher._target_` name the launchers of this package: Hydra takes those of `hydra_plugins` alone."""
+    ours = {f"{launcher.__module__}.{launcher.__name__}": launcher for launcher in (LocalLauncher, SlurmLauncher)}
+    Plugins.is_in_toplevel_plugins_module = staticmethod(  # type: ignore[method-assign,assignment]
+        lambda name: name in ours or _is_plugin(name)
+    )
+    for launcher in ours.values():
+        Plugins.instance().register(launcher)
 
 
 # Both caches hold pickles: loading one takes a sixth of the time of copying the config.
@@ -183,11 +197,23 @@ def _has(node: Any, path: list[str]) -> bool:
 
 def cells(config: DictConfig) -> Iterator[DictConfig]:
     """The composed config of each cell of a sweep, as Hydra's basic sweeper expands it."""
-    loader, params = _loader(), config.hydra.sweeper.params or {}
-    given = [*(f"{key}={value}" for key, value in params.items()), *config.hydra.overrides.task]
-    parsed = OverridesParser.create(config_loader=loader).parse_overrides(given)
+    return (_loader().load_sweep_config(config, cell) for cell in overrides_of_cells(config))
+
+
+def overrides_of_cells(config: DictConfig) -> list[list[str]]:
+    """The overrides of each cell of a sweep, as Hydra's basic sweeper expands it."""
+    params = config.hydra.sweeper.params or {}
+    given = [*(f"{key}={values}" for key, values in params.items() if values != ""), *config.hydra.overrides.task]
+    parsed = OverridesParser.create(config_loader=_loader()).parse_overrides(given)
+    batch: list[list[str]]
     (batch,) = BasicSweeper.split_arguments(parsed, None)
-    return (loader.load_sweep_config(config, cell) for cell in batch)
+    return batch
+
+
+def error_of(job: JobReturn) -> BaseException:
+    """What a cell that failed has raised."""
+    error: BaseException = job._return_value
+    return error
 
 
 def _loader() -> Any:

@@ -1,7 +1,6 @@
 """The resolvers in the YAML files of this framework: `${base:…}`, `${count:…}` and so on."""
 
 import hashlib
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from omegaconf import OmegaConf
 from qurating.artifacts.seeds import replicated
 from qurating.corpus.files import in_repository
 from qurating.pipeline import safe_names, sources
+from qurating.runtime.processes import usable_cores
 
 
 def register_resolvers() -> None:
@@ -20,7 +20,7 @@ def register_resolvers() -> None:
         "any": lambda *conditions: any(conditions),
         "base": lambda path: str(path).rstrip("/").rsplit("/", 1)[-1],
         "count": _count,
-        "cpus": lambda: len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
+        "cpus": usable_cores,
         "listing": sources.listing,
         "listings": _listings,
         "named": lambda path: safe_names.of_path(str(path)),
@@ -29,6 +29,7 @@ def register_resolvers() -> None:
         "sha256": _sha256,
         "stem": safe_names.of_files,
         "sweep_name": _sweep_name,
+        "times": lambda factor, number: round(factor * number),
         "unless": lambda *given: None if any(given[:-1]) else given[-1],
         "when": lambda condition, yes, no: yes if condition else no,
     }

@@ -267,8 +267,3 @@ def last_stage(config: DictConfig, cell: Mapping[str, str]) -> str:
     """The last chosen stage that a cell has; `evaluate` if it has none of them."""
     chosen = [stage for stage in lineage.CELL_STAGES if stage in config.stages and stage in cell]
     return chosen[-1] if chosen else lineage.LAST_CELL_STAGE
-
-
-def runs_elsewhere() -> bool:
-    """Whether a launcher has sent this cell to another process or machine."""
-    return not HydraConfig.get().launcher["_target_"].endswith("BasicLauncher")

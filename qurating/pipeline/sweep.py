@@ -7,14 +7,17 @@ from pathlib import Path
 from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
-from hydra.core.utils import JobStatus
+from hydra.core.utils import JobReturn, JobStatus
 from hydra.experimental.callback import Callback
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
 from qurating.artifacts import lineage
 from qurating.artifacts.files import read_json
 from qurating.artifacts.manifest import manifest, referenced_name
 from qurating.pipeline import hydra_internals, overrides
+from qurating.pipeline.cells import failures
+from qurating.pipeline.cells.launchers import distinct
 from qurating.pipeline.run import last_stage, run_stage, tracked
 from qurating.runtime.errors import StageError
 from qurating.runtime.processes import rank
@@ -35,20 +38,46 @@ class Sweep(Callback):
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
         """Copy conf/ into the folder of the sweep and compose from the copy: waiting jobs do not see later edits.
 
-        If no chosen stage depends on the selection, the config's own sweep over selections and orderings is removed:
-        it would only repeat the same cell.
+        A parameter of the sweep that an experiment sets to "" is removed: it is the main job's. If no chosen stage
+        depends on the selection, the config's own sweep over selections and orderings is removed, too: it would only
+        repeat the same cell.
         """
+        failures.forget(Path(config.hydra.sweep.dir))
         hydra_internals.compose_from_copy(Path(config.hydra.sweep.dir).resolve() / "conf")
+        swept = config.hydra.sweeper.params or {}
+        removed = {key for key, values in swept.items() if values == ""}
         if not any(map(lineage.depends_on_selection, config.stages)):
-            with read_write(config), open_dict(config):
-                for group in {"selection", "ordering"} & set(config.hydra.sweeper.params or {}):
-                    del config.hydra.sweeper.params[group]
-        if str(config.hydra.sweeper._target_).endswith(".BasicSweeper"):
+            removed |= {"selection", "ordering"} & swept.keys()
+        with read_write(config), open_dict(config):
+            for key in removed:
+                del config.hydra.sweeper.params[key]
+        if _is_basic(config):
             _tell_what_is_left_out(config, hydra_internals.cells(config))
 
+    def on_job_end(self, config: DictConfig, job_return: JobReturn, **_: Any) -> None:
+        """In the process of a cell: record its failure, and let the other cells go on.
+
+        Hydra's sweeper raises the error of the first cell whose status is FAILED, and then nothing is compared.
+        """
+        if job_return.status == JobStatus.FAILED and is_sweep():
+            cell = Path(config.hydra.runtime.output_dir)
+            job_return.return_value = failures.record_error(cell, hydra_internals.error_of(job_return))
+            job_return.status = JobStatus.COMPLETED
+
     def on_multirun_end(self, config: DictConfig, **_: Any) -> None:
-        files = sorted(Path(config.hydra.sweep.dir).glob("*/artifacts.json"), key=lambda f: int(f.parent.name))
-        self._end(config, files)
+        folder = Path(config.hydra.sweep.dir)
+        files = {int(file.parent.name): file for file in folder.glob("*/artifacts.json")}
+        failed = failures.find(folder)
+        complete = [files[number] for number in sorted(files) if number not in failed]
+        try:
+            if complete:
+                self._end(config, complete)
+        finally:
+            Sweep.failed |= bool(failed)
+            if failed and rank() == 0:
+                choices = distinct(hydra_internals.overrides_of_cells(config)) if _is_basic(config) else []
+                said = failures.told(failed, len({*files, *failed}), dict(enumerate(choices)))
+                print(f"\n{said}", flush=True)
 
     def on_run_end(self, config: DictConfig, **given: Any) -> None:
         if given["job_return"].status == JobStatus.COMPLETED and lineage.COMPARISON in config.stages:
@@ -69,6 +98,16 @@ class Sweep(Callback):
         except Exception:
             Sweep.failed = True
             raise
+
+
+def is_sweep() -> bool:
+    """Whether the cell of this process is one of a sweep, wherever it runs."""
+    return HydraConfig.get().mode == RunMode.MULTIRUN
+
+
+def _is_basic(config: DictConfig) -> bool:
+    """Whether Hydra's own sweeper expands the sweep: another one may not know all cells beforehand."""
+    return str(config.hydra.sweeper._target_).endswith(".BasicSweeper")
 
 
 def _in_another_process() -> Sweep:
@@ -100,7 +139,26 @@ def _compare(cells: list[dict[str, str]], config: DictConfig) -> None:
     HydraConfig.instance().set_config(config)  # it is over, and the tracker groups by the folder of the sweep
     with tracked(config, "comparison", config.artifacts[lineage.COMPARISON]):
         folder = run_stage(lineage.COMPARISON, config, "[end of sweep]" if len(cells) > 1 else "[last]")
-    print(f"\n{format_table(read_json(folder / 'table.json'))}\n\nReport: {(folder / 'report.html').resolve()}")
+    print(f"\n{format_table(read_json(folder / 'table.json'))}\n")
+    if last == lineage.LAST_CELL_STAGE:
+        _print_results(Path(config.paths.artifacts), names, folder.name)
+    print(f"Report: {(folder / 'report.html').resolve()}")
+
+
+def _print_results(root: Path, evaluations: list[str], name: str) -> None:
+    """Write the table of methods over these evaluations to `results/<name>`; print it if a method has several seeds.
+
+    With one seed each it says what the table of cells says.
+    """
+    from qurating.evaluation.methods import rows
+    from qurating.evaluation.runs import runs_of
+    from qurating.reports import results
+
+    table = rows(runs_of(root, evaluations))
+    if any(row["num_seeds"] > 1 for row in table):
+        print(results.as_markdown(table, evaluations=False))
+    files = results.write(table, root / "results" / name, [*results.FORMATS])
+    print(f"Results: {', '.join(str(file) for file in files)}")
 
 
 def _needed(cell: Mapping[str, str], last: str, root: Path) -> dict[str, str]:

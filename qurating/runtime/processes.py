@@ -1,4 +1,4 @@
-"""The processes of one distributed run: torchrun's, or the tasks of a SLURM job."""
+"""The processes of one distributed run: torchrun's, or the tasks of a SLURM job; the cores that they may use."""
 
 import os
 
@@ -17,3 +17,8 @@ def run_token() -> str:
     """A string that all processes of one distributed run share, and that no other run has."""
     keys = ("TORCHELASTIC_RUN_ID", "MASTER_PORT", "SLURM_JOB_ID", "SLURM_RESTART_COUNT")
     return "/".join(os.environ.get(key, "") for key in keys)
+
+
+def usable_cores() -> int:
+    """The number of cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

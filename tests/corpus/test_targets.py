@@ -8,13 +8,14 @@ from typing import Any
 
 import numpy as np
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 import pytest
 from sweep_example import corpus as make_corpus
 from sweep_example import read
 from target_example import DOMAIN, GOOD, OF_CHATS, SENTENCES, held_out, prepare, write
 from transformers import AutoTokenizer
 
-from qurating.corpus.targets import Jsonl, touched
+from qurating.corpus.targets import Jsonl, TrainingDomain, touched
 from qurating.runtime.errors import StageError
 
 
@@ -37,6 +38,24 @@ def test_held_out_sequences_that_are_not_there(corpus: Path, tmp_path: Path) -> 
     (tmp_path / "train_only").mkdir()
     with pytest.raises(StageError, match=r"holds out no document: .*corpus\.heldout_fraction above 0"):
         prepare(tmp_path / "train_only", tmp_path, held_out())
+
+
+def test_the_first_sequences_of_a_domain_that_are_trained_on(corpus: Path, tmp_path: Path) -> None:
+    rows = read(corpus)
+    rows = rows.filter(pc.and_(pc.equal(rows["domain"], DOMAIN), pc.greater(rows["length"], 1)))
+    of_first_shard = pq.read_table(corpus / "train" / "00000.parquet")
+    number = pc.sum(pc.equal(of_first_shard["domain"], DOMAIN)).as_py() + 1  # one of the second shard, too
+    assert 1 < number < len(rows)
+    found, counts = prepare(corpus, tmp_path, TrainingDomain(domain=DOMAIN, max_sequences=number))
+    assert found["input_ids"].to_pylist() == rows["input_ids"].to_pylist()[:number]
+    assert found["labels"].to_pylist() == found["input_ids"].to_pylist()
+    assert counts["examples"] == number
+    _, counts = prepare(corpus, tmp_path, TrainingDomain(domain=DOMAIN, max_sequences=10**6))
+    assert counts["examples"] == len(rows)
+    with pytest.raises(StageError, match=rf"no text of the domain 'poems' .*one of licences, {DOMAIN}"):
+        prepare(corpus, tmp_path, TrainingDomain(domain="poems", max_sequences=3))
+    with pytest.raises(StageError, match="at least 1"):
+        prepare(corpus, tmp_path, TrainingDomain(domain=DOMAIN, max_sequences=0))
 
 
 def strings(turns: list[str]) -> dict[str, Any]:

@@ -18,6 +18,7 @@ def shape(hidden_size: int, layers: int) -> dict[str, int]:
         ("required_expertise sample τ=2.0", 30e9, 8.93, 46.0),
         ("facts_and_trivia sample τ=2", 30e9, 8.91, 46.2),
         ("lowest perplexity", 30e9, 11.92, 41.7),
+        ("DSIR RedPajamaWikipedia", 30e9, 10.67, 42.9),  # as SlimPajama calls it
     ],
 )
 def test_table_1_of_qurating(label: str, tokens: float, perplexity: float, average: float) -> None:
@@ -31,6 +32,9 @@ def test_delt_and_pds_at_160m() -> None:
     assert [found["paper_average"] for found in folded] == [38.08, 37.40]
     assert folded[0]["paper"] == "arXiv 2506.21545, table 1, read in the paper"
     assert "paper_perplexity" not in folded[0]
+    # DELT takes the best fraction of the scores
+    ordered = [figures(f"{scores} highest 0.2, sorting by {scores}", shape(768, 12), 1e9) for scores in ("lqs", "pds")]
+    assert [found["paper_average"] for found in ordered] == [37.49, 36.45]
 
 
 @pytest.mark.parametrize(

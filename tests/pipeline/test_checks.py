@@ -15,7 +15,8 @@ from qurating.pipeline import checks, sources
 from qurating.pipeline.naming import STAGES, name_artifacts
 from qurating.runtime.errors import StageError
 
-GROUPS = sorted(p.name for p in (ROOT / "conf").iterdir() if p.is_dir() and p.name not in {"hydra", "prompts"})
+OTHERS = {"hydra", "prompts", "method", "scores"}  # the last two choose among the others' choices
+GROUPS = sorted(p.name for p in (ROOT / "conf").iterdir() if p.is_dir() and p.name not in OTHERS)
 CHOICES = [
     (group, file.stem)
     for group in GROUPS
@@ -30,6 +31,7 @@ REQUIRED = {
     "corpus=parquet": ["corpus.paths=x.parquet"],
     "corpus=hub": ["corpus.dataset=a/b"],
     "target=jsonl": ["target.paths=x.jsonl"],
+    "target=training_domain": ["target.domain=licences"],
     "ordering=column": ["ordering.column=length"],
     "perplexity=pretrained": ["perplexity.from_pretrained=a/b"],
     "perplexity=kenlm": ["perplexity.kenlm=x.arpa"],
@@ -137,6 +139,57 @@ def test_the_papers_scale_of_lqs_is_delts() -> None:
     # a choice on the command line beats the experiment's at any scale
     other = compose("config", [*overrides, "corpus=fineweb", "model=tiny", "num_tokens=5"])
     assert (other.corpus.name, other.model.name, other.num_tokens) == ("fineweb", "tiny", 5)
+
+
+@pytest.mark.usefixtures("conf")
+def test_the_rows_of_table_1_are_the_released_ones() -> None:
+    """Each file of conf/method is one row, and the experiment has each of them once."""
+    criteria = ("writing_style", "required_expertise", "facts_and_trivia", "educational_value")
+    ways = ("top_k", "sample_with_temperature1.0", "sample_with_temperature2.0")
+    expected = [f"30B_tokens_by-{c}-{inverse}{way}" for c in criteria for inverse in ("", "inverse-") for way in ways]
+    expected += ["30B_tokens_uniform", "45B_tokens_uniform", "30B_tokens_mix_of_criteria-sample_with_temperature2.0"]
+    for kind in ("Wikipedia", "Book"):
+        expected.append(f"30B_tokens_dsir-towards-training-RedPajama{kind}-sample_with_temperature1.0")
+    for kind in ("lowest", "highest"):
+        expected.append(f"30B_tokens_{kind}_perplexity-by-Sheared-LLaMA-2.7B")
+    for direction in ("", "-reversed"):
+        expected.append(f"30B_tokens_uniform-curriculum_by-required_expertise-temperature2.0{direction}")
+    assert len(expected) == 33
+    rows = sorted(file.stem for file in (ROOT / "conf" / "method").glob("*.yaml"))
+    found = {}
+    for row in rows:
+        config = compose("config", ["+experiment=table_1", f"method={row}", "scale=paper"])
+        found[config.artifacts.evaluate] = config
+    checks.check(config, dict.fromkeys(STAGES, ""))
+    assert sorted(found) == sorted(f"evaluations/lm-1.3B-select_{name}" for name in expected)
+    for name, config in found.items():  # nothing runs that a row does not need
+        reads_ratings = "by-" in name.replace("perplexity-by-", "") or "mix" in name
+        assert ("rate" in config.stages) == ("judge" in config.stages) == reads_ratings, name
+        assert ("measure_perplexity" in config.stages) == ("perplexity" in name), name
+        assert ("weigh_importance" in config.stages) == ("dsir" in name), name
+    swept = compose("config", ["+experiment=table_1"], return_hydra_config=True)
+    params = swept.hydra.sweeper.params
+    assert sorted(method.strip() for method in params.method.split(",")) == rows
+    assert params.selection == ""  # that of the main job
+
+
+@pytest.mark.usefixtures("conf")
+def test_the_cells_of_delts_second_table_share_the_proxy_model_and_its_sets() -> None:
+    cells = {}
+    for scores, ordering in (("perplexity", "shuffle"), ("pds", "folding"), ("lqs", "folding"), ("lqs", "sorting")):
+        overrides = ["+experiment=delt_table_2", f"scores={scores}", f"ordering={ordering}"]
+        config = compose("config", overrides)
+        cells[scores, ordering] = name_artifacts(overrides)
+        assert config.annotation.denominator == ("none" if scores == "pds" else "next_visited")
+        # the best of each score: the lowest perplexity
+        assert (config.selection.fraction, config.selection.inverse) == (0.2, scores == "perplexity")
+    for stage in ("prepare_corpus", "prepare_target", "sample_proxy", "pretrain_proxy"):
+        assert len({names[stage] for names in cells.values()}) == 1, stage
+    pds, lqs, lqs_sorted = cells["pds", "folding"], cells["lqs", "folding"], cells["lqs", "sorting"]
+    assert pds["annotate_proxy"] != lqs["annotate_proxy"] == lqs_sorted["annotate_proxy"]
+    assert pds["score"] != lqs["score"] == lqs_sorted["score"]
+    assert pds["select"] != lqs["select"] == lqs_sorted["select"]
+    assert len({names["evaluate"] for names in cells.values()}) == 4
 
 
 @pytest.mark.parametrize(

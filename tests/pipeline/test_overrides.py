@@ -134,3 +134,10 @@ def test_a_setting_without_a_place_ends_the_command(tmp_path: Path, arguments: l
     assert message in found.stderr
     assert "Traceback" not in found.stderr
     assert not (tmp_path / "artifacts").exists()
+
+
+def test_an_experiment_may_do_without_the_sweep_of_the_main_job(tmp_path: Path) -> None:
+    """That is over selections; each row of table_1 has its own."""
+    found = run(tmp_path, "-m", "+experiment=table_1", "method=uniform,mix")
+    assert found.returncode == 0, found.stderr
+    assert "Launching 2 jobs locally" in found.stdout

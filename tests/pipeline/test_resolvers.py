@@ -1,8 +1,17 @@
 """The resolvers in YAML files."""
 
+from omegaconf import OmegaConf
+
 from qurating.pipeline import resolvers
 
 
 def test_counts_read_as_people_write_them() -> None:
     names = {30_000_000_000: "30B", 400_000: "400K", 1_500_000: "1.5M", 123_456: "123456", 999: "999", 1000: "1K"}
     assert {number: resolvers._count(number) for number in names} == names
+
+
+def test_a_budget_times_a_factor_is_a_whole_number() -> None:
+    resolvers.register_resolvers()
+    config = OmegaConf.create({"larger": "${times:1.5,${num_tokens}}", "num_tokens": 30_000_000_001})
+    assert config.larger == 45_000_000_002
+    assert isinstance(config.larger, int)

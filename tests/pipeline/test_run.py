@@ -158,6 +158,25 @@ def test_a_second_run_skips_everything(finished: tuple[Path, str]) -> None:
     assert manifests(artifacts) == before
 
 
+def test_a_failed_cell_leaves_the_others_alone(finished: tuple[Path, str], tmp_path: Path) -> None:
+    copy = tmp_path / "artifacts"
+    shutil.copytree(finished[0], copy)
+    arguments = ["selection=uniform,top_r,top_k", "selection.fraction=2"]
+    found = subprocess.run(command(copy, *arguments), capture_output=True, text=True, timeout=1200, cwd=ROOT)
+    assert found.returncode == 1
+    table, _, told = found.stdout.rpartition("\n\n")
+    first, second, *_ = told.splitlines()
+    assert first == "1 of 3 cells failed:"
+    assert second.startswith("  1 (selection=top_r): ")
+    assert second.endswith("the fraction must lie in (0, 1], not 2")
+    assert found.stderr.count("\nError: ") == 1
+    assert "Traceback" not in found.stderr
+    # the others are compared
+    assert {"uniform", "educational_value top-k"} <= {line.split("  ")[0].strip() for line in table.splitlines()}
+    assert "Report: " in table
+    assert manifests(copy) == manifests(finished[0])
+
+
 def test_two_processes_train_the_same_models(finished: tuple[Path, str]) -> None:
     from safetensors.torch import load_file
 

@@ -96,12 +96,15 @@ def test_of_three_cells_at_once_one_is_killed(tmp_path: Path) -> None:
     task = start(artifacts, log, *sweep)
     folder = tmp_path / "log-sweep/.submitit"
     killed = kill_first(task, folder)
-    assert task.wait(1200) != 0, log.read_text(encoding="utf-8")
+    assert task.wait(1200) == 1, log.read_text(encoding="utf-8")
+    assert "\n1 of 3 cells failed:" in log.read_text(encoding="utf-8")
     made = [name for name in fingerprints(artifacts) if name.startswith("orders/")]
     assert len(made) >= 2, f"cell {killed} was killed; {made}"
     again = start(artifacts, tmp_path / "again", *sweep)
     assert again.wait(1200) == 0, (tmp_path / "again").read_text(encoding="utf-8")
     assert sum(name.startswith("orders/") for name in fingerprints(artifacts)) == 3
+    logs = [file.read_text(encoding="utf-8") for file in tmp_path.glob("again-sweep/.submitit/*/*_log.out")]
+    assert sum("done in" in text for text in logs) == 3 - len(made)
     assert leftovers(artifacts) == []
 
 

@@ -29,9 +29,8 @@ pytestmark = [
 
 SWEEP = [
     "-m",
-    "+experiment=select_and_train",
-    "selection=top_k,sample",
-    "criterion=educational_value,writing_style",
+    "+experiment=table_1",
+    "method=educational_value_top_k,writing_style_inverse_temperature1,mix,curriculum",  # four of its rows
     "hydra/launcher=slurm",
     "hydra.launcher.mem_gb=3",
     "scale=smoke",
@@ -69,7 +68,7 @@ def made(copy: Path) -> dict[str, dict[str, Any]]:
     return {manifest["name"]: manifest for manifest in found}
 
 
-def test_a_two_by_two_sweep_runs_as_one_array_and_shares_what_it_can(copy: Path) -> None:
+def test_a_part_of_table_1_runs_as_one_array_and_shares_what_it_can(copy: Path) -> None:
     # the jobs wait for a while, and meanwhile somebody edits a YAML
     task = submit(copy, 1, "+hydra.launcher.additional_parameters={begin: now+10}")
     started = time.monotonic()
@@ -106,7 +105,8 @@ def test_a_two_by_two_sweep_runs_as_one_array_and_shares_what_it_can(copy: Path)
     }
     assert {manifest["seed"] for manifest in first.values()} <= {0, None}, "the edit reached the jobs"
     assert all("select_30K" in name for name in first if name.startswith("subsets/"))
-    assert all(f"select_30K_tokens_by-{c}" in str(first) for c in ("educational_value", "writing_style"))
+    methods = ("by-educational_value-top_k", "by-writing_style-inverse-sample", "mix_of_criteria-sample", "uniform")
+    assert all(f"select_30K_tokens_{method}" in str(first) for method in methods)
     assert "Report: " in printed
 
     # a second sweep runs nothing
@@ -132,7 +132,12 @@ def test_an_error_in_a_cell_comes_home(copy: Path) -> None:
     task = submit(copy, 1, "stage=[select]")
     printed, _ = task.communicate(timeout=1200)
     assert task.returncode == 1
-    assert "does not exist yet: add the stage that makes it" in printed
+    assert "4 of 4 cells failed:" in printed
+    reasons = re.findall(r"^  \d \(method=\w+\): (.*)\n    log: (.*)$", printed, re.MULTILINE)
+    assert len(reasons) == 4
+    for reason, log in reasons:
+        assert "does not exist yet: add the stage that makes it" in reason
+        assert f"Error: {reason}" in " ".join(Path(log).read_text(encoding="utf-8").split())
 
 
 def test_a_launcher_that_is_killed_leaves_its_tasks_alone(copy: Path) -> None:

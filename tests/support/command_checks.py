@@ -47,7 +47,8 @@ def cells(overrides: Sequence[str], multirun: bool) -> list[list[str]]:
 def mode_and_sweep(overrides: tuple[str, ...]) -> tuple[str, tuple[tuple[str, str], ...]]:
     """Hydra's mode, and what is swept if nobody says otherwise, under an experiment."""
     hydra = compose("config", list(overrides), return_hydra_config=True).hydra
-    return hydra.mode.name if hydra.mode else "RUN", tuple((hydra.sweeper.params or {}).items())
+    params = {key: values for key, values in (hydra.sweeper.params or {}).items() if values != ""}  # as pipeline.sweep
+    return hydra.mode.name if hydra.mode else "RUN", tuple(params.items())
 
 
 def values(override: Override) -> list[str]:
