@@ -38,10 +38,7 @@ class Sweep(Callback):
         it would only repeat the same cell.
         """
         hydra_internals.compose_from_copy(Path(config.hydra.sweep.dir).resolve() / "conf")
-        if not any(map(lineage.depends_on_selection, config.stages)):
-            with read_write(config), open_dict(config):
-                for group in {"selection", "ordering"} & set(config.hydra.sweeper.params or {}):
-                    del config.hydra.sweeper.params[group]
+        drop_repetitions(config)
         if str(config.hydra.sweeper._target_).endswith(".BasicSweeper"):
             _tell_what_is_left_out(config, hydra_internals.cells(config))
 
@@ -70,6 +67,14 @@ class Sweep(Callback):
             raise
 
 
+def drop_repetitions(config: DictConfig) -> None:
+    """Remove the config's own sweep over selections and orderings, if no chosen stage depends on the selection."""
+    if not any(map(lineage.depends_on_selection, config.stages)):
+        with read_write(config), open_dict(config):
+            for group in {"selection", "ordering"} & set(config.hydra.sweeper.params or {}):
+                del config.hydra.sweeper.params[group]
+
+
 def _in_another_process() -> Sweep:
     hydra_internals.leave_out_what_choices_lack()
     return Sweep()
@@ -89,6 +94,17 @@ def _compare(cells: list[dict[str, str]], config: DictConfig) -> None:
     """Run `analyse` on the cells, then print the table and the path of the report."""
     from qurating.reports.table import format_table
 
+    prepare_comparison(cells, config)
+    folder = run_stage(lineage.COMPARISON, config, "[end of sweep]" if len(cells) > 1 else "[last]")
+    print(f"\n{format_table(read_json(folder / 'table.json'))}\n\nReport: {(folder / 'report.html').resolve()}")
+
+
+def prepare_comparison(cells: list[dict[str, str]], config: DictConfig) -> None:
+    """Set the inputs of `analyse` in a config, and its name, which depends on the cells.
+
+    Raises:
+        StageError: the last artifact of a cell does not exist, or is damaged.
+    """
     last = last_stage(config, cells[0])
     cells = [_needed(cell, last, Path(config.paths.artifacts)) for cell in cells]
     names = sorted({cell[last] for cell in cells})
@@ -96,8 +112,6 @@ def _compare(cells: list[dict[str, str]], config: DictConfig) -> None:
         digest = hashlib.blake2b("\n".join(names).encode(), digest_size=4).hexdigest()
         OmegaConf.update(config, f"artifacts.{lineage.COMPARISON}", f"analyses/{len(cells)}_cells-{digest}")
     OmegaConf.update(config, f"stages.{lineage.COMPARISON}.inputs.cells", cells, force_add=True)
-    folder = run_stage(lineage.COMPARISON, config, "[end of sweep]" if len(cells) > 1 else "[last]")
-    print(f"\n{format_table(read_json(folder / 'table.json'))}\n\nReport: {(folder / 'report.html').resolve()}")
 
 
 def _needed(cell: Mapping[str, str], last: str, root: Path) -> dict[str, str]:
