@@ -31,6 +31,21 @@ def conf() -> Iterator[Path]:
 
 
 @pytest.fixture
+def working_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Compose with the caches of run.py until the end of the test."""
+    import omegaconf
+
+    for place, name in (
+        (ConfigLoaderImpl, "load_configuration"),
+        (omegaconf._utils, "parse"),
+        (omegaconf.base, "parse"),
+    ):
+        monkeypatch.setattr(place, name, getattr(place, name))  # so that it is put back
+    monkeypatch.setattr(omegaconf.OmegaConf, "load", staticmethod(omegaconf.OmegaConf.load))
+    hydra_internals.work_once()
+
+
+@pytest.fixture
 def composing_as_run(conf: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Compose as run.py does until the end of the test: what choices lack is left out, types are checked."""
     strict = staticmethod(hydra_internals._apply_overrides)
