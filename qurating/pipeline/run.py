@@ -42,17 +42,20 @@ def run(config: DictConfig) -> None:
                 preflight.check_corpus(config, stages, folder)
 
 
-def settle(config: DictConfig, overrides: Sequence[str]) -> tuple[dict[str, str], list[str], list[str]]:
+def settle(
+    config: DictConfig, overrides: Sequence[str], memory: dict[Any, bytes] | None = None
+) -> tuple[dict[str, str], list[str], list[str]]:
     """Name the artifacts of a cell in its config, and check it.
 
     Args:
         config: composed with the overrides; gets final names in `artifacts`.
         overrides: of this cell.
+        memory: of `naming.name_artifacts`.
 
     Returns:
         the name of each artifact by stage; the chosen stages in order; those that are not needed with this config.
     """
-    names = naming.name_artifacts(overrides)
+    names = naming.name_artifacts(overrides, memory)
     checks.check(config, names)
     # `config` already has the overrides of this run; only the names are new
     for stage, name in names.items():

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from qurating.artifacts.lineage import CORPUS
 from qurating.artifacts.manifest import referenced_name
 from qurating.pipeline.planning import rates
 from qurating.pipeline.planning.counts import Counts, UnknownError
@@ -106,7 +107,7 @@ class Estimates:
             settings: Mapping[str, Any] = made["config"]
             inputs = {key: self._counts(referenced_name(given)) for key, given in made["inputs"].items()}
             done = work(made["stage"], settings, inputs, self._known)
-            if {"tokens", "heldout_tokens"} <= made["counts"].keys():  # of a corpus: counted, not estimated
+            if made["stage"] == CORPUS:  # counted, not estimated
                 tokens = made["counts"]["tokens"] + made["counts"]["heldout_tokens"]
                 done = dataclasses.replace(done, amount=tokens, size=tokens)
             return rates.measured(made, done, "trainer" in settings or "accelerator" in settings)

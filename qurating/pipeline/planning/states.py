@@ -51,9 +51,9 @@ def plan_cells(cells: Iterable[tuple[DictConfig, Sequence[str]]]) -> dict[str, P
         StageError: a config that no run would accept.
     """
     found: dict[str, Planned] = {}
-    compared = []
+    compared, memory = [], dict[Any, bytes]()
     for number, (config, overrides) in enumerate(cells):
-        cell, stages, _ = settle(config, overrides)
+        cell, stages, _ = settle(config, overrides, memory)
         preflight.check_files(config, stages)
         stopped_at = ""
         for stage in stages:

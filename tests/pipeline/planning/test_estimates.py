@@ -56,8 +56,8 @@ def test_experiments_are_estimated_as_a_whole(experiment: str, scale: str, tmp_p
     found = plan(f"paths.artifacts={tmp_path}", f"+experiment={experiment}", f"scale={scale}", *cell)
     unknown = [each["stage"] for each in found["artifacts"] if each["unknown"]]
     if (experiment, scale) == ("baselines", "paper"):
-        # LIMA's tokens are those of no corpus; a judge takes the time that its endpoint takes
-        assert unknown in (["judge"], [])
+        # the time of a judge is that of its endpoint; perplexity=proxy names no model there, where none is trained
+        assert unknown == ["judge", "measure_perplexity"]
     else:
         assert unknown == []
 
@@ -88,6 +88,29 @@ def test_manifests_of_this_folder_come_first(artifacts: Path, monkeypatch: pytes
     assert after["rate_from"].startswith("here, ")
     assert after["hours"] == pytest.approx(600 / 3600, rel=0.01)
     assert after["gigabytes"] == pytest.approx(0.002)
+
+
+@pytest.mark.parametrize("stage", ["prepare_corpus", "train_lm"])
+def test_a_corpus_is_measured_by_its_tokens_and_a_model_by_its_operations(stage: str, artifacts: Path) -> None:
+    """The manifest of a language model has numbers of tokens, too, which were taken for its work."""
+    network = {"model_type": "llama", "hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4}
+    lm = {"network": {**network, "intermediate_size": 128}, "heldout_points": 0}
+    reader = {"_target_": "qurating.corpus.embedded.Embedded", "max_characters_per_domain": 2_000_000}
+    corpus = {"reader": reader, "heldout_fraction": 0.1, "sequence_length": 64, "tokenizer": None}
+    for name, maker, inputs, settings in (
+        ("corpora/mine", "prepare_corpus", {}, {**corpus, "vocabulary_size": 1000}),
+        ("subsets/mine", "select", {"corpus": "corpora/mine (0)"}, {"rule": {"num_tokens": 500}}),
+        ("orders/mine", "order", {"corpus": "corpora/mine (0)", "subset": "subsets/mine (0)"}, {}),
+        ("models/mine", "train_lm", {"corpus": "corpora/mine (0)", "order": "orders/mine (0)"}, lm),
+    ):
+        with building(Artifact(artifacts / name, maker, inputs, settings)) as work:
+            work.counts = {"tokens": 500, "heldout_tokens": 50, "sequences": 10}
+    found = estimates.Estimates({}, artifacts)._measured(
+        f"{'corpora' if 'corpus' in stage else 'models'}/mine", {stage}
+    )
+    assert found is not None
+    matrices = 2 * (4 * 64 * 64 + 3 * 64 * 128) + 64 * 1000
+    assert found.amount == (550 if stage == "prepare_corpus" else 6 * 500 * matrices)
 
 
 def test_settings_that_no_formula_knows_are_unknown(artifacts: Path, monkeypatch: pytest.MonkeyPatch) -> None:
