@@ -10,6 +10,7 @@ from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra.core.global_hydra import GlobalHydra
 from hypothesis import HealthCheck
 from hypothesis import settings as hypothesis_settings
+from omegaconf import OmegaConf
 from repository import ROOT
 
 from qurating.pipeline import hydra_internals, resolvers
@@ -28,6 +29,19 @@ def conf() -> Iterator[Path]:
     GlobalHydra.instance().clear()
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
         yield ROOT / "conf"
+
+
+@pytest.fixture
+def working_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Compose with the caches of run.py until the end of the test."""
+    # so that what work_once() replaces is put back
+    monkeypatch.setattr(ConfigLoaderImpl, "load_configuration", hydra_internals._load_configuration)
+    monkeypatch.setattr(OmegaConf, "load", staticmethod(hydra_internals._load))
+    monkeypatch.setattr("omegaconf.base.parse", hydra_internals._parse)
+    monkeypatch.setattr("omegaconf._utils.parse", hydra_internals._parse)
+    choices = hydra_internals._choices_for_interpolations
+    monkeypatch.setattr("hydra._internal.defaults_list._create_interpolation_map", choices)
+    hydra_internals.work_once()
 
 
 @pytest.fixture

@@ -119,6 +119,7 @@ def build_manifest(
     labels: set[str],
     counts: Mapping[str, Any],
     seconds: float,
+    machine: Mapping[str, Any],
 ) -> dict[str, Any]:
     """The manifest of a finished folder.
 
@@ -126,6 +127,8 @@ def build_manifest(
         name: `<kind>/<name>`.
         settings: all arguments of the stage except its inputs.
         labels: warnings that later artifacts inherit; `counts` may add more, under "labels".
+        seconds: wall time of the attempt that finished.
+        machine: on which it ran, with `cpu_seconds` and the number of `attempts`.
     """
     names = sorted(file.relative_to(folder).as_posix() for file in folder.rglob("*") if file.is_file())
     files = {name: {"bytes": (folder / name).stat().st_size, "sha256": sha256(folder / name)} for name in names}
@@ -140,6 +143,7 @@ def build_manifest(
         "seed": settings.get("seed"),
         "counts": {key: value for key, value in counts.items() if key != "labels"},
         "seconds": seconds,
+        "machine": machine,
         "finished": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "code_version": code_version(),
         "packages": versions(),

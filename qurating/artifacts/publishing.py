@@ -26,7 +26,8 @@ from qurating.artifacts.identity import changes, identifying_settings, recorded_
 from qurating.artifacts.integrity import remember_intact
 from qurating.artifacts.manifest import build_manifest, read_manifest
 from qurating.runtime.errors import StageError
-from qurating.runtime.processes import run_token
+from qurating.runtime.machine import cpu_seconds, description
+from qurating.runtime.processes import num_processes, run_token
 
 
 @dataclass
@@ -75,7 +76,7 @@ def building(artifact: Artifact, share: str | None = None, reusable: Sequence[st
             locks.close()
             locks.enter_context(_locked(path.with_name(f"{path.name}.share-{share}")))
         work = Work(folder, to_do="counts" not in plan)
-        started = time.monotonic()
+        started, used = time.monotonic(), cpu_seconds()
         try:
             yield work
         except BaseException as error:
@@ -90,7 +91,12 @@ def building(artifact: Artifact, share: str | None = None, reusable: Sequence[st
         if work.to_do:
             if work.counts is None:
                 return
-            plan |= {"counts": work.counts, "seconds": round(time.monotonic() - started, 1)}
+            machine = {**description(), "cpu_seconds": round(cpu_seconds() - used, 1), "attempts": plan["attempts"]}
+            plan |= {
+                "counts": work.counts,
+                "seconds": round(time.monotonic() - started, 1),
+                "machine": {**machine, "processes": num_processes(), "is_share": share is not None},
+            }
         if share is not None:
             locks.close()
             locks.enter_context(_locked(path))
@@ -121,7 +127,7 @@ def _publish(artifact: Artifact, folder: Path, plan: dict[str, Any]) -> dict[str
     for torn in folder.rglob(".*.tmp"):  # of writes that a kill cut short
         torn.unlink()
     (folder / "manifest.json").unlink(missing_ok=True)
-    name, done = f"{path.parent.name}/{path.name}", (plan["counts"], plan["seconds"])
+    name, done = f"{path.parent.name}/{path.name}", (plan["counts"], plan["seconds"], plan.get("machine", {}))
     made = build_manifest(folder, name, artifact.identity, artifact.settings, {*artifact.labels}, *done)
     write_json(folder / "manifest.json", made)
     remember_intact(path, folder, made)
@@ -206,24 +212,34 @@ def _lock(path: Path) -> Path:
     return path.with_name(f".{path.name}.lock")
 
 
+def started(artifact: Artifact) -> dict[str, Any]:
+    """The plan of an earlier attempt, in whose working folder the next one continues; empty if it starts anew.
+
+    Raises:
+        StageError: the attempt was at other settings or inputs; with `overwrite` the result is empty instead.
+    """
+    folder, plan = _working_folder(artifact.path), _plan(artifact.path)
+    if not (folder.is_dir() and plan.is_file()):
+        return {}
+    found: dict[str, Any] = read_json(plan)
+    identity = found["identity"] | {"config": identifying_settings(found["identity"]["config"], artifact.runtime)}
+    # the user may have repaired a file: the stage itself refuses other changes to files that it has read
+    changed = [d for d in changes(identity, artifact.identity) if not d.startswith("config.files:")]
+    if changed and not artifact.overwrite:
+        raise artifact.mismatch(f"{folder} was started", changed)
+    return {} if changed else found
+
+
 def _open_working_folder(artifact: Artifact, reusable: Sequence[str]) -> tuple[Path, dict[str, Any]]:
     """The working folder and its plan: new, or from an earlier attempt at the same artifact."""
     path, folder = artifact.path, _working_folder(artifact.path)
-    plan: dict[str, Any] = {}
-    if folder.is_dir() and _plan(path).is_file():
-        plan = read_json(_plan(path))
-        started = plan["identity"] | {"config": identifying_settings(plan["identity"]["config"], artifact.runtime)}
-        # the user may have repaired a file: the stage itself refuses other changes to files that it has read
-        changed = [d for d in changes(started, artifact.identity) if not d.startswith("config.files:")]
-        if changed and not artifact.overwrite:
-            raise artifact.mismatch(f"{folder} was started", changed)
-        if changed:
-            plan = {}
+    plan = started(artifact)
     is_new = not plan
     if is_new:
         shutil.rmtree(folder, ignore_errors=True)
-    done = {key: plan[key] for key in ("counts", "seconds") if key in plan}
-    plan = {"identity": artifact.identity, "host": platform.node(), "process": os.getpid(), "run": run_token()} | done
+    done = {key: plan[key] for key in ("counts", "seconds", "machine") if key in plan}
+    attempt = {"host": platform.node(), "process": os.getpid(), "run": run_token()}
+    plan = {"identity": artifact.identity, "attempts": plan.get("attempts", 0) + 1, **attempt} | done
     # the plan first: a working folder without a plan would be deleted
     write_json(_plan(path), plan)
     folder.mkdir(exist_ok=True)

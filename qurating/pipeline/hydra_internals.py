@@ -14,6 +14,7 @@ from typing import Any
 
 import omegaconf._utils
 import omegaconf.base
+from hydra._internal import defaults_list
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra._internal.config_repository import ConfigRepository
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
@@ -33,6 +34,7 @@ from qurating.pipeline.setting_types import problem
 _load_configuration = ConfigLoaderImpl.load_configuration
 _load = OmegaConf.load
 _parse = omegaconf.base.parse
+_choices_for_interpolations = defaults_list._create_interpolation_map
 _apply_overrides = ConfigLoaderImpl._apply_overrides_to_config
 _is_plugin = Plugins.is_in_toplevel_plugins_module
 _SETS = {"stages": "stage", "criteria": "criterion"}  # keys that hold several choices of a group, by their names
@@ -48,6 +50,7 @@ def work_once() -> None:
     ConfigLoaderImpl.load_configuration = _load_configuration_once  # type: ignore[assignment]
     OmegaConf.load = staticmethod(_load_once)  # type: ignore[assignment]
     omegaconf.base.parse = omegaconf._utils.parse = functools.lru_cache(maxsize=4096)(_parse)
+    defaults_list._create_interpolation_map = _choices_where_needed  # type: ignore[assignment]
 
 
 def leave_out_what_choices_lack() -> None:
@@ -97,6 +100,14 @@ def _composed(
 ) -> bytes:
     config = _load_configuration(loader, config_name, list(overrides), run_mode, validate_sweep_overrides=False)
     return pickle.dumps(config)
+
+
+def _choices_where_needed(overrides: Any, defaults: list[Any], self_added: bool) -> DictConfig:
+    """The choices that interpolations in a list of defaults refer to; few lists have any, and this takes a quarter of
+    the time of composing."""
+    if any(default.is_interpolation() for default in defaults):
+        return _choices_for_interpolations(overrides, defaults, self_added)
+    return OmegaConf.create({})
 
 
 def _load_once(file: Any) -> Any:

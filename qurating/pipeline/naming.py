@@ -9,6 +9,7 @@ stages that depend on it.
 
 import dataclasses
 import hashlib
+import pickle
 import re
 from collections.abc import Sequence
 from typing import Any
@@ -30,10 +31,14 @@ _NOT_SETTINGS = {"inputs", "fetches", "runtime"}  # keys of a stage's config
 _MAX_NAME_BYTES = 200  # a file name may have 255 bytes; those of the working folder and the lock are longer
 
 
-def name_artifacts(overrides: Sequence[str]) -> dict[str, str]:
+def name_artifacts(overrides: Sequence[str], memory: dict[Any, bytes] | None = None) -> dict[str, str]:
     """The name of every stage's artifact with these command-line overrides, `<kind>/<name>` by stage.
 
     Hydra must be initialised. Raises the errors of Hydra and OmegaConf if the config does not compose.
+
+    Args:
+        memory: what cells whose first overrides are the same can share; filled here. Only for cells that are named
+            without a pause: it knows the files that settings name as they were.
     """
     parsed = OverridesParser.create().parse_overrides(list(overrides))
     kept_by_hand = {o.key_or_group for o in parsed if o.key_or_group.startswith("artifacts.")}
@@ -44,38 +49,47 @@ def name_artifacts(overrides: Sequence[str]) -> dict[str, str]:
     fixed = [o.input_line or "" for o in always] + [f"stage=[{','.join(STAGES)}]"]
     config = compose("config", fixed)
     others = _in_order(others, config, fixed)
-    tags: dict[str, dict[str, str]] = {stage: {} for stage in STAGES}
-    named = _group_names(config, others)
-    readers = _readers(config)
-    current = _walk(config, tags, kept_by_hand, {}, [], _ALL)
-    applied = list(fixed)
+    lines = [override.input_line or "" for override in others]
+    context = (tuple(fixed), frozenset(map(_group, others)), frozenset(named_groups))
+    memory = {} if memory is None else memory
+    known = [number for number in range(len(others)) if (context, *lines[:number]) in memory]
+    if known:
+        done = known[-1]
+        progress: _Progress = pickle.loads(memory[context, *lines[:done]])
+    else:
+        done, tags = 0, dict[str, dict[str, str]]((stage, {}) for stage in STAGES)
+        current = _walk(config, tags, kept_by_hand, {}, [], _ALL)
+        progress = _Progress(config, tags, _group_names(config, others), _readers(config), current, fixed)
     waiting: list[Override] = []
-    for override in others:
-        applied.append(override.input_line or "")
+    for number, override in enumerate(others[done:], done):
+        if not waiting and (context, *lines[:number]) not in memory:
+            memory[context, *lines[:number]] = pickle.dumps(progress)
+        progress.applied.append(override.input_line or "")
         is_value = not waiting and sets_a_value(override)
         try:
             if is_value:
-                apply_value(config, override)
+                apply_value(progress.config, override)
             else:
-                config = compose("config", applied)
+                progress.config = compose("config", progress.applied)
         except (HydraException, OmegaConfBaseException):
             if override is others[-1]:
                 raise
             waiting.append(override)  # it may only compose with the next one
             continue
-        named_before, named = named, _group_names(config, others)
+        config = progress.config
+        named_before, progress.named = progress.named, _group_names(config, others)
         new_tags = []
         for step in [*waiting, override]:
             group = _group(step)
             # the name of a group, set by hand, stands for all settings of the group
             if group not in named_groups or step.key_or_group == f"{group}.name":
-                new_tags.append(_tag(step, named_before.get(group), named.get(group), config))
+                new_tags.append(_tag(step, named_before.get(group), progress.named.get(group), config))
         waiting.clear()
-        concerned = readers.get(_setting(override), _ALL)
-        if not is_value or _words(override.value()) & readers.keys():  # other settings may be mentioned now
-            readers, concerned = _readers(config), _ALL
-        current = _walk(config, tags, kept_by_hand, current, new_tags, concerned)
-    return {stage: current[stage].name for stage in STAGES}
+        concerned = progress.readers.get(_setting(override), _ALL)
+        if not is_value or _words(override.value()) & progress.readers.keys():  # other settings may be mentioned now
+            progress.readers, concerned = _readers(config), _ALL
+        progress.current = _walk(config, progress.tags, kept_by_hand, progress.current, new_tags, concerned)
+    return {stage: progress.current[stage].name for stage in STAGES}
 
 
 @dataclasses.dataclass
@@ -85,6 +99,18 @@ class _Stage:
     name: str
     inputs: Any
     settings: Any
+
+
+@dataclasses.dataclass
+class _Progress:
+    """What is known after some overrides: the config, the tags and names of stages, `_group_names`, `_readers`."""
+
+    config: DictConfig
+    tags: dict[str, dict[str, str]]
+    named: dict[str, Any]
+    readers: dict[str, set[str]]
+    current: dict[str, _Stage]
+    applied: list[str]
 
 
 @dataclasses.dataclass

@@ -31,17 +31,9 @@ def run(config: DictConfig) -> None:
     the command (`pipeline.sweep`). Raises StageError for errors that the user can fix.
     """
     hydra = HydraConfig.get()
-    names = naming.name_artifacts(hydra.overrides.task)
-    checks.check(config, names)
-    # `config` already has the overrides of this run; only the names are new
-    for stage, name in names.items():
-        OmegaConf.update(config, f"artifacts.{stage}", name)
-    chosen = [stage for stage in lineage.STAGES if stage in config.stages]
-    unneeded = [stage for stage in chosen if not names[stage] and stage != lineage.COMPARISON]
+    cell, stages, unneeded = settle(config, hydra.overrides.task)
     if unneeded:
         print(f"not needed: {', '.join(unneeded)}", flush=True)
-    stages = [stage for stage in chosen if names[stage] and stage != lineage.COMPARISON]
-    cell = {stage: name for stage, name in names.items() if name}
     preflight.check(config, stages)
     write_json(Path(hydra.runtime.output_dir) / "artifacts.json", made_or_read(config, stages, cell))
     with tracked(config, *_tracked_as(config, cell)) if stages else contextlib.nullcontext():
@@ -49,6 +41,29 @@ def run(config: DictConfig) -> None:
             folder = run_stage(stage, config, f"[{number}/{len(stages)}]")
             if stage == lineage.CORPUS:
                 preflight.check_corpus(config, stages, folder)
+
+
+def settle(
+    config: DictConfig, overrides: Sequence[str], memory: dict[Any, bytes] | None = None
+) -> tuple[dict[str, str], list[str], list[str]]:
+    """Name the artifacts of a cell in its config, and check it.
+
+    Args:
+        config: composed with the overrides; gets final names in `artifacts`.
+        overrides: of this cell.
+        memory: of `naming.name_artifacts`.
+
+    Returns:
+        the name of each artifact by stage; the chosen stages in order; those that are not needed with this config.
+    """
+    names = naming.name_artifacts(overrides, memory)
+    checks.check(config, names)
+    # `config` already has the overrides of this run; only the names are new
+    for stage, name in names.items():
+        OmegaConf.update(config, f"artifacts.{stage}", name)
+    chosen = [stage for stage in lineage.CELL_STAGES if stage in config.stages]
+    needed = [stage for stage in chosen if names[stage]]
+    return {stage: name for stage, name in names.items() if name}, needed, [s for s in chosen if s not in needed]
 
 
 def made_or_read(config: DictConfig, stages: Sequence[str], cell: Mapping[str, str]) -> dict[str, str]:
@@ -61,7 +76,7 @@ def made_or_read(config: DictConfig, stages: Sequence[str], cell: Mapping[str, s
         cell: the names of all artifacts by stage, whether they exist or not.
     """
     root = Path(config.paths.artifacts)
-    reads = {cell[stage]: list(_read(config, stage).values()) for stage in stages}
+    reads = {cell[stage]: list(read_by(config, stage).values()) for stage in stages}
     waiting, found = list(reads), set[str]()
     if lineage.COMPARISON in config.stages:
         waiting.append(cell[last_stage(config, cell)])
@@ -80,7 +95,7 @@ def _made_from(artifact: Path) -> list[str]:
     return []
 
 
-def _read(config: DictConfig, stage: str) -> dict[str, str]:
+def read_by(config: DictConfig, stage: str) -> dict[str, str]:
     """The names of the artifacts that a stage reads, by the dotted key of the input."""
     inputs = OmegaConf.to_container(config.stages[stage].inputs, resolve=True)
     return {key: name for key, name in leaves(_numbered(inputs)).items() if name}
@@ -97,27 +112,12 @@ def run_stage(stage: str, config: DictConfig, counter: str) -> Path:
         the folder of the artifact.
     """
     root = Path(config.paths.artifacts)
-    settings: dict[str, Any] = OmegaConf.to_container(config.stages[stage], resolve=True)  # type: ignore[assignment]
-    inputs = settings.pop("inputs")
-    settings.pop("fetches", None)
-    read = _read(config, stage)
-    names = list(dict.fromkeys(read.values()))
+    names = list(dict.fromkeys(read_by(config, stage).values()))
     shown = ", ".join(names) if 0 < len(names) <= 4 else f"{len(names) or 'no'} artifacts"
-    artifact_path = root / config.artifacts[stage]
-    print(f"{counter} {stage}: reads {shown}; writes {artifact_path}", flush=True)
-    manifests = {name: manifest(root / name) for name in names}
-    artifact = Artifact(
-        path=artifact_path,
-        stage=stage,
-        inputs={key: reference(name, manifests[name]) for key, name in read.items()},
-        runtime=settings.pop("runtime", []),
-        settings=settings,
-        sources=sources.fingerprints(config, stage),
-        labels=frozenset().union(*(each["labels"] for each in manifests.values()), _labels_of(stage, config)),
-        overwrite=config.overwrite,
-        max_compared_bytes=config.verify_gigabytes * 1e9,
-    )
-    _refuse_other_versions(artifact, manifests)
+    print(f"{counter} {stage}: reads {shown}; writes {root / config.artifacts[stage]}", flush=True)
+    artifact = requested(stage, config, {name: manifest(root / name) for name in names})
+    settings = dict(artifact.settings)
+    inputs: Any = OmegaConf.to_container(config.stages[stage].inputs, resolve=True)
     if artifact.is_complete():
         publishing.remove_rest(artifact.path)
         finished = manifest(artifact.path)["finished"]
@@ -146,6 +146,33 @@ def run_stage(stage: str, config: DictConfig, counter: str) -> Path:
     if share is not None and num_processes() > 1 and settings["shard"] is None:
         publishing.wait_until_published(artifact)  # the next stage reads it
     return artifact.path
+
+
+def requested(stage: str, config: DictConfig, manifests: Mapping[str, Mapping[str, Any]]) -> Artifact:
+    """The artifact that a stage has to make with this config.
+
+    Args:
+        config: composed, with final names in `artifacts`.
+        manifests: of the artifacts that the stage reads, by name.
+
+    Raises:
+        StageError: an input was made from another version of a second input.
+    """
+    settings: dict[str, Any] = OmegaConf.to_container(config.stages[stage], resolve=True)  # type: ignore[assignment]
+    runtime = settings.get("runtime", [])
+    artifact = Artifact(
+        path=Path(config.paths.artifacts) / config.artifacts[stage],
+        stage=stage,
+        inputs={key: reference(name, manifests[name]) for key, name in read_by(config, stage).items()},
+        runtime=runtime,
+        settings={key: given for key, given in settings.items() if key not in ("inputs", "fetches", "runtime")},
+        sources=sources.fingerprints(config, stage),
+        labels=frozenset().union(*(each["labels"] for each in manifests.values()), _labels_of(stage, config)),
+        overwrite=config.overwrite,
+        max_compared_bytes=config.verify_gigabytes * 1e9,
+    )
+    _refuse_other_versions(artifact, manifests)
+    return artifact
 
 
 def _call(settings: Mapping[str, Any], inputs: Any, root: Path, output: Path) -> Any:

@@ -44,13 +44,7 @@ class Sweep(Callback):
         """
         failures.forget(Path(config.hydra.sweep.dir))
         hydra_internals.compose_from_copy(Path(config.hydra.sweep.dir).resolve() / "conf")
-        swept = config.hydra.sweeper.params or {}
-        removed = {key for key, values in swept.items() if values == ""}
-        if not any(map(lineage.depends_on_selection, config.stages)):
-            removed |= {"selection", "ordering"} & swept.keys()
-        with read_write(config), open_dict(config):
-            for key in removed:
-                del config.hydra.sweeper.params[key]
+        drop_repetitions(config)
         if _is_basic(config):
             _tell_what_is_left_out(config, hydra_internals.cells(config))
 
@@ -110,6 +104,18 @@ def _is_basic(config: DictConfig) -> bool:
     return str(config.hydra.sweeper._target_).endswith(".BasicSweeper")
 
 
+def drop_repetitions(config: DictConfig) -> None:
+    """Remove parameters of the config's own sweep that are set to "", and, if no chosen stage depends on the selection,
+    its selections and orderings."""
+    swept = config.hydra.sweeper.params or {}
+    removed = {key for key, values in swept.items() if values == ""}
+    if not any(map(lineage.depends_on_selection, config.stages)):
+        removed |= {"selection", "ordering"} & swept.keys()
+    with read_write(config), open_dict(config):
+        for key in removed:
+            del config.hydra.sweeper.params[key]
+
+
 def _in_another_process() -> Sweep:
     hydra_internals.leave_out_what_choices_lack()
     return Sweep()
@@ -129,6 +135,25 @@ def _compare(cells: list[dict[str, str]], config: DictConfig) -> None:
     """Run `analyse` on the cells, then print the table and the path of the report."""
     from qurating.reports.table import format_table
 
+    last = prepare_comparison(cells, config)
+    HydraConfig.instance().set_config(config)  # it is over, and the tracker groups by the folder of the sweep
+    with tracked(config, "comparison", config.artifacts[lineage.COMPARISON]):
+        folder = run_stage(lineage.COMPARISON, config, "[end of sweep]" if len(cells) > 1 else "[last]")
+    print(f"\n{format_table(read_json(folder / 'table.json'))}\n")
+    if last_stage(config, cells[0]) == lineage.LAST_CELL_STAGE:
+        _print_results(Path(config.paths.artifacts), last, folder.name)
+    print(f"Report: {(folder / 'report.html').resolve()}")
+
+
+def prepare_comparison(cells: list[dict[str, str]], config: DictConfig) -> list[str]:
+    """Set the inputs of `analyse` in a config, and its name, which depends on the cells.
+
+    Returns:
+        the names of the last artifacts of the cells.
+
+    Raises:
+        StageError: the last artifact of a cell does not exist, or is damaged.
+    """
     last = last_stage(config, cells[0])
     cells = [_needed(cell, last, Path(config.paths.artifacts)) for cell in cells]
     names = sorted({cell[last] for cell in cells})
@@ -136,13 +161,7 @@ def _compare(cells: list[dict[str, str]], config: DictConfig) -> None:
         digest = hashlib.blake2b("\n".join(names).encode(), digest_size=4).hexdigest()
         OmegaConf.update(config, f"artifacts.{lineage.COMPARISON}", f"analyses/{len(cells)}_cells-{digest}")
     OmegaConf.update(config, f"stages.{lineage.COMPARISON}.inputs.cells", cells, force_add=True)
-    HydraConfig.instance().set_config(config)  # it is over, and the tracker groups by the folder of the sweep
-    with tracked(config, "comparison", config.artifacts[lineage.COMPARISON]):
-        folder = run_stage(lineage.COMPARISON, config, "[end of sweep]" if len(cells) > 1 else "[last]")
-    print(f"\n{format_table(read_json(folder / 'table.json'))}\n")
-    if last == lineage.LAST_CELL_STAGE:
-        _print_results(Path(config.paths.artifacts), names, folder.name)
-    print(f"Report: {(folder / 'report.html').resolve()}")
+    return names
 
 
 def _print_results(root: Path, evaluations: list[str], name: str) -> None:

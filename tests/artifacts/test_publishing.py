@@ -357,3 +357,26 @@ def test_files_made_from_another_model_are_not_reused(tmp_path: Path, changed: b
     ) as work:
         work.counts = look(work.folder)
     assert found == ([] if changed else ["shard"])
+
+
+def test_the_manifest_says_in_how_many_attempts_and_on_which_machine(tmp_path: Path) -> None:
+    """A plan estimates later runs by it: the seconds of an attempt that went on are not those of the whole work."""
+    path, failures = tmp_path / "models" / "rater", [KeyboardInterrupt(), None]
+
+    def attempt(folder: Path) -> dict[str, Any]:
+        (folder / "weights.txt").write_text("half")
+        if error := failures.pop(0):
+            raise error
+        return {"rows": 1}
+
+    assert publishing.started(wanted(path)) == {}
+    with pytest.raises(KeyboardInterrupt):
+        publish(wanted(path), attempt)
+    assert publishing.started(wanted(path))["attempts"] == 1
+    made = publish(wanted(path), attempt)
+    assert made is not None
+    assert made["machine"]["attempts"] == 2
+    assert made["machine"]["cpu_seconds"] >= 0
+    assert made["machine"]["processes"] == 1
+    assert not made["machine"]["is_share"]
+    assert publishing.started(wanted(path)) == {}

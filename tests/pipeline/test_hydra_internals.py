@@ -1,13 +1,11 @@
 """Cached composition gives the same config as Hydra, and notices every edit."""
 
 import os
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from hydra import compose, initialize_config_dir
-from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
@@ -15,20 +13,6 @@ from repository import ROOT
 
 from qurating.pipeline import hydra_internals
 from qurating.pipeline.naming import name_artifacts
-
-
-@pytest.fixture
-def once() -> Iterator[None]:
-    """The caches, until the end of the test."""
-    with pytest.MonkeyPatch.context() as patch:
-        # so that what work_once() replaces is put back
-        patch.setattr(ConfigLoaderImpl, "load_configuration", hydra_internals._load_configuration)
-        patch.setattr(OmegaConf, "load", staticmethod(hydra_internals._load))
-        patch.setattr("omegaconf.base.parse", hydra_internals._parse)
-        patch.setattr("omegaconf._utils.parse", hydra_internals._parse)
-        hydra_internals.work_once()
-        yield
-
 
 OVERRIDES = [
     ["scale=smoke", "selection=top_k", "model.optimizer.lr=0.1"],
@@ -40,7 +24,7 @@ OVERRIDES = [
 @pytest.mark.usefixtures("conf")
 def test_what_is_composed_and_named_is_the_same(request: pytest.FixtureRequest) -> None:
     expected = [(compose("config", o, return_hydra_config=True), name_artifacts(o)) for o in OVERRIDES]
-    request.getfixturevalue("once")
+    request.getfixturevalue("working_once")
     for _ in range(2):
         found = [(compose("config", o, return_hydra_config=True), name_artifacts(o)) for o in OVERRIDES]
         for (config, names), (expected_config, expected_names) in zip(found, expected, strict=True):
@@ -50,7 +34,7 @@ def test_what_is_composed_and_named_is_the_same(request: pytest.FixtureRequest) 
         assert OmegaConf.is_struct(found[0][0])
 
 
-@pytest.mark.usefixtures("once")
+@pytest.mark.usefixtures("working_once")
 def test_a_list_of_overrides_is_composed_once(conf: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     composed = []
 
@@ -67,7 +51,7 @@ def test_a_list_of_overrides_is_composed_once(conf: Path, monkeypatch: pytest.Mo
     assert len(composed) == 4
 
 
-@pytest.mark.usefixtures("once")
+@pytest.mark.usefixtures("working_once")
 def test_an_edit_between_two_runs_is_noticed(tmp_path: Path) -> None:
     file = tmp_path / "config.yaml"
 
@@ -81,7 +65,7 @@ def test_an_edit_between_two_runs_is_noticed(tmp_path: Path) -> None:
     assert [read("value: 1"), read("value: 2"), read("value: 3")] == [1, 2, 3]
 
 
-@pytest.mark.usefixtures("once", "conf")
+@pytest.mark.usefixtures("working_once", "conf")
 def test_errors_are_as_before() -> None:
     for _ in range(2):
         with pytest.raises(HydraException, match="Could not find 'selection/nonsense'"):

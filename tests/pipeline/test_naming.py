@@ -54,6 +54,22 @@ def test_plain_names() -> None:
     }
 
 
+def test_cells_that_share_what_they_have_in_common_get_the_same_names() -> None:
+    """Also where the first overrides of one cell are all of another's, or compose only together."""
+    cells = [
+        ["selection=top_k", "criterion=writing_style", "seed=1", "model.optimizer.lr=0.1"],
+        ["selection=top_k", "criterion=writing_style", "seed=1"],
+        ["selection=sample", "criterion=writing_style", "seed=1", "selection.temperature=3"],
+        ["judge=released", "judge.paths=x.parquet", "seed=1"],
+        ["selection=top_k", "artifacts.select=subsets/mine", "seed=1"],
+        ["selection=top_k", "criterion=writing_style", "seed=2", "model.name=mine", "model.optimizer.lr=0.1"],
+    ]
+    memory: dict[object, bytes] = {}
+    shared = [name_artifacts(cell, memory) for cell in cells]
+    assert shared == [name_artifacts(cell) for cell in cells]
+    assert name_artifacts(cells[0], memory) == shared[0]
+
+
 def test_the_papers_scale_gives_the_released_names() -> None:
     names = name_artifacts(["scale=paper", "selection=sample"])
     assert names["select"] == "subsets/select_30B_tokens_by-educational_value-sample_with_temperature2.0"
