@@ -50,6 +50,10 @@ class HeldOutLoss(Callback):
         self.nll_nats: dict[int, Tensor] = {}
         self._documents = self._by_document(np.zeros(len(heldout.rows)))
 
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        for step in sorted(self.nll_nats):  # of a resumed training: a tracker may lack what it got just before a kill
+            self._show(trainer, step)
+
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: Any) -> None:
         step = trainer.global_step
         # the passes of the next step come before it counts as taken
@@ -57,6 +61,10 @@ class HeldOutLoss(Callback):
             return
         assert isinstance(pl_module, LanguageModel)
         self.nll_nats[step] = torch.from_numpy(self._by_document(self._measure(trainer, pl_module)).nll_nats)
+        self._show(trainer, step)
+
+    def _show(self, trainer: pl.Trainer, step: int) -> None:
+        """Send a point to the trackers."""
         found = self._point(step)
         logged = {"heldout/nats_per_token": found.nats_per_token, "heldout/tokens": float(found.tokens)}
         logged |= {f"heldout/nats_per_token/{domain}": nats for domain, nats in found.domains.items()}

@@ -81,6 +81,12 @@ def fit(
     if checkpoint:
         print(f"    resuming from step {start:,} of {data.num_steps:,}", flush=True)
     states = Checkpoints(folder, checkpoint_every_steps, validate_every_steps, best_by)
+    trackers = tracking.loggers()
+    for row in _attempts(output)[1] if trackers else []:
+        metrics = {key: float(value) for key, value in row.items() if value and key != "step"}
+        if int(row["step"]) < start:  # a tracker may lack what it was sent just before a kill
+            for tracker in trackers:
+                tracker.log_metrics(metrics, int(row["step"]))
     local = CSVLogger(output, name="metrics", version=f"from_step_{start}", flush_logs_every_n_steps=1)
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
     with warnings.catch_warnings():
@@ -94,7 +100,7 @@ def fit(
             "max_epochs": 1,
             "max_steps": data.num_steps,
             "callbacks": [*callbacks, states, _Bar(name)],
-            "logger": [local, *tracking.loggers()],
+            "logger": [local, *trackers],
             # submitit requeues jobs; a second requeue would run them twice
             "plugins": [OneFile(), *([SLURMEnvironment(auto_requeue=False)] if SLURMEnvironment.detect() else [])],
             "gradient_clip_val": gradient_clip_norm,
@@ -143,19 +149,23 @@ def _can_be_sharded(module: pl.LightningModule) -> bool:
 
 
 def _merge_metrics(output: Path) -> None:
-    """Merge the metrics of all attempts: a later attempt replaces the rows of earlier ones from its start on."""
-    attempts = sorted((output / "metrics").glob("from_step_*/metrics.csv"), key=_start)
-    rows: list[dict[str, str]] = []
-    columns: dict[str, None] = {"step": None}
-    for file in attempts:
-        with open(file, newline="", encoding="utf-8") as stream:
-            reader = csv.DictReader(stream)
-            rows = [row for row in rows if int(row["step"]) < _start(file)] + list(reader)
-            columns |= dict.fromkeys(name for name in reader.fieldnames or [] if name != "epoch")
+    columns, rows = _attempts(output)
     with open(output / "metrics.csv", "w", newline="", encoding="utf-8") as stream:
         writer = csv.DictWriter(stream, columns, extrasaction="ignore")
         writer.writeheader()
         writer.writerows(rows)
+
+
+def _attempts(output: Path) -> tuple[list[str], list[dict[str, str]]]:
+    """The columns and rows of all attempts: a later one replaces the rows of earlier ones from its start on."""
+    rows: list[dict[str, str]] = []
+    columns: dict[str, None] = {"step": None}
+    for file in sorted((output / "metrics").glob("from_step_*/metrics.csv"), key=_start):
+        with open(file, newline="", encoding="utf-8") as stream:
+            reader = csv.DictReader(stream)
+            rows = [row for row in rows if int(row["step"]) < _start(file)] + list(reader)
+            columns |= dict.fromkeys(name for name in reader.fieldnames or [] if name != "epoch")
+    return list(columns), rows
 
 
 def _start(metrics: Path) -> int:

@@ -175,6 +175,25 @@ def test_trackers_get_each_point_and_the_metrics_of_the_training_stay(
     assert "heldout/nats_per_token" not in rows(tmp_path / "lm")[0]
 
 
+def test_a_resumed_training_tells_trackers_again_what_came_before(
+    order: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    logged: list[tuple[int, dict[str, float]]] = []
+
+    class Tracker(DummyLogger):
+        def log_metrics(self, metrics: dict[str, float], step: int) -> None:
+            logged.append((step, metrics))
+
+    with pytest.raises(RuntimeError, match="pulled the plug"):
+        train(order, tmp_path / "lm", fail_at=4, callbacks=[measured()])
+    monkeypatch.setattr(tracking, "loggers", lambda: [Tracker()])
+    train(order, tmp_path / "lm", callbacks=[measured()])
+    losses = {step: metrics["train/loss"] for step, metrics in logged if "train/loss" in metrics}
+    assert losses == {int(row["step"]): pytest.approx(float(row["train/loss"])) for row in rows(tmp_path / "lm")}
+    assert [*losses] == [0, 1, 2]
+    assert [step for step, metrics in logged if "heldout/tokens" in metrics] == [0, 1, 2]
+
+
 def test_a_loss_that_is_not_finite_stops_the_training(order: Path, tmp_path: Path) -> None:
     class Poisoned(HeldOutLoss):
         def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
