@@ -15,7 +15,7 @@ from qurating.pipeline import checks, sources
 from qurating.pipeline.naming import STAGES, name_artifacts
 from qurating.runtime.errors import StageError
 
-OTHERS = {"hydra", "prompts", "method", "scores"}  # the last two choose among the others' choices
+OTHERS = {"hydra", "prompts", "method", "scored_by"}  # the last two choose among the others' choices
 GROUPS = sorted(p.name for p in (ROOT / "conf").iterdir() if p.is_dir() and p.name not in OTHERS)
 CHOICES = [
     (group, file.stem)
@@ -177,7 +177,7 @@ def test_the_rows_of_table_1_are_the_released_ones() -> None:
 def test_the_cells_of_delts_second_table_share_the_proxy_model_and_its_sets() -> None:
     cells = {}
     for scores, ordering in (("perplexity", "shuffle"), ("pds", "folding"), ("lqs", "folding"), ("lqs", "sorting")):
-        overrides = ["+experiment=delt_table_2", f"scores={scores}", f"ordering={ordering}"]
+        overrides = ["+experiment=delt_table_2", f"scored_by={scores}", f"ordering={ordering}"]
         config = compose("config", overrides)
         cells[scores, ordering] = name_artifacts(overrides)
         assert config.annotation.denominator == ("none" if scores == "pds" else "next_visited")

@@ -182,9 +182,21 @@ def _ending(running: dict[int, Any]) -> Iterator[None]:
             time.sleep(_POLL_SECONDS)
         for job in left:
             if not job.done():
-                job.cancel()  # kills its processes after a second
+                _kill(int(job.job_id))
         while not all(job.done() for job in left):
             time.sleep(_POLL_SECONDS)
+
+
+def _kill(controller: int) -> None:
+    """Kill the cell under a process of submitit, which then ends.
+
+    submitit does so itself after SIGINT, but that is ignored in the background of a script.
+    """
+    children = Path(f"/proc/{controller}/task/{controller}/children")
+    for child in children.read_text(encoding="utf-8").split() if children.exists() else []:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(int(child), signal.SIGKILL)
+    os.kill(controller, signal.SIGINT)
 
 
 def _end(signum: int, _: Any) -> None:

@@ -32,15 +32,19 @@ def main(config):
     name, running = config.cell, HERE / "running"
     (running / name).touch()
     (HERE / f"{name}.json").write_text(json.dumps({
-        "at once": len(list(running.iterdir())),
+        "at once": len([each for each in running.iterdir() if not each.suffix]),
         "threads": [os.environ.get(f"{kind}_NUM_THREADS") for kind in ("OMP", "MKL", "OPENBLAS")],
         "gpus": os.environ["CUDA_VISIBLE_DEVICES"],
         "process": os.getpid(),
     }))
     while name in ("a", "b") and not ((HERE / "a.json").exists() and (HERE / "b.json").exists()):
         time.sleep(0.05)  # each waits for the other: both run at once, or the test never ends
+    if name == "endless deaf":
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    (running / name).with_suffix(".ready").touch()
     while name.startswith("endless"):
         time.sleep(0.05)
+    (running / name).with_suffix(".ready").unlink()
     (running / name).unlink()
     if name == "killed":
         os.kill(os.getpid(), signal.SIGKILL)
@@ -102,11 +106,14 @@ def test_two_at_once_and_a_killed_one_leaves_the_others_alone(app: Path) -> None
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=lambda number: number.name)
 def test_a_signal_to_the_command_ends_all_cells(app: Path, number: signal.Signals) -> None:
-    task = start(app, "cell=endless1,endless2,endless3", "hydra.launcher.max_cells=2")
-    while len(list(app.glob("endless*.json"))) < 2:
+    """Also one that ignores SIGTERM; and SIGTERM where SIGINT is ignored, as in the background of a script."""
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN if number == signal.SIGTERM else signal.default_int_handler)
+    task = start(app, "cell=endless,endless deaf,endless3", "hydra.launcher.max_cells=2")
+    signal.signal(signal.SIGINT, before)
+    while len(list(app.glob("running/*.ready"))) < 2:
         assert task.poll() is None, task.communicate()[0]
         time.sleep(0.05)
-    processes = [said(app, cell)["process"] for cell in ("endless1", "endless2")]
+    processes = [said(app, cell)["process"] for cell in ("endless", "endless deaf")]
     task.send_signal(number)
     task.communicate(timeout=1200)
     assert task.returncode != 0
