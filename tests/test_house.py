@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 from repository import ROOT
 
+# files of the package itself: `python -m qurating.<name>`
+COMMANDS = ("dashboard", "push_to_hub", "results", "status", "verify")
 # From top to bottom. A room may import rooms of the floors below, and of its own floor where that makes no circle.
-COMMANDS = ("dashboard", "push_to_hub", "results", "verify")  # files of the package itself: `python -m qurating.<name>`
 FLOORS = (
     COMMANDS,
     ("pipeline",),

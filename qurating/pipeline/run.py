@@ -16,6 +16,7 @@ from qurating.artifacts.identity import leaves
 from qurating.artifacts.integrity import check_content
 from qurating.artifacts.manifest import manifest, reference, referenced_name
 from qurating.pipeline import checks, naming, preflight, sharing, sources
+from qurating.pipeline.cells import state
 from qurating.runtime.errors import StageError
 from qurating.runtime.processes import num_processes, rank
 from qurating.training import tracking
@@ -31,13 +32,23 @@ def run(config: DictConfig) -> None:
     the command (`pipeline.sweep`). Raises StageError for errors that the user can fix.
     """
     hydra = HydraConfig.get()
+    number = None if OmegaConf.is_missing(hydra.job, "num") else hydra.job.num  # missing without a sweep
+    sweep = None if number is None else Path(hydra.sweep.dir)
+    with state.recorded(Path(hydra.runtime.output_dir) / state.STATE, hydra.overrides.task, number, sweep) as recorder:
+        _run_stages(config, recorder)
+
+
+def _run_stages(config: DictConfig, recorder: state.Recorder) -> None:
+    hydra = HydraConfig.get()
     cell, stages, unneeded = settle(config, hydra.overrides.task)
     if unneeded:
         print(f"not needed: {', '.join(unneeded)}", flush=True)
+    recorder.will_run({stage: cell[stage] for stage in stages}, Path(config.paths.artifacts))
     preflight.check(config, stages)
     write_json(Path(hydra.runtime.output_dir) / "artifacts.json", made_or_read(config, stages, cell))
     with tracked(config, *_tracked_as(config, cell)) if stages else contextlib.nullcontext():
         for number, stage in enumerate(stages, 1):
+            recorder.begins(stage)
             folder = run_stage(stage, config, f"[{number}/{len(stages)}]")
             if stage == lineage.CORPUS:
                 preflight.check_corpus(config, stages, folder)

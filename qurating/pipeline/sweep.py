@@ -16,7 +16,7 @@ from qurating.artifacts import lineage
 from qurating.artifacts.files import read_json
 from qurating.artifacts.manifest import manifest, referenced_name
 from qurating.pipeline import hydra_internals, overrides
-from qurating.pipeline.cells import failures
+from qurating.pipeline.cells import failures, state, submission
 from qurating.pipeline.cells.launchers import distinct
 from qurating.pipeline.run import last_stage, run_stage, tracked
 from qurating.runtime.errors import StageError
@@ -47,6 +47,13 @@ class Sweep(Callback):
         drop_repetitions(config)
         if _is_basic(config):
             _tell_what_is_left_out(config, hydra_internals.cells(config))
+        state.begin_sweep(
+            Path(config.hydra.sweep.dir),
+            hydra_internals.overrides_of_cells(config) if _is_basic(config) else None,
+            launcher=str(config.hydra.launcher._target_).rsplit(".", 1)[-1],
+            detached=submission.is_detached(config),
+            compares=lineage.COMPARISON in config.stages,
+        )
 
     def on_job_end(self, config: DictConfig, job_return: JobReturn, **_: Any) -> None:
         """In the process of a cell: record its failure, and let the other cells go on.
@@ -59,13 +66,15 @@ class Sweep(Callback):
             job_return.status = JobStatus.COMPLETED
 
     def on_multirun_end(self, config: DictConfig, **_: Any) -> None:
+        if submission.is_detached(config):
+            return  # a job calls this after the cells
         folder = Path(config.hydra.sweep.dir)
         files = {int(file.parent.name): file for file in folder.glob("*/artifacts.json")}
         failed = failures.find(folder)
         complete = [files[number] for number in sorted(files) if number not in failed]
         try:
             if complete:
-                self._end(config, complete)
+                self._end(config, complete, folder / state.COMPARISON)
         finally:
             Sweep.failed |= bool(failed)
             if failed and rank() == 0:
@@ -75,9 +84,10 @@ class Sweep(Callback):
 
     def on_run_end(self, config: DictConfig, **given: Any) -> None:
         if given["job_return"].status == JobStatus.COMPLETED and lineage.COMPARISON in config.stages:
-            self._end(config, [Path(config.hydra.run.dir) / "artifacts.json"])
+            folder = Path(config.hydra.run.dir)
+            self._end(config, [folder / "artifacts.json"], folder / state.COMPARISON)
 
-    def _end(self, config: DictConfig, files: list[Path]) -> None:
+    def _end(self, config: DictConfig, files: list[Path], record: Path) -> None:
         if rank() > 0:
             return
         cells = [read_json(file) for file in files]
@@ -85,7 +95,8 @@ class Sweep(Callback):
             _print_states(cells, config)
             return
         try:
-            _compare(cells, config)
+            with state.recorded(record, sweep=record.parent):
+                _compare(cells, config)
         except StageError as error:
             Sweep.failed = True
             print(f"\nError: {error}", flush=True)

@@ -15,6 +15,7 @@ from pytorch_lightning.loggers import CSVLogger
 from pytorch_lightning.plugins.environments import SLURMEnvironment
 from pytorch_lightning.strategies import ModelParallelStrategy
 
+from qurating.artifacts.files import write_json
 from qurating.models.step_loss import NotFiniteError
 from qurating.runtime import internals
 from qurating.runtime.errors import StageError
@@ -115,6 +116,8 @@ def fit(
         made = trainer(**ours)
         if isinstance(made.strategy, ModelParallelStrategy) and not _can_be_sharded(module):
             raise StageError(f"trainer=fsdp shards no weights of a {name}: use trainer=gpu")
+        if made.is_global_zero:  # for `python -m qurating.status`
+            write_json(output / "metrics" / "total.json", data.num_steps)
         internals.set_passes(made, data.accumulation(made.world_size), validate_every_steps)
         try:
             with keep_freed_memory(made.strategy.root_device):

@@ -14,6 +14,8 @@ import pytest
 from repository import ROOT
 from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
 
+from qurating.pipeline.cells import overview
+
 if os.environ.get("QURATING_REQUIRE_SLURM"):
     assert shutil.which("sbatch"), "QURATING_REQUIRE_SLURM is set, and there is no sbatch"
     assert os.environ.get("SLURM_CONF"), "QURATING_REQUIRE_SLURM is set, and SLURM_CONF is not"
@@ -108,6 +110,10 @@ def test_a_part_of_table_1_runs_as_one_array_and_shares_what_it_can(copy: Path) 
     methods = ("by-educational_value-top_k", "by-writing_style-inverse-sample", "mix_of_criteria-sample", "uniform")
     assert all(f"select_30K_tokens_{method}" in str(first) for method in methods)
     assert "Report: " in printed
+    looked = overview.read(copy / "sweep1")  # python -m qurating.status
+    assert [(cell.state, cell.stage, cell.place) for cell in looked.cells] == [("finished", "evaluate", 8)] * 4
+    assert {cell.job for cell in looked.cells} == tasks.keys()
+    assert looked.exit_status == 0
 
     # a second sweep runs nothing
     (copy / "conf/config.yaml").write_text(original, encoding="utf-8")

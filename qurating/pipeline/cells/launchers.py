@@ -16,11 +16,10 @@ from typing import Any
 from hydra.core.singleton import Singleton
 from hydra.core.utils import JobReturn, JobStatus, env_override
 from hydra.errors import CompactHydraException
-from hydra_plugins.hydra_submitit_launcher.config import BaseQueueConf
 from hydra_plugins.hydra_submitit_launcher.submitit_launcher import BaseSubmititLauncher
 from omegaconf import OmegaConf
 
-from qurating.pipeline.cells import failures
+from qurating.pipeline.cells import failures, submission
 from qurating.runtime.processes import usable_cores
 
 _THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
@@ -59,29 +58,13 @@ class _Launcher(BaseSubmititLauncher):
 
 
 class SlurmLauncher(_Launcher):
-    """One job array; its parameters are those of hydra-submitit-launcher."""
+    """Job arrays; its settings are those of hydra-submitit-launcher, and `detach`."""
 
     _EXECUTOR = "slurm"
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
-        """Submit the cells and wait for them; raises CompactHydraException if sbatch refuses the array."""
-        import submitit
-
-        given = {key: value for key, value in self.params.items() if key not in ("submitit_folder", "max_num_timeout")}
-        shared = BaseQueueConf.__dataclass_fields__
-        executor = submitit.AutoExecutor(
-            folder=self.params["submitit_folder"],
-            cluster=self._EXECUTOR,
-            slurm_max_num_timeout=self.params["max_num_timeout"],
-        )
-        executor.update_parameters(
-            **{key if key in shared else f"slurm_{key}": value for key, value in given.items()},
-        )
-        cells = self._cells(job_overrides, initial_job_idx)
-        try:
-            jobs = executor.map_array(self, *zip(*cells, strict=True))
-        except submitit.core.utils.FailedJobError as error:
-            raise CompactHydraException(f"SLURM did not take the jobs: {' '.join(str(error).split())}") from error
+        """Submit the cells, and wait for them unless they are detached; see `submission.launch`."""
+        jobs = submission.launch(self, self._cells(job_overrides, initial_job_idx), initial_job_idx)
         return [self._outcome(number, job) for number, job in enumerate(jobs, initial_job_idx)]
 
 

@@ -31,7 +31,7 @@ from qurating.judging.settings import JudgeSettings, check_criteria
 from qurating.reports import judge as reports_judge
 from qurating.runtime.errors import StageError
 
-WORKING_FILES = ("journal.jsonl", "method.json", "batches.jsonl")  # removed after the summary is written
+WORKING_FILES = ("journal.jsonl", "method.json", "batches.jsonl", "total.json")  # removed after the summary is written
 
 
 def judge(
@@ -150,6 +150,7 @@ async def _ask(
                 print(f"    the endpoint gives no log-probabilities: {method}; estimate: {estimate}", flush=True)
         requests = as_method(method)
         total = requests.num_calls
+        write_json(output / "total.json", total)  # for `python -m qurating.status`
         with tqdm(total=total, desc=f"requests to {settings.name}", unit="call", mininterval=0.5) as progress:
 
             def record(position: int, answer: Answer) -> None:

@@ -135,6 +135,7 @@ def test_a_stage_killed_midway_gives_the_same_and_asks_only_the_rest(tmp_path: P
         process.wait()
         known = log_file.read_bytes().count(b"\n")
         assert 10 <= known < 48
+        assert json.loads((output / "total.json").read_bytes()) == 48  # for python -m qurating.status
         time.sleep(0.2)  # requests in flight have been counted
         slow = 0.0
         before = sum(asked.values())
