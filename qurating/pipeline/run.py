@@ -282,11 +282,12 @@ def tracked(config: DictConfig, name: str, last: str) -> contextlib.AbstractCont
         OmegaConf.masked_copy(config, [key for key in raw if key != "hydra"]), resolve=True
     )
     choices = HydraConfig.get().runtime.choices if HydraConfig.initialized() else {}
+    told = redacted({**settings, "name_of_run": name}, raw)
     run: contextlib.AbstractContextManager[None] = instantiate(settings["logger"])(
-        name=name,
+        name=told.pop("name_of_run"),
         run_id=hashlib.blake2b(str(Path(config.paths.artifacts).resolve() / last).encode(), digest_size=8).hexdigest(),
         folder=config.paths.artifacts,
-        settings=redacted(settings, raw),
+        settings=told,
         tags=[*config.stages, *(f"{group}={choices[group]}" for group in _TAGS if choices.get(group))],
     )
     return run
