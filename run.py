@@ -7,7 +7,7 @@ python run.py -m +experiment=select_and_train selection=top_k,sample criterion=e
 python run.py 'stage=[select,order]'   some stages only
 python run.py scale=paper hydra/launcher=slurm_gpu
                                        the papers' sizes, on GPUs of a cluster
-python run.py plan=true ...            what the command would do and take (time, dollars, disk); starts nothing
+python run.py plan=true                what the command would do and take (time, dollars, disk); starts nothing
 python run.py --cfg job                show the composed configuration; --hydra-help lists Hydra's other flags
 
 Settings are key=value, as in seed=1 num_tokens=200_000 model.optimizer.lr=0.001 overwrite=true (conf/config.yaml).

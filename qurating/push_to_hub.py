@@ -23,8 +23,6 @@ from qurating.artifacts.integrity import damaged_files
 from qurating.artifacts.manifest import manifest
 from qurating.runtime.errors import StageError
 
-STAGES = ("train_lm", "pretrain_proxy", "train_rater", "train_scorer")
-
 
 def main(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(
@@ -53,8 +51,8 @@ def main(arguments: Sequence[str]) -> int:
 
 def check(folder: Path, made: Mapping[str, Any]) -> None:
     """Raise StageError for an artifact that is no model, or is damaged."""
-    if made.get("stage") not in STAGES:
-        raise StageError(f"{folder} was made by {made.get('stage')}; a model is made by {', '.join(STAGES)}")
+    if "config.json" not in made["files"]:
+        raise StageError(f"{folder} is no model: {made['stage']} made it, and there is no config.json")
     if damaged := damaged_files(folder, made, forget=True):
         raise StageError(f"{folder} is damaged: {', '.join(damaged)}; nothing was sent")
 

@@ -88,16 +88,16 @@ def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
     server.server_close()
 
 
-def model(root: Path, stage: str = "train_lm", labels: tuple[str, ...] = (), **config: Any) -> Path:
+def model(root: Path, file: str = "config.json", labels: tuple[str, ...] = (), **config: Any) -> Path:
     path = root / "models" / "lm-tiny"
 
     def build(folder: Path) -> dict[str, Any]:
-        (folder / "config.json").write_text("{}")
+        (folder / file).write_text("{}")
         (folder / "card").mkdir()
         (folder / "card/loss.png").write_bytes(b"\x89PNG")
         return {}
 
-    publish(Artifact(path, stage, {}, config, labels=frozenset(labels)), build)
+    publish(Artifact(path, "train_lm", {}, config, labels=frozenset(labels)), build)
     (path / "notes.txt").write_text("mine")  # no part of the artifact
     return path
 
@@ -147,9 +147,9 @@ def test_what_cannot_be_sent_is_refused_before_anything_is_created(tmp_path: Pat
     (path / "config.json").write_text("[]")  # of the same size
     assert push_to_hub.main([str(path), "lab/model"]) == 2
     assert "is damaged: config.json; nothing was sent" in capsys.readouterr().err
-    subset = model(tmp_path / "b", stage="select")
+    subset = model(tmp_path / "b", file="subset.parquet")
     assert push_to_hub.main([str(subset), "lab/model"]) == 2
-    assert "was made by select; a model is made by train_lm" in capsys.readouterr().err
+    assert "is no model: train_lm made it, and there is no config.json" in capsys.readouterr().err
     assert push_to_hub.main([str(tmp_path / "nothing"), "lab/model"]) == 2
     assert push_to_hub.main([str(model(tmp_path / "c")), "no name!"]) == 2
     assert "'no name!' is no name of a repository" in capsys.readouterr().err

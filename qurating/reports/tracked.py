@@ -10,6 +10,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from qurating.artifacts import lineage
 from qurating.artifacts.files import read_json, row_files
 from qurating.artifacts.manifest import referenced_name
 from qurating.artifacts.seeds import seed_for
@@ -170,8 +171,11 @@ def _cell(text: str) -> float | str | None:
 
 
 _MEDIA: dict[str, Callable[[Path, Mapping[str, Any]], dict[str, Value]]] = {
-    **dict.fromkeys(("judge", "train_rater", "train_scorer", "report_subset"), _images),
-    **dict.fromkeys(("rate", "score", "measure_perplexity", "weigh_importance"), _ratings),
+    "judge": _images,
+    "train_rater": _images,
+    "train_scorer": _images,
+    "report_subset": _images,
+    **dict.fromkeys(lineage.SHAREABLE, _ratings),  # the stages that write a rating of every sequence
     "annotate_proxy": _annotation,
     "select": _subset,
     "check_subset": _subset,

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 _HEAD_BYTES, _BLOCK_BYTES = 7, 32768  # of a file, and of a part; parts do not cross blocks (a log of LevelDB)
-_WHOLE, _FIRST, _LAST = 1, 2, 4
+_WHOLE, _FIRST, _LAST = 1, 2, 4  # kinds of parts; a first part is empty if exactly its head fits into a block
 
 
 def records(file: Path) -> Iterator[Any]:
@@ -22,7 +22,7 @@ def records(file: Path) -> Iterator[Any]:
             continue
         _, length, kind = struct.unpack_from("<IHB", data, place)
         start, place = place + _HEAD_BYTES, place + _HEAD_BYTES + length
-        if place > len(data) or not length:
+        if place > len(data) or not kind:
             return
         whole = data[start:place] if kind in (_WHOLE, _FIRST) else whole + data[start:place]
         if kind in (_WHOLE, _LAST):

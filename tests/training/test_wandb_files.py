@@ -1,9 +1,11 @@
 """What a killed process has left in the files of the real client."""
 
+import struct
 from pathlib import Path
 
 import pytest
 import wandb
+from wandb.proto.wandb_internal_pb2 import Record
 
 from qurating.training.wandb_files import last_places, records
 
@@ -30,6 +32,22 @@ def test_everything_of_a_whole_file_is_read(file: Path) -> None:
     assert (found["a/loss"], found["b"]) == (NUM_ROWS - 1, 0.0)
     assert [r.num for r in records(file)] == list(range(1, len([*records(file)]) + 1))
     assert last_places(file.parents[1], "other", axes) == {}
+
+
+def part(kind: int, data: bytes) -> bytes:
+    return struct.pack("<IHB", 0, len(data), kind) + data
+
+
+def test_a_block_may_end_with_an_empty_part(tmp_path: Path) -> None:
+    """Where exactly the head of a part fits into a block, the record begins there without a byte."""
+    first, second = (Record(num=number, uuid="x" * size) for number, size in ((1, 32_600), (2, 50)))
+    whole = first.SerializeToString()
+    room = 32_768 - 7 - 7 - 7  # without the heads of the file, of this part and of the empty one
+    first.uuid += "x" * (room - len(whole))
+    assert len(first.SerializeToString()) == room
+    file = tmp_path / "run-0123.wandb"
+    file.write_bytes(bytes(7) + part(1, first.SerializeToString()) + part(2, b"") + part(4, second.SerializeToString()))
+    assert [record.num for record in records(file)] == [1, 2]
 
 
 @pytest.mark.parametrize("num_bytes", [0, 5, 7, 1000, 32768, 32771, 100_000, 131_073])
