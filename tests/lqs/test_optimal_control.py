@@ -173,7 +173,7 @@ def test_an_interval_that_visits_nothing_is_refused(interval: int) -> None:
 
 
 def test_a_score_is_a_sum_of_the_samples_own_terms() -> None:
-    draw = np.random.default_rng()
+    draw = np.random.default_rng(0)
     dots, norms = draw.normal(size=(3, 5)), draw.uniform(0.5, 2, size=(3, 5))
     expected = [sum(dots[t, n] / norms[t, n] for t in range(3)) for n in range(5)]
     assert oc.contributions(dots, norms) == pytest.approx(expected, rel=1e-12)

@@ -8,7 +8,7 @@ from qurating.metrics import scorer
 
 @pytest.mark.parametrize("num_sequences", [30, 47, 100])
 def test_agreement_at_the_top_is_as_defined(num_sequences: int) -> None:
-    rng = np.random.default_rng()
+    rng = np.random.default_rng(0)
     annotated = rng.normal(size=num_sequences)
     predicted = annotated + rng.normal(size=num_sequences)
     found = scorer.agreement_at_the_top(annotated, predicted, 0.3)

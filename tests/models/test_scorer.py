@@ -32,7 +32,7 @@ def test_a_prediction_is_the_mean_over_windows_of_the_mean_over_tokens(
     tokenizer = AutoTokenizer.from_pretrained(corpus / "tokenizer")
     made = ScorerNetwork(network(model_type)(tokenizer=tokenizer)[0]).eval()
     data = scores_of(corpus, annotation)
-    samples = np.random.default_rng().permutation(len(data.labels))[:12]
+    samples = np.random.default_rng(0).permutation(len(data.labels))[:12]
     assert {len(windows(data.input_ids[i], MAX_TOKENS)) for i in samples} != {1}
     module = Scorer(made, 3.0, Optimization(torch.optim.AdamW, lambda *_: None, 0.0), 0)
     together = module(data.batch(samples))

@@ -49,7 +49,7 @@ def test_a_batch_rates_as_one_window_at_a_time(name: str, tokens_per_batch: int)
     model = classifier(name)
     network = rating_network(model, 40)
     assert type(network) is NETWORKS[name][1]
-    rng = np.random.default_rng()
+    rng = np.random.default_rng(0)
     lengths = rng.integers(1, 41, 30)
     ids = rng.integers(1, 1500, lengths.sum()).astype(np.int32)
     engine = Engine(
@@ -75,7 +75,7 @@ def test_a_batch_rates_as_one_window_at_a_time(name: str, tokens_per_batch: int)
 
 def test_every_layer_and_width_shares_one_compilation(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch, "compile", functools.partial(torch.compile, backend="eager"))
-    rng = np.random.default_rng()
+    rng = np.random.default_rng(0)
     lengths = np.concatenate([rng.integers(1, 33, 12 * int(rng.integers(3)) + 1), rng.integers(33, 65, 24)])
     ids = rng.integers(1, 1500, lengths.sum()).astype(np.int32)
     found = []

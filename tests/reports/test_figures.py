@@ -65,7 +65,7 @@ def test_bars_of_shares_lie_one_after_another() -> None:
 
 
 def test_boxes_are_of_each_domains_ratings_the_first_at_the_top() -> None:
-    rng = np.random.default_rng()
+    rng = np.random.default_rng(0)
     ratings = rng.normal(size=300)
     domains = rng.choice(np.array(["web", "books", "code"], dtype=object), 300)
     (panel,) = figures.boxes({"clarity": ratings}, domains, ["books", "web"]).axes
@@ -75,13 +75,13 @@ def test_boxes_are_of_each_domains_ratings_the_first_at_the_top() -> None:
         f"books ({counts['books']})",
     ]
     ends = [(np.asarray(line.get_xdata()), np.asarray(line.get_ydata())) for line in panel.lines]
-    upright = {(x[0], y.mean()) for x, y in ends if np.ptp(x) == 0}
-    assert (np.median(ratings[domains == "books"]), 2) in upright
-    assert (np.median(ratings[domains == "web"]), 1) in upright
+    upright = [(x[0], y.mean()) for x, y in ends if np.ptp(x) == 0]
+    for place, name in ((2, "books"), (1, "web")):  # matplotlib's percentile and numpy's median differ by rounding
+        assert pytest.approx((np.median(ratings[domains == name]), place)) in upright
 
 
 def test_what_is_inside_and_outside_are_percents_of_all() -> None:
-    rng = np.random.default_rng()
+    rng = np.random.default_rng(0)
     inside, outside = rng.normal(1, 1, 250), rng.normal(0, 1, 750)
     panel = figures.inside_outside([("top-k", "clarity", inside, outside)]).axes[0]
     heights = [sum(bar.get_height() for bar in group) for group in panel.containers]

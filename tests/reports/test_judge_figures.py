@@ -25,7 +25,7 @@ def test_preferences_are_percents_of_the_pairs_that_have_one() -> None:
 
 
 def test_lengths_have_a_mean_and_its_error_in_each_bin() -> None:
-    rng = np.random.default_rng()
+    rng = np.random.default_rng(0)
     ratio = np.concatenate([rng.uniform(0.55, 0.95, 30), rng.uniform(-1.9, -1.1, 20), [3.0]])
     p = rng.uniform(size=51)
     p[3] = NAN

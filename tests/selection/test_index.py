@@ -33,7 +33,7 @@ def test_a_budget_that_many_domains_pass_is_warned_of(
 
 def test_the_corpus_as_a_whole_still_tells_its_domains(corpus: Path, tmp_path: Path) -> None:
     table = rows(corpus)
-    ratings = rate_all(corpus, tmp_path / "r", np.random.default_rng().normal(size=len(table)))
+    ratings = rate_all(corpus, tmp_path / "r", np.random.default_rng(0).normal(size=len(table)))
     subset = chosen(corpus, tmp_path / "s", ratings, by_domain=False)
     domain_of = dict(zip(table["id"].to_pylist(), table["domain"].to_pylist(), strict=True))
     assert subset["domain"].to_pylist() == [domain_of[id_] for id_ in subset["id"].to_pylist()]

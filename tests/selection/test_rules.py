@@ -81,7 +81,7 @@ def slow_budgets(num_tokens: int, lengths: list[int], domains: list[str]) -> dic
 @pytest.mark.parametrize("normalisation", ["global", "per_domain", "none"])
 @pytest.mark.parametrize("combination", [None, "sum", "minimum"])
 def test_matches_the_slow_reference(temperature: float, normalisation: str, combination: str | None) -> None:
-    rng = np.random.default_rng()
+    rng = np.random.default_rng(0)
     for attempt in range(12):
         # with few rows in a domain, combined scores tie but for rounding
         n = int(rng.integers(40 if combination else 2, 60))
@@ -129,7 +129,7 @@ def test_draws_follow_plackett_luce() -> None:
 
 
 def test_temperature_zero_is_top_k_and_small_temperatures_approach_it() -> None:
-    scores = np.random.default_rng().permutation(200).astype(float)
+    scores = np.random.default_rng(0).permutation(200).astype(float)
     top = chosen(scores, np.ones(200), 50)
     assert set(top) == set(np.argsort(-scores)[:50].tolist())
     assert chosen(scores, np.ones(200), 50, temperature=1e-6, seed=1) == top
@@ -197,7 +197,7 @@ def test_a_score_that_is_no_number_is_never_ranked(rows: list[tuple[int, str, in
 
 
 def test_weights_of_domains_are_their_shares() -> None:
-    rng = np.random.default_rng()
+    rng = np.random.default_rng(0)
     lengths, domains = rng.integers(1, 20, 900), np.repeat(["a", "b", "c"], 300)
     settings: dict[str, Any] = {"domains": domains, "domain_weights": {"a": 3, "b": 1}, "temperature": 1.0}
     taken = np.array(chosen(rng.normal(size=900), lengths, 1000, **settings))
@@ -269,7 +269,7 @@ def test_mix_gives_each_criterion_its_share_and_takes_nothing_twice(
     weights: dict[str, float] | None, temperature: float
 ) -> None:
     """Criterion by criterion, each down its own list, past what is gone."""
-    rng = np.random.default_rng()
+    rng = np.random.default_rng(0)
     lengths, domains, ids = rng.integers(0, 10, 400), rng.choice(["x", "y"], 400), rng.permutation(999)[:400]
     scores = {name: rng.normal(size=400) for name in "abcd"}
     rows = Arrays(scores, lengths, domains=domains, ids=ids, chunk_size=37)
@@ -299,7 +299,7 @@ def test_mix_gives_each_criterion_its_share_and_takes_nothing_twice(
 
 
 def test_mix_of_one_criterion_is_its_top_k_and_of_none_an_error() -> None:
-    scores = np.random.default_rng().normal(size=100)
+    scores = np.random.default_rng(0).normal(size=100)
     one = mix(Arrays({"a": scores}, np.ones(100)), num_tokens=30, temperature=0, seed=0).indices()
     assert one.tolist() == chosen(scores, np.ones(100), 30)
     with pytest.raises(ValueError, match="at least one criterion"):

@@ -108,7 +108,7 @@ def _annotate_and_say_so(output: Path, inputs: dict[str, Path], started: Any) ->
 
 
 def test_killed_at_any_time_it_ends_the_same(inputs: dict[str, Path], whole: Path, tmp_path: Path) -> None:
-    draw = np.random.default_rng()
+    draw = np.random.default_rng(0)
     kills = 0
     for attempt in range(4):
         started = FORKS.Event()

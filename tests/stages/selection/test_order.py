@@ -20,7 +20,7 @@ def corpus(tmp_path: Path) -> Path:
 @pytest.mark.parametrize("method", ["shuffle", "sorting", "folding", "curriculum"])
 def test_the_stage_orders_as_the_maths_orders(corpus: Path, tmp_path: Path, method: str) -> None:
     table = rows(corpus)
-    scores = np.random.default_rng().normal(size=len(table))
+    scores = np.random.default_rng(0).normal(size=len(table))
     ratings = rate_all(corpus, tmp_path / "r", scores)
     subset = chosen(corpus, tmp_path / "s", ratings)
     found = ordered(corpus, tmp_path / "o", tmp_path / "s", ratings, method)
@@ -39,7 +39,7 @@ def test_the_stage_orders_as_the_maths_orders(corpus: Path, tmp_path: Path, meth
 
 
 def test_a_column_of_the_corpus_orders(corpus: Path, tmp_path: Path) -> None:
-    ratings = rate_all(corpus, tmp_path / "r", np.random.default_rng().normal(size=len(rows(corpus))))
+    ratings = rate_all(corpus, tmp_path / "r", np.random.default_rng(0).normal(size=len(rows(corpus))))
     subset = chosen(corpus, tmp_path / "s", ratings)
     given: dict[str, Any] = {"criterion": None, "column": "length"}
     found = ordered(corpus, tmp_path / "o", tmp_path / "s", None, "sorting", descending=True, **given)
@@ -58,7 +58,7 @@ def test_a_column_of_the_corpus_orders(corpus: Path, tmp_path: Path) -> None:
 def test_scores_that_order_nothing_are_told(corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     num_rows = len(rows(corpus))
     constant = rate_all(corpus, tmp_path / "r", np.full(num_rows, 0.3))
-    varied = rate_all(corpus, tmp_path / "v", np.random.default_rng().normal(size=num_rows))
+    varied = rate_all(corpus, tmp_path / "v", np.random.default_rng(0).normal(size=num_rows))
     chosen(corpus, tmp_path / "s", varied)
     for ratings, method, expected in (
         (constant, "folding", ["constant scores"]),

@@ -32,7 +32,7 @@ NUM_SEQUENCES = 30  # the last of 8 steps is not full
 def ordered(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An order of sequences of one block each, whose tokens are the sequence's id, which has base 60."""
     corpus, subset, output = (tmp_path_factory.mktemp(name) for name in ("corpus", "subset", "order"))
-    ids = np.random.default_rng().permutation(3600)[:NUM_SEQUENCES]
+    ids = np.random.default_rng(0).permutation(3600)[:NUM_SEQUENCES]
     tokens = [[int(i) // 60, int(i) % 60] * (SEQUENCE_LENGTH // 2) for i in ids]
     lengths = pa.array([SEQUENCE_LENGTH] * NUM_SEQUENCES, pa.int32())
     rows = {"id": pa.array(ids), "input_ids": pa.array(tokens, pa.list_(pa.int32())), "length": lengths}

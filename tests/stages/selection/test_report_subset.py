@@ -27,7 +27,7 @@ def corpus(texts: list[str], tmp_path: Path) -> Path:
 
 @pytest.fixture
 def scores() -> np.ndarray:
-    return np.random.default_rng().normal(size=NUM_ROWS)
+    return np.random.default_rng(0).normal(size=NUM_ROWS)
 
 
 @pytest.fixture
