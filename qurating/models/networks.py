@@ -71,7 +71,17 @@ def pretrained_language_model(name_or_path: str, *, tokenizer: PreTrainedTokeniz
         )
     check_vocabulary(network, tokenizer, name_or_path)
     network.config.eos_token_id = tokenizer.eos_token_id
-    return network
+    return network.train()  # transformers loads for evaluation, without dropout
+
+
+def recompute_layers(network: PreTrainedModel) -> None:
+    """Let a network in training keep the inputs of its layers alone, and compute the layers again for the gradients.
+
+    Raises ValueError for an architecture that cannot.
+    """
+    # the older name gives warnings from transformers 5.23 on, or a release before; the newer is not in 5.17
+    enable = getattr(network, "activation_checkpointing_enable", None) or network.gradient_checkpointing_enable
+    enable({"use_reentrant": False})
 
 
 def check_vocabulary(network: PreTrainedModel, tokenizer: HasVocabulary, name: object) -> None:

@@ -66,7 +66,7 @@ def prepare(
             torch.manual_seed(seed_for(seed, "train_lm", "weights"))
             made = network(vocabulary_size=size, eos_token_id=tokenizer.eos_token_id)
         if gradient_checkpointing:
-            made.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+            networks.recompute_layers(made)
     limit = networks.num_positions(made.config)
     if limit is not None and sequence_length > limit:
         raise StageError(

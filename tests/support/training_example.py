@@ -87,7 +87,7 @@ def train(
     model = a_model(**changed)
     model.fail_at, model.compiles = fail_at, compiles
     if gradient_checkpointing:
-        model.network.gradient_checkpointing_enable({"use_reentrant": False})
+        networks.recompute_layers(model.network)
     data = TokenBlocks(
         order, sequence_length=8, batch_size_sequences=4, micro_batch_size=micro_batch_size, vocabulary_size=64
     )

@@ -19,7 +19,7 @@ from training_example import TRAINER, Watched, a_model, an_order, rows
 from two_processes import run_in_two
 
 from qurating.datamodules.tokens import TokenBlocks
-from qurating.models import language_model
+from qurating.models import language_model, networks
 from qurating.training.fit import fit
 
 FSDP = str(ROOT / "conf/trainer/fsdp.yaml")
@@ -54,7 +54,7 @@ def train(
     """Train with a clipping norm that every step exceeds; the first process writes the network to `output`."""
     model = a_model(num_hidden_layers=2, **network)  # so that the norms lie between the matrices
     if gradient_checkpointing:
-        model.network.gradient_checkpointing_enable({"use_reentrant": False})
+        networks.recompute_layers(model.network)
     if strategy != "one":
         model.__class__ = Dying
     model.fail_at = fail_at

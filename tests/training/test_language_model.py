@@ -82,3 +82,26 @@ def test_what_cannot_be_trained_is_refused_before_the_training(tmp_path: Path) -
         prepare(**settings | {"sequence_length": 33, "batch_size_sequences": 1})
     with pytest.raises(StageError, match="cannot be created: the configuration of 'llama' has no hidden_sise"):
         prepare(**settings | {"network": functools.partial(NETWORK, hidden_sise=8)})
+
+
+def test_a_model_that_continues_is_in_training_and_may_compute_its_layers_again(tmp_path: Path) -> None:
+    corpus, order = make_corpus(tmp_path / "corpus"), an_order(tmp_path / "order")
+    tokenizer = AutoTokenizer.from_pretrained(corpus / "tokenizer")
+    made = NETWORK(vocabulary_size=len(tokenizer), eos_token_id=tokenizer.eos_token_id)
+    made.save_pretrained(tmp_path / "lm")
+    tokenizer.save_pretrained(tmp_path / "lm")
+    module, _ = prepare(
+        corpus=corpus,
+        order=order,
+        network=None,
+        from_pretrained=str(tmp_path / "lm"),
+        optimization=Optimization(torch.optim.AdamW, get_linear_schedule_with_warmup, 0.1),
+        sequence_length=8,
+        batch_size_sequences=4,
+        micro_batch_size=2,
+        seed=1,
+        gradient_checkpointing=True,
+    )
+    assert torch.equal(weights(module.network), weights(made))
+    assert all(each.training for each in module.network.modules())
+    assert module.network.is_gradient_checkpointing
