@@ -16,7 +16,7 @@ from qurating.metrics.loss_curve import loss_curve
 from qurating.models.heldout import check_reads, read_heldout
 from qurating.models.language_model import LanguageModel
 from qurating.models.optimization import Optimization
-from qurating.reports.model_card import write_card
+from qurating.reports.cards.language_model import write_card
 from qurating.runtime.errors import StageError
 from qurating.runtime.revisions import is_local
 from qurating.training.curve import HeldOutLoss, steps_of_points

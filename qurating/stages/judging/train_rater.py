@@ -20,7 +20,7 @@ from qurating.models.lora import merged
 from qurating.models.optimization import Optimization
 from qurating.models.rater import Rater
 from qurating.models.rating_networks import MaskedRater, check_padding
-from qurating.reports import rater_card
+from qurating.reports.cards import rater as rater_card
 from qurating.training.checkpoints import load_best
 from qurating.training.fit import clear, fit
 

@@ -12,7 +12,7 @@ from results_example import corpus, ordered
 from qurating.artifacts.artifact import Artifact
 from qurating.artifacts.manifest import read_manifest, reference
 from qurating.metrics.loss_curve import Point
-from qurating.reports.model_card import loss_figure, write_card
+from qurating.reports.cards.language_model import loss_figure, write_card
 
 TRAINING = {"seed": "3", "optimizer": "AdamW, lr 0.1"}
 CURVE = [Point(1, 2_000, 7.5, 900, {"prose": 7.0, "co|de": 8.0}), Point(9, 18_000, 6.25, 900, {"prose": 6.0})]

@@ -1,19 +1,17 @@
 """The rater card: a model card (README.md) on the training data of a rater and how far to trust it."""
 
-import html
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import jinja2
 import numpy as np
 import numpy.typing as npt
 from huggingface_hub import ModelCardData
 
 from qurating.artifacts.files import read_json
 from qurating.reports import rater_figures, style
-from qurating.reports.numbers import readable
+from qurating.reports.cards import markdown
 
 EXCERPT_CHARACTERS = 300
 WRONG_PAIRS = 3  # of each criterion
@@ -84,14 +82,9 @@ def write_card(
         base_model=base if is_on_hub else None,
         tags=["qurating", "rater", "bradley-terry", *(label.replace(" ", "-") for label in manifest.get("labels", []))],
     )
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"),
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        keep_trailing_newline=True,
-    )
-    environment.filters |= {"plain": escaped, "percent": _percent, "decimals": _decimals, "excerpt": _excerpt}
-    page = environment.get_template("rater_card.md.jinja").render(
+    page = markdown.template(
+        "rater_card.md.jinja", {"percent": _percent, "decimals": _decimals, "excerpt": _excerpt}
+    ).render(
         head=head.to_yaml().strip(),
         labels=manifest.get("labels", []),
         judgments=manifest.get("name", judgments.name),
@@ -105,18 +98,9 @@ def write_card(
     (output / "README.md").write_text(page, encoding="utf-8")
 
 
-def escaped(text: Any) -> str:
-    """Text escaped for Markdown, on one line: nothing in it becomes a tag, link, mark-up or table."""
-    flat = " ".join(readable(text).split())
-    flat = re.sub(r"[\\`*_{}\[\]()#+!|~$@:^]", lambda found: f"&#{ord(found[0])};", html.escape(flat, quote=False))
-    # beginnings of lists, and addresses that GitHub turns into links
-    flat = re.sub(r"^(\d*)([.=-])(?=[=-]|\s|$)", lambda found: f"{found[1]}&#{ord(found[2])};", flat)
-    return re.sub(r"(?i)www\.", "www&#46;", flat)
-
-
 def _excerpt(text: str) -> str:
     flat = " ".join(text.split())
-    return escaped(flat if len(flat) <= EXCERPT_CHARACTERS else f"{flat[:EXCERPT_CHARACTERS]} …")
+    return markdown.escaped(flat if len(flat) <= EXCERPT_CHARACTERS else f"{flat[:EXCERPT_CHARACTERS]} …")
 
 
 def _percent(share: float | None) -> str:

@@ -5,7 +5,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import jinja2
 from huggingface_hub import ModelCardData
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter
@@ -15,8 +14,8 @@ from qurating.artifacts.ancestry import Ancestry, Made
 from qurating.evaluation.comparison import label_of
 from qurating.metrics.loss_curve import Point
 from qurating.reports import style
+from qurating.reports.cards import markdown
 from qurating.reports.numbers import short_count
-from qurating.reports.rater_card import escaped
 from qurating.runtime.errors import StageError
 
 
@@ -44,14 +43,7 @@ def write_card(
         pipeline_tag="text-generation",
         tags=["qurating", "pre-training", "data-selection", *(each.replace(" ", "-") for each in labels)],
     )
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"),
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        keep_trailing_newline=True,
-    )
-    environment.filters["plain"] = escaped
-    page = environment.get_template("model_card.md.jinja").render(
+    page = markdown.template("model_card.md.jinja").render(
         head=head.to_yaml().strip(),
         tokens=short_count(tokens),
         label=label,

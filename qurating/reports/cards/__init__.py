@@ -1,0 +1,1 @@
+"""Model cards: what stands in the README.md beside a model."""
