@@ -176,11 +176,9 @@ def evaluated(folder: Path, name: str) -> pa.Table:
     columns = ["document_id", "domain", "num_tokens"]
     table = pq.read_table(file, columns=[*columns, "sets"] if has_sets else columns)
     if name:
-        sets = table["sets"].to_pylist() if has_sets else [()] * len(table)
-        domains = table["domain"].to_pylist()
-        is_set = any(name in each for each in sets)
-        mask = [name in each if is_set else domain == name for each, domain in zip(sets, domains, strict=True)]
-        table = table.filter(pa.array(mask, pa.bool_()))
+        sets = table["sets"].combine_chunks() if has_sets else pa.array([[]] * len(table), pa.list_(pa.string()))
+        members = pc.list_parent_indices(sets).filter(pc.equal(pc.list_flatten(sets), name))
+        table = table.take(members) if len(members) else table.filter(pc.equal(table["domain"], name))
     return table.select(columns)
 
 

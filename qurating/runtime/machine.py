@@ -6,15 +6,12 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from qurating.runtime.processes import usable_cores
+
 
 def description() -> dict[str, Any]:
     """The processor, the number of cores of this process, and the GPU that it uses (None without one)."""
-    return {"processor": _processor(), "cores": cores(), "gpu": _gpu()}
-
-
-def cores() -> int:
-    """The number of cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return {"processor": _processor(), "cores": usable_cores(), "gpu": _gpu()}
 
 
 def cpu_seconds() -> float:

@@ -51,7 +51,9 @@ def max_array_size() -> int | None:
 
 
 def too_large(settings: Mapping[str, Any]) -> str | None:
-    """A sentence if no node of the partition can run a cell: some sbatch accepts such jobs, which then wait for ever.
+    """The message for a cell that is too large for every node of the partition; None if a node can run it.
+
+    SLURM may accept such a job, and then it waits forever.
 
     Args:
         settings: of `hydra.launcher`.

@@ -133,7 +133,8 @@ _UNKNOWN = {"fingerprint": "not made yet", "labels": [], "inputs": {}}
 
 
 def _recorded_inputs(path: Path) -> dict[str, dict[str, Any]]:
-    """What a manifest says of the inputs of an existing artifact, as manifests of theirs; none if there is none."""
+    """A manifest for each input of an existing artifact, with the fingerprint that the artifact recorded; empty if the
+    artifact has no readable manifest."""
     try:
         inputs = read_json(path / "manifest.json")["inputs"]
         return {

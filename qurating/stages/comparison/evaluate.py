@@ -96,8 +96,11 @@ def evaluate(
     result = perplexity.metrics(_documents(rows))
     if members:
         result["sets"] = {name: perplexity.summarise(_documents(rows.filter(mask))) for name, mask in members.items()}
-        belongs = [[name for name, mask in members.items() if mask[n]] for n in range(len(rows))]
-        rows = rows.append_column("sets", pa.array(belongs, pa.list_(pa.string())))
+        # the names of a sequence's sets lie together, in the order of the settings
+        belongs = np.stack([*members.values()], axis=1)
+        names = pa.array(np.tile(np.array([*members], dtype=object), len(rows))[belongs.ravel()], pa.string())
+        ends = np.concatenate([[0], np.cumsum(belongs.sum(axis=1))]).astype(np.int32)
+        rows = rows.append_column("sets", pa.ListArray.from_arrays(ends, names))
     write_table(output / "sequences.parquet", rows)
     write_json(output / "metrics.json", result)
     counts = {"sequences": len(nll), **result["overall"]}
