@@ -4,13 +4,14 @@ import base64
 import json
 import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
 from artifact_example import publish
 from huggingface_hub import constants
+from json_answers import JsonHandler
 
 from qurating import push_to_hub
 from qurating.artifacts.artifact import Artifact
@@ -32,48 +33,37 @@ class Hub(ThreadingHTTPServer):
         self.received: dict[str, bytes] = {}
 
 
-class _Handler(BaseHTTPRequestHandler):
+class _Handler(JsonHandler):
     server: Hub
 
-    def do_GET(self) -> None:
-        self._answer(200, {"_id": "1", "id": "lab/model", "siblings": []})  # what there is before the commit
+    def get(self) -> None:
+        self.answer(200, {"_id": "1", "id": "lab/model", "siblings": []})  # what there is before the commit
 
-    def do_POST(self) -> None:
-        body = self.rfile.read(int(self.headers["Content-Length"]))
+    def post(self) -> None:
+        body = self.body()
         if self.server.refuses or self.headers.get("Authorization") != f"Bearer {KEY}":
-            self._answer(self.server.refuses or 401, {"error": "no"})
+            self.answer(self.server.refuses or 401, {"error": "no"})
         elif self.path == "/api/repos/create":
             asked = json.loads(body)
             name = f"{asked.get('organization', 'lab')}/{asked['name']}"
             answer = {"url": f"{self.url}/{name}", "id": name, "name": name}
-            self._answer(409 if name in self.server.existing else 200, answer)
+            self.answer(409 if name in self.server.existing else 200, answer)
             self.server.existing.add(name)
             self.server.created.append(asked)
         elif "/preupload/" in self.path:
             how = {"uploadMode": "regular", "shouldIgnore": False, "oid": None}
-            self._answer(200, {"files": [{"path": file["path"], **how} for file in json.loads(body)["files"]]})
+            self.answer(200, {"files": [{"path": file["path"], **how} for file in json.loads(body)["files"]]})
         elif "/commit/" in self.path:
             lines = [json.loads(line) for line in body.splitlines()]
             sent = [line["value"] for line in lines if line["key"] == "file"]
             self.server.received = {file["path"]: base64.b64decode(file["content"]) for file in sent}
-            self._answer(200, {"success": True, "commitOid": "a" * 40, "commitUrl": f"{self.url}/lab/model/commit/aa"})
+            self.answer(200, {"success": True, "commitOid": "a" * 40, "commitUrl": f"{self.url}/lab/model/commit/aa"})
         else:
-            self._answer(404, {})
+            self.answer(404, {})
 
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self.server.server_port}"
-
-    def _answer(self, status: int, content: dict[str, Any]) -> None:
-        body = json.dumps(content).encode()
-        self.send_response(status)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, *_: Any) -> None:
-        pass
 
 
 @pytest.fixture

@@ -19,6 +19,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from json_answers import JsonHandler
 from markdown_pages import RECIPES, ROOT, Block, blocks, commands_of
 
 RULE, CRITERION, ENDPOINT = "A selection rule", "A criterion", "An endpoint"
@@ -178,27 +179,19 @@ class Server(http.server.ThreadingHTTPServer):
         self.seen: collections.Counter[tuple[str, str]] = collections.Counter()
 
 
-class Handler(http.server.BaseHTTPRequestHandler):
+class Handler(JsonHandler):
     protocol_version = "HTTP/1.1"
     server: Server
 
-    def do_POST(self) -> None:
-        asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+    def post(self) -> None:
+        asked = json.loads(self.body())
         self.server.seen[asked["model"], self.headers.get("Authorization", "")] += 1
         top = [{"token": "B", "logprob": float(np.log(0.75))}, {"token": "A", "logprob": float(np.log(0.25))}]
         answer = {
             "message": {"role": "assistant", "content": "B"},
             "logprobs": {"content": [top[0] | {"top_logprobs": top}]},
         }
-        body = json.dumps({"choices": [{"index": 0} | answer]}).encode()
-        self.send_response(200)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, *_: Any) -> None:
-        pass
+        self.answer(200, {"choices": [{"index": 0} | answer]})
 
 
 @pytest.fixture

@@ -1,7 +1,6 @@
 """A sweep on a real SLURM: one job array, shared artifacts built once, a config that is frozen at submission."""
 
 import json
-import os
 import re
 import shutil
 import subprocess
@@ -12,20 +11,14 @@ from typing import Any
 
 import pytest
 from repository import ROOT
+from slurm_clusters import needs_cluster, outside_of_jobs
 from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
 
 from qurating.pipeline.cells import overview
 
-if os.environ.get("QURATING_REQUIRE_SLURM"):
-    assert shutil.which("sbatch"), "QURATING_REQUIRE_SLURM is set, and there is no sbatch"
-    assert os.environ.get("SLURM_CONF"), "QURATING_REQUIRE_SLURM is set, and SLURM_CONF is not"
-
 pytestmark = [
     pytest.mark.slurm,
-    pytest.mark.skipif(
-        not (shutil.which("sbatch") and os.environ.get("SLURM_CONF")),
-        reason="needs SLURM: no sbatch, or no cluster named in SLURM_CONF (CI starts one)",
-    ),
+    needs_cluster,
     pytest.mark.timeout(1800),
 ]
 
@@ -51,8 +44,7 @@ def copy(tmp_path: Path) -> Path:
 
 
 def submit(copy: Path, number: int, *arguments: str, sweep: list[str] = SWEEP) -> subprocess.Popen[str]:
-    # a test run inside a job must not hand its SLURM_ variables on
-    environment = {key: v for key, v in os.environ.items() if not key.startswith("SLURM_") or key == "SLURM_CONF"}
+    environment = outside_of_jobs()
     command = [sys.executable, "run.py", *sweep, f"hydra.sweep.dir=sweep{number}", *arguments]
     return subprocess.Popen(
         command, cwd=copy, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True

@@ -2,8 +2,6 @@
 
 import csv
 import json
-import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -11,13 +9,11 @@ from pathlib import Path
 import pytest
 from repository import ROOT
 from safetensors.torch import load_file
+from slurm_clusters import needs_cluster, outside_of_jobs
 
 pytestmark = [
     pytest.mark.slurm,
-    pytest.mark.skipif(
-        not (shutil.which("sbatch") and os.environ.get("SLURM_CONF")),
-        reason="needs SLURM: no sbatch, or no cluster named in SLURM_CONF (CI starts one)",
-    ),
+    needs_cluster,
     pytest.mark.timeout(1800),
 ]
 
@@ -32,8 +28,7 @@ SMOKE = [
 
 
 def run(folder: Path, *arguments: str) -> str:
-    # a test run inside a job must not hand its SLURM_ variables on
-    environment = {key: v for key, v in os.environ.items() if not key.startswith("SLURM_") or key == "SLURM_CONF"}
+    environment = outside_of_jobs()
     command = [sys.executable, *SMOKE, f"paths.artifacts={folder}/artifacts", *arguments]
     done = subprocess.run(
         command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=1500

@@ -6,7 +6,10 @@ from typing import Any
 
 from hydra.core.global_hydra import GlobalHydra
 from hydra.types import RunMode
+from sweep_example import corpus
 
+from qurating.artifacts.artifact import Artifact
+from qurating.artifacts.publishing import building
 from qurating.pipeline.planning.callback import report_of
 from qurating.pipeline.planning.report import Report
 
@@ -39,3 +42,11 @@ def states(found: dict[str, Any]) -> dict[str, str]:
 def listing(folder: Path) -> dict[str, tuple[int, int]]:
     """Size and time of everything in a folder, hidden files too."""
     return {str(path.relative_to(folder)): (path.stat().st_size, path.stat().st_mtime_ns) for path in folder.rglob("*")}
+
+
+def artifacts_with_corpus(root: Path) -> Path:
+    """A folder of artifacts with a corpus of real text in it."""
+    with building(Artifact(root / "corpora" / "embedded", "prepare_corpus", {}, {})) as work:
+        corpus(work.folder)
+        work.counts = {"tokens": 2000, "sequences": 100, "heldout_tokens": 200}
+    return root

@@ -29,6 +29,11 @@ needs_own_cluster = pytest.mark.skipif(
 )
 
 
+def outside_of_jobs() -> dict[str, str]:
+    """The environment with no variable of SLURM but the cluster's: a test run inside a job must not hand them on."""
+    return {key: value for key, value in os.environ.items() if not key.startswith("SLURM_") or key == "SLURM_CONF"}
+
+
 @contextlib.contextmanager
 def own_cluster(settings: str) -> Iterator[str]:
     """Start a one-node SLURM of two CPUs, without accounting; yields the path of its configuration.

@@ -5,8 +5,10 @@ import json
 import re
 import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import ThreadingHTTPServer
 from typing import Any
+
+from json_answers import JsonHandler
 
 GOOD_KEY = "k" * 40
 _VIEWER = {
@@ -44,20 +46,20 @@ class Server(ThreadingHTTPServer):
         return f"http://127.0.0.1:{self.server_port}"
 
 
-class _Handler(BaseHTTPRequestHandler):
+class _Handler(JsonHandler):
     protocol_version = "HTTP/1.1"
     server: Server
 
-    def do_POST(self) -> None:
-        body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+    def post(self) -> None:
+        body = self.body()
         query = json.loads(body)["query"] if self.path == "/graphql" else ""
         found = re.search(r"(?:query|mutation)\s+(\w+)", query)
         asked = found[1] if found else self.path
         self.server.asked.append(str(asked))
         if self.server.fails:
-            return self._answer(503, {"error": "down"})
+            return self.answer(503, {"error": "down"})
         if asked == "Viewer" and self.server.refusal is not None:
-            return self._answer(*self.server.refusal)
+            return self.answer(*self.server.refusal)
         data: dict[str, Any] = {"Viewer": {"viewer": _VIEWER}, "GetDefaultEntity": {"viewer": _VIEWER}}
         data |= {"RunResumeStatus": {"model": None}, "GetProjects": {"models": _PROJECTS}}
         data["ProjectInternalId"] = {"project": self.server.project and {"internalId": "1"}}
@@ -70,22 +72,11 @@ class _Handler(BaseHTTPRequestHandler):
             data[str(asked)] = {
                 "upsertView": {"view": view | {"description": "", "project": project}, "inserted": True}
             }
-        self._answer(200, {"data": data.get(str(asked), {})})
+        self.answer(200, {"data": data.get(str(asked), {})})
         self.server.fails = asked == self.server.fails_after
 
-    def do_GET(self) -> None:
-        self._answer(503 if self.server.fails else 200, {})
-
-    def _answer(self, status: int, content: Any) -> None:
-        body = json.dumps(content).encode()
-        self.send_response(status)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, *_: Any) -> None:
-        pass
+    def get(self) -> None:
+        self.answer(503 if self.server.fails else 200, {})
 
 
 @contextlib.contextmanager

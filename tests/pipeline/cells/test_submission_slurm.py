@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 from repository import ROOT
-from slurm_clusters import needs_cluster, needs_own_cluster, own_cluster
+from slurm_clusters import needs_cluster, needs_own_cluster, outside_of_jobs, own_cluster
 
 from qurating.pipeline.cells import overview, state, submission
 from qurating.pipeline.cells.overview import Cell
@@ -65,9 +65,7 @@ class Project:
 
 
 def run(folder: Path, *arguments: str) -> str:
-    # a test run inside a job must not hand its SLURM_ variables on; equal to the bit on one thread alone
-    environment = {key: v for key, v in os.environ.items() if not key.startswith("SLURM_") or key == "SLURM_CONF"}
-    environment["OMP_NUM_THREADS"] = "1"
+    environment = outside_of_jobs() | {"OMP_NUM_THREADS": "1"}  # equal to the bit on one thread alone
     command = [sys.executable, "run.py", *arguments]
     ran = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=1200)
     assert ran.returncode == 0, ran.stdout + ran.stderr

@@ -4,8 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from plan_example import by_stage, plan
-from sweep_example import corpus as make_corpus
+from plan_example import artifacts_with_corpus, by_stage, plan
 
 from qurating.artifacts.artifact import Artifact
 from qurating.artifacts.publishing import building
@@ -16,10 +15,7 @@ pytestmark = pytest.mark.usefixtures("conf", "working_once")
 
 @pytest.fixture
 def artifacts(tmp_path: Path) -> Path:
-    with building(Artifact(tmp_path / "corpora" / "embedded", "prepare_corpus", {}, {})) as work:
-        make_corpus(work.folder)
-        work.counts = {"tokens": 2000, "sequences": 100, "heldout_tokens": 200}
-    return tmp_path
+    return artifacts_with_corpus(tmp_path)
 
 
 def test_the_papers_figures_within_a_factor_of_two(tmp_path: Path) -> None:

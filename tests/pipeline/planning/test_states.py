@@ -5,8 +5,7 @@ from pathlib import Path
 
 import pytest
 from hydra import compose
-from plan_example import by_stage, listing, plan, states
-from sweep_example import corpus as make_corpus
+from plan_example import artifacts_with_corpus, by_stage, listing, plan, states
 
 from qurating.artifacts.artifact import Artifact
 from qurating.artifacts.publishing import building
@@ -19,11 +18,7 @@ STAGES = ["stage=[select,order]", "num_tokens=300"]
 
 @pytest.fixture
 def artifacts(tmp_path: Path) -> Path:
-    """A folder of artifacts with a corpus of real text in it."""
-    with building(Artifact(tmp_path / "corpora" / "embedded", "prepare_corpus", {}, {})) as work:
-        make_corpus(work.folder)
-        work.counts = {"tokens": 2000, "sequences": 100, "heldout_tokens": 200}
-    return tmp_path
+    return artifacts_with_corpus(tmp_path)
 
 
 def planned(root: Path, *overrides: str) -> dict[str, str]:
