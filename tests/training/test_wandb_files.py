@@ -21,6 +21,7 @@ def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for step in range(NUM_ROWS):
         run.log({"a/loss": 1.0 / (step + 1), "a/step": step, "b": "x" * (997 * step % 5000)}, step=step)
     run.finish()
+    wandb.teardown()  # only then the file is whole: the service writes on after `finish`
     (found,) = folder.glob("wandb/offline-run-*-0123/run-0123.wandb")
     assert found.stat().st_size > 5 * 32768
     return found

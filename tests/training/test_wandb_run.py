@@ -16,6 +16,7 @@ from qurating.training.wandb_run import _artifact_name
 SCRIPT = """
 import os, sys
 from pathlib import Path
+import wandb as client
 from qurating.runtime.errors import StageError
 from qurating.training import tracking
 from qurating.training.tracking import Histogram, Point, Shown, Source, Table
@@ -29,8 +30,11 @@ def source(name, stage):
 
 def a_run(act, run_id="0123"):
     given = dict(project="p", group="sweep", name="n", run_id=run_id, folder=sys.argv[1], settings={"seed": 1})
-    with wandb(**given, tags=["t"], finish_timeout_seconds=1):
-        act()
+    try:
+        with wandb(**given, tags=["t"], finish_timeout_seconds=1):
+            act()
+    finally:
+        client.teardown()  # the next attempt reads a whole file: the service writes on after a run has finished
 
 def a_cell():
     corpus, lm = source("corpora/c", "prepare_corpus"), source("models/l,m", "train_lm")
