@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 from qurating.corpus.words import WORDS_OF_LETTERS, words_of
+from qurating.judging.servers.word_order import ordered_pairs
 
 _NUMBER = re.compile(r"\d[\d.,:]*")
 _SENTENCE_END = re.compile(r"[.!?](?=[\s\"')\]]|$)|[。．！？।॥؟۔။។]")
@@ -100,6 +101,14 @@ def share_of_function_words(parts: Parts) -> float:
     return sum(word in _FUNCTION_WORDS for word in parts.lower_words) / parts.num_words
 
 
+def function_words_in_order(parts: Parts) -> float:
+    """Pairs of function words as sentences have them, per hundred words; 0 to 5, which most prose reaches.
+
+    Shuffled words, random tokens, encoded data and languages other than English have about 0 (word_order.py).
+    """
+    return min(max(100 * ordered_pairs(parts.lower_words) / max(parts.num_words, 20), 0.0), 5.0)
+
+
 def explanatory_markers(parts: Parts) -> float:
     """Words and phrases that reason or give examples, per hundred words; at most 8."""
     return min(100 * len(_EXPLAINS.findall(parts.text)) / max(parts.num_words, 20), 8.0)
@@ -140,6 +149,7 @@ STATISTICS: dict[str, Standard] = {
         Standard(type_token_ratio, 0.6, 0.13),
         Standard(even_sentences, 0.6, 0.37),
         Standard(share_of_function_words, 0.27, 0.17),
+        Standard(function_words_in_order, 3.2, 2.1),
         Standard(explanatory_markers, 1.7, 1.9),
         Standard(names_inside_sentences, 2.0, 3.3),
         Standard(figures_in_prose, 2.4, 3.6),
