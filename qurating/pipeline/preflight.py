@@ -89,7 +89,9 @@ def check_corpus(config: DictConfig, stages: Sequence[str], corpus: Path) -> Non
     if "evaluate" in stages and any(config.evaluation.values()):
         from qurating.evaluation import parts
 
-        parts.check(corpus, **OmegaConf.to_container(config.evaluation, resolve=True))  # type: ignore[arg-type]
+        given = OmegaConf.to_container(config.stages.evaluate, resolve=True)
+        assert isinstance(given, dict)
+        parts.check(corpus, given["domains"], given["documents"], given["sets"] or {})
 
 
 def check_budget(config: DictConfig, corpus: Path) -> None:

@@ -12,7 +12,7 @@ from qurating.evaluation.methods import rows
 from qurating.evaluation.runs import find_runs
 from qurating.reports.results import as_markdown
 
-UNIFORM = {10_000: 4.0, 20_000: 3.5, 40_000: 3.0}
+UNIFORM: dict[float, float] = {10_000: 4.0, 20_000: 3.5, 40_000: 3.0}
 
 
 def test_the_factor_is_the_geometric_mean_over_seeds() -> None:
