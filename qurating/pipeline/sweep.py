@@ -38,9 +38,8 @@ class Sweep(Callback):
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
         """Copy conf/ into the folder of the sweep and compose from the copy: waiting jobs do not see later edits.
 
-        A parameter of the sweep that an experiment sets to "" is removed: it is the main job's. If no chosen stage
-        depends on the selection, the config's own sweep over selections and orderings is removed, too: it would only
-        repeat the same cell.
+        If no chosen stage depends on the selection, the experiment's own sweep over selections, orderings and
+        replicates is removed: it would only repeat the same cell.
         """
         failures.forget(Path(config.hydra.sweep.dir))
         hydra_internals.compose_from_copy(Path(config.hydra.sweep.dir).resolve() / "conf")
@@ -116,14 +115,11 @@ def _is_basic(config: DictConfig) -> bool:
 
 
 def drop_repetitions(config: DictConfig) -> None:
-    """Remove parameters of the config's own sweep that are set to "", and, if no chosen stage depends on the selection,
-    its selections and orderings."""
-    swept = config.hydra.sweeper.params or {}
-    removed = {key for key, values in swept.items() if values == ""}
-    if not any(map(lineage.depends_on_selection, config.stages)):
-        removed |= {"selection", "ordering"} & swept.keys()
+    """Without a stage that depends on the selection, remove the experiment's sweep over what starts there."""
+    if any(map(lineage.depends_on_selection, config.stages)):
+        return
     with read_write(config), open_dict(config):
-        for key in removed:
+        for key in {"selection", "ordering", "replicate"} & (config.hydra.sweeper.params or {}).keys():
             del config.hydra.sweeper.params[key]
 
 
