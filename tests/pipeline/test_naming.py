@@ -263,6 +263,22 @@ def test_other_scores_go_down_to_what_is_selected_by_them() -> None:
         assert (one != other) == differ
 
 
+def test_scores_of_different_targets_are_left_out_together() -> None:
+    own, other = "heldout-stdlib_docstrings", "heldout-package_readmes"
+    baselines = ["+experiment=baselines", "selection=dsir"]
+    plain = name_artifacts(baselines)
+    found = name_artifacts([*baselines, f"importance_target=targets/{other}"])
+    assert found["prepare_target"] == plain["prepare_target"] == f"targets/{own}"  # of LQS
+    assert found["weigh_importance"] == f"ratings/dsir-towards-{other}"
+    assert found["select"] == f"subsets/select_400K_tokens_dsir-towards-{other}-sample_with_temperature1.0"
+    assert found["evaluate"].endswith(f"-without_{other}+{own}")
+    # in whichever order they are given, and given twice
+    given = f"evaluation_without=[targets/{own},null,targets/{other},targets/{own}]"
+    uniform = name_artifacts(["+experiment=baselines", "selection=uniform", given])
+    assert uniform["evaluate"].endswith(f"_uniform-without_{other}+{own}")
+    assert name_artifacts([*baselines, f"evaluation_without=[targets/{own}]"])["evaluate"] == plain["evaluate"]
+
+
 def test_an_existing_scorer_needs_no_annotation() -> None:
     found = name_artifacts([LQS, "scorer.from_pretrained=/data/my scorer/", "selection=top_k"])
     made = {stage for stage in STAGES if found[stage] is None} - {"import_judgments", "analyse"}
