@@ -1,10 +1,10 @@
-"""Checks before the work starts: a process per device, access to the Hub, files that exist, valid settings of the
-annotation, and a budget within the corpus."""
+"""Checks before the work starts: a process per device, access to the Hub, files and target sets that exist, valid
+settings of the annotation, and a budget within the corpus."""
 
 from collections.abc import Sequence
 from pathlib import Path
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from qurating.artifacts.manifest import manifest
 from qurating.pipeline import sources
@@ -12,11 +12,14 @@ from qurating.runtime import hub_data
 from qurating.runtime.errors import StageError
 from qurating.runtime.processes import num_processes
 
+_POOL = "qurating.selection.rules.pool"
+
 
 def check(config: DictConfig, stages: Sequence[str]) -> None:
     """Run all checks but that of the budget, before the first stage; raises StageError."""
     check_processes(config, stages)
     check_files(config, stages)
+    check_targets(config, stages)
     check_annotation(config, stages)
     check_access(config, stages)
 
@@ -73,6 +76,26 @@ def check_files(config: DictConfig, stages: Sequence[str]) -> None:
             raise StageError(f"{setting}: {error}.{still} Put the files back, or name other files")
 
 
+def check_targets(config: DictConfig, stages: Sequence[str]) -> None:
+    """Refuse a target set that neither exists nor is made by these stages: an evaluation would stop for it at the end.
+
+    Raises:
+        StageError: says which setting names it.
+    """
+    made = {config.artifacts[stage] for stage in stages}
+    for stage, key, setting in (
+        ("weigh_importance", "target", "importance_target"),
+        ("evaluate", "excluded", "evaluation_without"),
+    ):
+        given = config.stages[stage].inputs[key] if stage in stages else None
+        for name in given if isinstance(given, list | ListConfig) else [given]:
+            if name and name not in made and not Path(config.paths.artifacts, name, "manifest.json").is_file():
+                raise StageError(
+                    f"{setting}: {Path(config.paths.artifacts, name)} does not exist: make it first, with "
+                    "stage=[prepare_corpus,prepare_target] and the settings of its target"
+                )
+
+
 def check_annotation(config: DictConfig, stages: Sequence[str]) -> None:
     """Refuse invalid settings of the annotation before the stages that it needs run; raises StageError."""
     made = Path(config.paths.artifacts, str(config.artifacts.annotate_proxy), "manifest.json")
@@ -95,10 +118,17 @@ def check_corpus(config: DictConfig, stages: Sequence[str], corpus: Path) -> Non
 
 
 def check_budget(config: DictConfig, corpus: Path) -> None:
-    """Refuse a budget larger than the corpus; raises StageError."""
+    """Refuse a budget larger than the corpus, or than the pool that it is drawn from; raises StageError."""
     budget, available = config.selection.num_tokens, manifest(corpus)["counts"].get("tokens")
     if isinstance(budget, int) and isinstance(available, int) and budget > available:
         raise StageError(
             f"{corpus.name} has only {available:,} tokens to select num_tokens={budget:,} from: "
             "lower num_tokens, or use a larger corpus"
         )
+    if isinstance(budget, int) and isinstance(available, int) and str(config.selection.rule["_target_"]) == _POOL:
+        from qurating.selection.budgets import pool_tokens
+
+        try:
+            pool_tokens(config.selection.rule.fraction, available, budget)
+        except ValueError as error:
+            raise StageError(f"{corpus.name}: {error} (selection.fraction, num_tokens)") from error
