@@ -9,7 +9,7 @@ import os
 import signal
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +19,12 @@ from hydra.errors import CompactHydraException
 from hydra_plugins.hydra_submitit_launcher.submitit_launcher import BaseSubmititLauncher
 from omegaconf import OmegaConf
 
-from qurating.pipeline.cells import failures, submission
+from qurating.pipeline.cells import failures, state, submission
 from qurating.runtime.processes import usable_cores
 
 _THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 _POLL_SECONDS = 0.1
+_TELL_SECONDS = 5.0  # between two looks at the stages of the cells
 _GRACE_SECONDS = 10.0  # to end by itself after SIGTERM
 
 
@@ -85,6 +86,7 @@ class LocalLauncher(_Launcher):
         """
         import submitit
 
+        assert self.config is not None
         given = dict(self.params)
         at_once, threads, gpus = (given.pop(what) for what in ("max_cells", "threads_per_cell", "gpus_per_cell"))
         for key, value in {"max_cells": at_once, "threads_per_cell": 1 if threads is None else threads}.items():
@@ -101,6 +103,8 @@ class LocalLauncher(_Launcher):
         running: dict[int, Any] = {}
         devices: dict[int, tuple[int, ...]] = {}
         outcomes: dict[int, JobReturn] = {}
+        stages: dict[int, str] = {}
+        told = time.monotonic()
         with env_override(dict.fromkeys(_THREADS, str(threads))), _ending(running):
             while waiting or running:
                 while waiting and len(running) < at_once:
@@ -111,12 +115,16 @@ class LocalLauncher(_Launcher):
                     log = running[number].paths.stdout
                     print(f"cell {number} starts ({' '.join(choices[number]) or 'the only one'}): {log}", flush=True)
                 time.sleep(_POLL_SECONDS)
+                if time.monotonic() - told > _TELL_SECONDS:
+                    told = time.monotonic()
+                    for line in tell_stages(Path(self.config.hydra.sweep.dir), running, stages):
+                        print(line, flush=True)
                 for number in [number for number, job in running.items() if job.done()]:
                     outcomes[number] = self._outcome(number, running.pop(number))
                     free.append(devices.pop(number))
                     has_failed = isinstance(outcomes[number].return_value, failures.CellError)
-                    state = "has failed" if has_failed else "is complete"
-                    print(f"cell {number} {state}; {len(outcomes)} of {len(choices)} cells have ended", flush=True)
+                    how = "has failed" if has_failed else "is complete"
+                    print(f"cell {number} {how}; {len(outcomes)} of {len(choices)} cells have ended", flush=True)
         return [outcomes[number] for number in sorted(outcomes)]
 
     def _gpus(self, per_cell: int | None, at_once: int) -> list[tuple[int, ...]]:
@@ -141,6 +149,17 @@ class LocalLauncher(_Launcher):
         return [
             tuple(visible[i * per_cell : (i + 1) * per_cell]) for i in range(min(at_once, len(visible) // per_cell))
         ]
+
+
+def tell_stages(sweep: Path, running: Iterable[int], told: dict[int, str]) -> Iterator[str]:
+    """A line for each running cell whose stage is not in `told` yet, which it updates; a short stage is not seen."""
+    for number in running:
+        cell = state.State.read(sweep / str(number) / state.STATE)
+        if cell is not None and cell.stage is not None:
+            stage, name = cell.stages[cell.stage]
+            if told.get(number) != stage:
+                told[number] = stage
+                yield f"cell {number}: {stage} ({name})"
 
 
 def distinct(cells: Sequence[Sequence[str]]) -> list[list[str]]:

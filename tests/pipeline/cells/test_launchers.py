@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 from repository import ROOT
 
-from qurating.pipeline.cells.launchers import distinct
+from qurating.pipeline.cells import state
+from qurating.pipeline.cells.launchers import distinct, tell_stages
 from qurating.runtime.processes import usable_cores
 
 # Cells that do what a test needs, instead of stages.
@@ -136,3 +137,15 @@ def test_cells_are_called_by_what_tells_them_apart() -> None:
     cells = [["selection=top_k", "seed=0"], ["selection=mix", "seed=0"]]
     assert distinct(cells) == [["selection=top_k"], ["selection=mix"]]
     assert distinct(cells[:1]) == [[]]
+
+
+def test_each_stage_of_a_running_cell_is_told_once(tmp_path: Path) -> None:
+    told: dict[int, str] = {}
+    with state.recorded(tmp_path / "1" / state.STATE) as recorder:
+        assert list(tell_stages(tmp_path, [0, 1], told)) == []  # no stage yet, and a cell without a file
+        recorder.will_run({"judge": "judgments/a", "rate": "ratings/b"}, tmp_path)
+        recorder.begins("judge")
+        assert list(tell_stages(tmp_path, [0, 1], told)) == ["cell 1: judge (judgments/a)"]
+        assert list(tell_stages(tmp_path, [0, 1], told)) == []
+        recorder.begins("rate")
+        assert list(tell_stages(tmp_path, [1], told)) == ["cell 1: rate (ratings/b)"]
