@@ -140,6 +140,13 @@ def chosen(rows: pa.Table, part: Part, corpus: Path) -> npt.NDArray[np.bool_]:
     return keep
 
 
+def chosen_if_any(rows: pa.Table, part: Part) -> npt.NDArray[np.bool_] | None:
+    """Which of N sequences belong to a part of domains: (N,); None if none of them has a token to predict."""
+    keep = pc.is_in(rows["domain"], value_set=pa.array(sorted(part.domains or ()), pa.string()))
+    mask: npt.NDArray[np.bool_] = keep.combine_chunks().to_numpy(zero_copy_only=False)
+    return mask if rows["num_tokens"].to_numpy()[mask].sum() else None
+
+
 def missing_documents(rows: pa.Table, part: Part) -> int:
     """How many documents of a part no sequence belongs to: they are not held out, or left out."""
     if part.documents is None:

@@ -3,6 +3,7 @@ settings of the annotation, and a budget within the corpus."""
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
@@ -109,12 +110,11 @@ def check_corpus(config: DictConfig, stages: Sequence[str], corpus: Path) -> Non
     """Check what the stages want of a corpus as soon as it is complete; raises StageError."""
     if "select" in stages:
         check_budget(config, corpus)
-    if "evaluate" in stages and any(config.evaluation.values()):
+    if "evaluate" in stages:
         from qurating.evaluation import parts
 
-        given = OmegaConf.to_container(config.stages.evaluate, resolve=True)
-        assert isinstance(given, dict)
-        parts.check(corpus, given["domains"], given["documents"], given["sets"] or {})
+        given: Any = OmegaConf.to_container(config.evaluation, resolve=True)
+        parts.check(corpus, given["domains"], given["documents"], given["sets"])
 
 
 def check_budget(config: DictConfig, corpus: Path) -> None:

@@ -25,7 +25,6 @@ def register_resolvers() -> None:
         "distinct": _distinct,
         "listing": sources.listing,
         "listings": _listings,
-        "merged": lambda *given: {k: v for each in given for k, v in (each or {}).items()} or None,
         "named": lambda path: safe_names.of_path(str(path)),
         "not": lambda condition: not condition,
         "replicated": replicated,

@@ -89,8 +89,8 @@ def test_names_stay_what_they_were(overrides: list[str], expected: dict[str, str
 
 def test_a_value_may_make_a_stage_depend_on_another_setting() -> None:
     found = changed("seed='${trainer.devices}'", "trainer.devices=4", "selection=top_k")
-    assert found["select"].endswith("top_k,devices=4,seed=__trainer.devices_")
-    assert changed("seed=1", "trainer.devices=4")["select"].endswith("uniform,seed=1")
+    assert found["select"].endswith("top_k-across_domains,devices=4,seed=__trainer.devices_")
+    assert changed("seed=1", "trainer.devices=4")["select"].endswith("uniform-across_domains,seed=1")
 
 
 def test_an_override_is_appended_where_it_changes_something_unsaid() -> None:
@@ -113,7 +113,7 @@ def test_an_override_is_appended_where_it_changes_something_unsaid() -> None:
 
 def test_what_the_name_says_already_is_not_appended() -> None:
     found = changed("selection=sample", "selection.temperature=0.5", "num_tokens=1000", "criterion=writing_style")
-    assert found["select"] == "subsets/select_1K_tokens_by-writing_style-sample_with_temperature0.5"
+    assert found["select"] == "subsets/select_1K_tokens_by-writing_style-sample_with_temperature0.5-across_domains"
 
 
 def test_a_change_reaches_all_later_stages_and_no_others() -> None:
@@ -133,7 +133,7 @@ def test_settings_of_one_key_are_told_apart() -> None:
     raters = changed("rater.optimizer.lr=0.1")
     assert raters["train_rater"].endswith("simulated,lr=0.1")
     names = changed("rater.optimizer.lr=0.1", "selection=top_k")
-    assert names["train_lm"].endswith("top_k,rater.lr=0.1")
+    assert names["train_lm"].endswith("top_k-across_domains,rater.lr=0.1")
     one, other = (changed(f"criteria.{c}.question=Which?")["judge"] for c in ("writing_style", "facts_and_trivia"))
     assert one == "judgments/simulated,writing_style.question=Which_"
     assert one != other
@@ -306,7 +306,7 @@ def test_an_existing_rater_needs_no_judge() -> None:
     needless = {"judge", "import_judgments", "train_rater", "rescore_proxy"}
     assert {stage for stage in STAGES if found[stage] is None} == needless | {"analyse"}
     assert found["rate"] == "ratings/by-QuRater-1.3B"
-    assert found["select"].endswith("top_k,rater.from_pretrained=lab_QuRater-1.3B")
+    assert found["select"].endswith("top_k-across_domains,rater.from_pretrained=lab_QuRater-1.3B")
 
 
 def test_a_model_that_continues_another_is_named_after_it() -> None:
@@ -347,6 +347,8 @@ def test_a_name_that_is_too_long_is_cut_between_tags_and_keeps_what_tells_cells_
 
 def test_a_name_that_needs_a_value_is_no_reason_for_a_tag() -> None:
     names = name_artifacts(["ordering=column", "ordering.column=length", "scale=smoke", "selection=top_k"])
-    assert names["order"] == "orders/select_30K_tokens_by-educational_value-top_k-sorting_by_column-length"
+    assert (
+        names["order"] == "orders/select_30K_tokens_by-educational_value-top_k-across_domains-sorting_by_column-length"
+    )
     judge = ["judge=endpoint", "judge.base_url=http://localhost:1/v1", "judge.model=m", "judge.name=m"]
     assert name_artifacts([*judge, "scale=smoke"])["train_rater"] == "models/rater-smoke-by-m"

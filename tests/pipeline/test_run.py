@@ -205,7 +205,10 @@ def test_every_cell_is_a_run_of_the_tracker_with_all_stages_and_so_is_the_compar
 ) -> None:
     artifacts, _ = finished
     runs = {run.name.split(",")[0]: run for run in read_runs(artifacts / "wandb").values()}
-    uniform, by_rating = runs["select_30K_tokens_uniform"], runs["select_30K_tokens_by-educational_value-top_k"]
+    uniform, by_rating = (
+        runs["select_30K_tokens_uniform-across_domains"],
+        runs["select_30K_tokens_by-educational_value-top_k-across_domains"],
+    )
     assert {run.group for run in runs.values()} == {f"{artifacts}/sweep"}
     assert {"scale=smoke", "selection=uniform", "train_lm"} <= {*uniform.tags}
     for run in (uniform, by_rating):

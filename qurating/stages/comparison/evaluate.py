@@ -33,6 +33,7 @@ def evaluate(
     documents: str | None = None,
     sets: Mapping[str, Any] | None = None,
     document_files: Mapping[str, str | None] | None = None,
+    corpus_sets: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Write `sequences.parquet` (`nll_nats` of every held-out sequence, in corpus order) and `metrics.json`.
 
@@ -52,6 +53,8 @@ def evaluate(
         sets: named parts of what is read, each with `domains`, `documents` or both. `metrics.json` has each under
             `sets`, and `sequences.parquet` a column `sets` with the names that a sequence belongs to.
         document_files: the files that `documents` name; other files make another artifact.
+        corpus_sets: more `sets`, those that the corpus brings along. One without held-out text is left out and counted,
+            and `sets` win over one of the same name.
 
     Raises:
         StageError: no held-out shard, or no document that is not excluded; a model with another tokenizer, or with too
@@ -75,9 +78,12 @@ def evaluate(
     missing = sum(parts.missing_documents(heldout.rows, each) for each in (whole, *named.values()))
     if not whole.is_everything:
         heldout = heldout.only(parts.chosen(heldout.rows, whole, corpus))
-    if clash := sorted(named.keys() & set(heldout.rows["domain"].to_pylist())):
+    brought = parts.named_parts("corpus.sets", corpus_sets or {})
+    if clash := sorted((named.keys() | brought.keys()) & set(heldout.rows["domain"].to_pylist())):
         raise StageError(f"evaluation.sets.{clash[0]} has the name of a domain: choose another one")
-    members = {name: parts.chosen(heldout.rows, each, corpus) for name, each in named.items()}
+    masks = {name: parts.chosen_if_any(heldout.rows, each) for name, each in brought.items() if name not in named}
+    members = {name: mask for name, mask in masks.items() if mask is not None}
+    members |= {name: parts.chosen(heldout.rows, each, corpus) for name, each in named.items()}
     network = AutoModelForCausalLM.from_pretrained(language_model, dtype=torch.float32).to(device).eval()
     check_vocabulary(network, tokenizer, language_model)
     check_ids(heldout.input_ids, vocabulary_size(tokenizer), corpus / "heldout")
@@ -108,6 +114,7 @@ def evaluate(
     counts = {"sequences": len(nll), **result["overall"]}
     counts |= {f"{name}: perplexity": each["perplexity"] for name, each in result.get("sets", {}).items()}
     counts |= {"excluded_documents": heldout.num_excluded} if targets else {}
+    counts |= {"corpus_sets_without_text": absent} if (absent := sum(mask is None for mask in masks.values())) else {}
     return counts | ({"named_documents_not_held_out": missing} if missing else {})
 
 

@@ -38,7 +38,10 @@ def make(root: Path, *overrides: str) -> None:
 
 
 def test_what_is_there_is_complete_and_the_rest_is_built(artifacts: Path) -> None:
-    select, order = "subsets/select_300_tokens_uniform", "orders/select_300_tokens_uniform"
+    select, order = (
+        "subsets/select_300_tokens_uniform-across_domains",
+        "orders/select_300_tokens_uniform-across_domains",
+    )
     assert planned(artifacts) == {select: "build", order: "build"}
     make(artifacts)
     assert planned(artifacts) == {select: "complete", order: "complete"}
@@ -81,7 +84,7 @@ def test_an_input_that_is_made_again_leaves_open_what_is_made_from_it(artifacts:
     make(artifacts)
     shutil.rmtree(artifacts / "subsets")
     found = plan(*STAGES, f"paths.artifacts={artifacts}", "selection=uniform")
-    assert states(found)["orders/select_300_tokens_uniform"] == "reuse"
+    assert states(found)["orders/select_300_tokens_uniform-across_domains"] == "reuse"
     assert "comes out as before" in by_stage(found)["order"][0]["why"]
     make(artifacts)  # it comes out as before, so that the run skips the order
     assert set(planned(artifacts).values()) == {"complete"}
@@ -89,7 +92,7 @@ def test_an_input_that_is_made_again_leaves_open_what_is_made_from_it(artifacts:
 
 def test_an_interrupted_attempt_goes_on(artifacts: Path) -> None:
     make(artifacts)
-    folder = artifacts / "subsets" / "select_300_tokens_uniform"
+    folder = artifacts / "subsets" / "select_300_tokens_uniform-across_domains"
     config = compose("config", [*STAGES, f"paths.artifacts={artifacts}"])
     run.settle(config, [*STAGES, "selection=uniform"])
     asked = run.requested("select", config, {"corpora/embedded": run.manifest(artifacts / "corpora/embedded")})
@@ -102,14 +105,14 @@ def test_an_interrupted_attempt_goes_on(artifacts: Path) -> None:
 
     with pytest.raises(KeyboardInterrupt):
         interrupted()
-    assert planned(artifacts)["subsets/select_300_tokens_uniform"] == "continue"
+    assert planned(artifacts)["subsets/select_300_tokens_uniform-across_domains"] == "continue"
 
 
 def test_a_damaged_artifact_is_refused(artifacts: Path) -> None:
     make(artifacts)
-    (artifacts / "subsets/select_300_tokens_uniform/subset.parquet").unlink()
-    assert planned(artifacts)["subsets/select_300_tokens_uniform"] == "refused"
-    assert planned(artifacts, "overwrite=true")["subsets/select_300_tokens_uniform"] == "replace"
+    (artifacts / "subsets/select_300_tokens_uniform-across_domains/subset.parquet").unlink()
+    assert planned(artifacts)["subsets/select_300_tokens_uniform-across_domains"] == "refused"
+    assert planned(artifacts, "overwrite=true")["subsets/select_300_tokens_uniform-across_domains"] == "replace"
 
 
 def test_cells_share_what_does_not_differ(artifacts: Path) -> None:

@@ -122,6 +122,18 @@ def test_parts_and_sets_have_the_figures_of_their_sequences(made: tuple[Path, Pa
         run(made, tmp_path / "d", sets={domain: {"documents": ids}})
 
 
+def test_sets_of_the_corpus_are_left_out_where_it_holds_out_no_such_text(
+    made: tuple[Path, Path], tmp_path: Path
+) -> None:
+    domain = read(made[0], "heldout")["domain"][0].as_py()
+    brought = {"its": {"domains": [domain]}, "absent": {"domains": ["nowhere"]}, "mine": {"domains": ["nowhere"]}}
+    counts = run(made, tmp_path / "a", corpus_sets=brought, sets={"mine": {"domains": [domain]}})
+    measured = json.loads((tmp_path / "a" / "metrics.json").read_text())
+    assert measured["sets"].keys() == {"its", "mine"}
+    assert counts["corpus_sets_without_text"] == 1  # "mine" is the user's
+    assert measured["sets"]["its"]["nats_per_token"] == pytest.approx(measured["domains"][domain]["nats_per_token"])
+
+
 def altered(made: tuple[Path, Path], folder: Path, column: str, values: object) -> Path:
     """The corpus with one column of its held-out shard replaced."""
     shutil.copytree(made[0], folder)
