@@ -28,27 +28,46 @@ def label_of(token: str | None) -> int | None:
     return LABELS.index(stripped) if stripped in LABELS else None
 
 
+def label_of_token(token: str) -> int | None:
+    """As `label_of`, for an entry of `top_logprobs`: lower case and a byte in the form `<0x41>` are spellings, too."""
+    if found := re.fullmatch(r"<0x([0-9A-Fa-f]{2})>", token):
+        token = chr(int(found[1], 16))
+    return label_of(token.upper())
+
+
 def weights_from_logprobs(reply: Mapping[str, Any]) -> tuple[float, float]:
     """Probabilities of the two labels as the first token, from a chat completion with `top_logprobs`.
 
-    Spellings of a label (" A", "A") are summed; a label that is not among the listed tokens has weight 0. Raises
-    AnswerError if the reply has no log-probabilities, or if both labels together have less than 1 % probability.
+    All tokens that spell a label are summed, also those with the same text: vocabularies with byte fallback have two
+    for `A`. A label that is not among the listed tokens has weight 0. Raises AnswerError if the reply has no
+    log-probabilities, if both labels together have less than 1 % probability, or if a label is not listed although it
+    may be so likely that the preference is not a confident one.
     """
     choice = _choices(reply)[0]
     try:
         first = choice["logprobs"]["content"][0]
-        listed = {entry["token"]: float(entry["logprob"]) for entry in [*(first.get("top_logprobs") or []), first]}
+        listed = [(str(entry["token"]), _probability(entry)) for entry in first.get("top_logprobs") or []]
+        sampled = str(first["token"]), _probability(first)
     except (KeyError, TypeError, IndexError, ValueError):
         raise AnswerError(
             "the endpoint gives no log-probabilities (judge.method=votes needs none)", _quoted(choice)
         ) from None
+    if not any(token == sampled[0] and math.isclose(p, sampled[1], abs_tol=1e-3) for token, p in listed):
+        listed.append(sampled)  # most endpoints list the sampled token among the others, some do not
     weights = [0.0, 0.0]
-    for token, logprob in listed.items():
-        if (label := label_of(token)) is not None:
-            weights[label] += math.exp(min(logprob, 0.0))
+    for token, probability in listed:
+        if (label := label_of_token(token)) is not None:
+            weights[label] += probability
     if not sum(weights) >= MIN_LABEL_PROBABILITY:  # also true if a log-probability is NaN
         raise AnswerError("neither label is among the likely first tokens", _quoted(choice))
+    unlisted = min(min(p for _, p in listed), max(0.0, 1.0 - sum(p for _, p in listed)))  # most for any other token
+    if not min(weights) and unlisted > max(weights) / 3:  # |2p - 1| may be below 1/2, and 1 would be stored
+        raise AnswerError("one label is not among the listed tokens, and may be nearly as likely", _quoted(choice))
     return weights[0], weights[1]
+
+
+def _probability(entry: Mapping[str, Any]) -> float:
+    return math.exp(min(float(entry["logprob"]), 0.0))
 
 
 def weights_from_votes(reply: Mapping[str, Any], num_votes: int) -> tuple[float, float]:
