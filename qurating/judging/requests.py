@@ -54,6 +54,11 @@ class Requests:
     def num_calls(self) -> int:
         return int(np.prod(self._shape))
 
+    @property
+    def calls_per_unit(self) -> int:
+        """Calls about one pair, or about one text in individual mode."""
+        return int(np.prod(self._shape[1:]))
+
     def body(self, messages: Messages) -> dict[str, Any]:
         """The body of a chat completion for the method of this run."""
         options: dict[str, Any] = {"temperature": self.settings.temperature}
@@ -118,6 +123,12 @@ class Requests:
     def weights(self) -> preferences.Floats:
         """Weights of the labels; NaN unless more than half of the separate votes name one, as for `votes`."""
         return np.where((2 * self._answered > self.calls_each)[..., None], self._sums, np.nan)
+
+    @property
+    def failed_fraction(self) -> float:
+        """The share of the judgments without a result: a pair, criterion and order, or a text and criterion."""
+        results = self.weights[..., 0] if self.pairwise else np.fmax.reduce(self.grades, axis=-1)
+        return float(np.isnan(results).mean()) if results.size else 0.0
 
     def estimate(self, tokenizer: Any, price: Any) -> Estimate:
         """Calls, tokens (from a sample of prompts, by the tokenizer of the corpus) and cost of the whole run."""

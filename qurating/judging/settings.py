@@ -47,6 +47,8 @@ class JudgeSettings:
     prices: str = "conf/prices.yaml"
     usd_per_million_tokens: Sequence[float] | None = None
     max_cost_usd: float | None = None
+    max_failed_fraction: float = 0.05
+    retry_failed: bool = False
     transport: str = "online"
     max_batch_requests: int = 50_000
     max_batch_bytes: int = 200_000_000
@@ -83,10 +85,10 @@ class JudgeSettings:
             raise StageError(
                 f"judge.max_cost_usd is {settings.max_cost_usd}: it must be a sum in US dollars, or null (no cap)"
             )
-        if not 0 <= settings.triple_fraction <= 1:
-            raise StageError(
-                f"judge.triple_fraction is {settings.triple_fraction}: it must be a share of the pairs, from 0 to 1"
-            )
+        for name, whole in (("triple_fraction", "pairs"), ("max_failed_fraction", "judgments")):
+            value = getattr(settings, name)
+            if not (isinstance(value, int | float) and 0 <= value <= 1):
+                raise StageError(f"judge.{name} is {value}: it must be a share of the {whole}, from 0 to 1")
         settings._check_endpoint()
         return settings
 

@@ -17,8 +17,10 @@ from qurating.judging.endpoint.base import Endpoint, Reply, Request, is_transien
 from qurating.judging.endpoint.batch_files import Limits, packed, responses
 from qurating.judging.endpoint.batch_log import BatchLog
 from qurating.judging.endpoint.costs import CapReachedError, Spending
+from qurating.judging.endpoint.failures import FailureLimits, FailureStreak
 from qurating.judging.endpoint.replies import AnswerError
 from qurating.judging.endpoint.response_log import Answer, ResponseLog
+from qurating.runtime.errors import StageError
 
 MARK = "qurating"  # key in the metadata of a batch
 UNDER_WAY = ("validating", "in_progress", "finalizing", "cancelling")
@@ -37,9 +39,11 @@ class Batches:
         batch_log: BatchLog,
         limits: Limits,
         say: Callable[[str], None],
+        failure_limits: FailureLimits | None = None,
     ) -> None:
         self._endpoint, self._response_log, self._spending = endpoint, response_log, spending
         self._batch_log, self._limits, self._say = batch_log, limits, say
+        self._streak = FailureStreak(endpoint, failure_limits or FailureLimits())
         self._client = transport.openai_client(endpoint)
         self._too_large = ""  # why a batch was refused because the account's queue is full
 
@@ -158,17 +162,20 @@ class Batches:
     async def _fetch_all(self, parse: Callable[[Any], list[float]]) -> None:
         """Wait for every submitted batch and log its answers; requests without an answer stay missing."""
         while waiting := self._batch_log.under_way():
-            num_fetched = 0
+            num_fetched, stop = 0, None
             for digest, name in waiting:
                 batch = await self._client.batches.retrieve(name)
                 if batch.status in UNDER_WAY:
                     continue
                 for file in filter(None, (batch.output_file_id, batch.error_file_id)):
-                    await self._fetch(file, parse)
+                    stop = await self._fetch(file, parse) or stop
                 if batch.status == "failed" and not (batch.output_file_id or batch.error_file_id):
                     self._failed(batch, digest)
                 self._batch_log.note(digest, done=batch.status)
                 num_fetched += 1
+            if stop is not None:
+                self._response_log.forget_failures()
+                raise stop
             if num_fetched < len(waiting):
                 await asyncio.sleep(self._limits.poll_seconds)
 
@@ -182,8 +189,12 @@ class Batches:
         self._too_large = reasons[:160]
         self._say(f"batch {batch.id} was refused ({reasons[:160]}): its requests are sent again")
 
-    async def _fetch(self, file_id: str, parse: Callable[[Any], list[float]]) -> None:
-        """Log the results in an output or error file: answers, and failures that a retry would not mend."""
+    async def _fetch(self, file_id: str, parse: Callable[[Any], list[float]]) -> StageError | None:
+        """Log the results in an output or error file: answers, and failures that a retry would not mend.
+
+        Returns the error that ends the run if too many requests in a row have failed.
+        """
+        stop: StageError | None = None
         content = (await self._client.files.content(file_id)).content
         for key, status, body in responses(content):
             if self._response_log.get(key) is not None:
@@ -203,3 +214,8 @@ class Batches:
             else:
                 continue
             self._response_log.add(key, answer)
+            if answer.values is not None:
+                self._streak.usable()
+            else:
+                stop = self._streak.failed(answer) or stop
+        return stop

@@ -2,22 +2,19 @@
 
 A request that fails is retried up to `max_retries` times (`Retries`). If that does not help, it is sent once more at
 the end of the run. A run stops when continuing is pointless: access refused or unknown model (`Endpoint.error_for`),
-endpoint down (`EndpointHealth`), only unusable answers (`nothing_usable_error`).
+endpoint down (`EndpointHealth`), too many unusable answers (`failures`).
 Times are seconds of the monotonic clock.
 """
 
 import math
 import random
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 
 from qurating.judging.endpoint.base import Endpoint, NoReplyError, Reply, is_throttling
-from qurating.judging.endpoint.response_log import Answer
 from qurating.runtime.errors import StageError
 
 MAX_UNANSWERED_IN_A_ROW = 8  # retried requests without a reply, after which the endpoint counts as down
-MAX_UNUSABLE_AT_FIRST = 20  # unusable answers without a usable one, after which a setting must be wrong
 MAX_BACKOFF_SECONDS = 8.0
 
 
@@ -130,13 +127,3 @@ def down_error(endpoint: Endpoint, error: UnansweredError) -> StageError:
         advice = "wait, or lower judge.max_concurrency"
         return endpoint.stop_error(f"refuses for now ({error}, too many requests): {advice}")
     return endpoint.stop_error(f"does not answer ({error}): check that it runs and is reachable from here")
-
-
-def nothing_usable_error(endpoint: Endpoint, answers: Sequence[Answer]) -> StageError:
-    """The error for an endpoint that gave only these unusable answers."""
-    first = answers[0]
-    example = f"{first.reason}: {first.detail}" if first.detail else first.reason
-    return endpoint.stop_error(
-        f"gave no usable answer to any of the first {len(answers)} requests ({example}): check judge.model, "
-        "judge.method, judge.request_options and judge.prompt"
-    )

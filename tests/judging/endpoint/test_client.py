@@ -12,9 +12,9 @@ from endpoint_client import ask, ask_all, endpoint_at, number_of, numbered_reque
 from judge_fixtures import endpoint, respond
 from ports import NOBODY_LISTENS
 
-from qurating.judging.endpoint import retries
 from qurating.judging.endpoint.client import open_client
 from qurating.judging.endpoint.costs import Spending
+from qurating.judging.endpoint.failures import FailureLimits
 from qurating.judging.endpoint.response_log import Answer, ResponseLog
 from qurating.runtime.errors import StageError
 
@@ -258,7 +258,7 @@ def test_nothing_but_unusable_answers_stops_and_blames_no_request(tmp_path: Path
         pytest.raises(StageError, match=r"no usable answer.*As a language model.*judge.method"),
     ):
         ask(endpoint_at(url), tmp_path / "j", number)
-    assert num_asked <= retries.MAX_UNUSABLE_AT_FIRST + 4
+    assert num_asked <= FailureLimits().at_first + 4
     assert (tmp_path / "j").read_bytes() == b""  # sent again once the endpoint is mended
 
 

@@ -121,7 +121,8 @@ def test_separate_votes_need_a_majority_and_their_failures_are_recorded(tmp_path
     for number, (made, share) in enumerate([(server, 0.5), (prose, -100)]):
         with endpoint(made) as url:
             given = settings("endpoint", base_url=url, num_pairs=1, num_votes=5, method="separate_votes")
-            counts = run(tmp_path / str(number), corpus, given | {"max_concurrency": 1}, ONE)
+            given |= {"max_concurrency": 1, "max_failed_fraction": 1.0}
+            counts = run(tmp_path / str(number), corpus, given, ONE)
         row = pq.read_table(tmp_path / str(number) / "judgments.parquet").to_pylist()[0]
         assert row["educational_value_average"][0][1] == share
         failures = [json.loads(line) for line in (tmp_path / str(number) / "failures.jsonl").read_text().splitlines()]
