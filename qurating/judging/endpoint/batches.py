@@ -5,6 +5,7 @@ batches at the endpoint. Answers go to the response log, as with the online tran
 """
 
 import asyncio
+import contextlib
 import io
 import json
 from collections.abc import Callable, Iterable, Iterator
@@ -13,11 +14,12 @@ from typing import Any
 import openai
 
 from qurating.judging.endpoint import replies, transport
-from qurating.judging.endpoint.base import Endpoint, Reply, Request, is_transient
+from qurating.judging.endpoint.base import Endpoint, Request, UncertainStopError
 from qurating.judging.endpoint.batch_files import Limits, packed, responses
 from qurating.judging.endpoint.batch_log import BatchLog
 from qurating.judging.endpoint.costs import CapReachedError, Spending
 from qurating.judging.endpoint.failures import FailureLimits, FailureStreak
+from qurating.judging.endpoint.refusals import Kind
 from qurating.judging.endpoint.replies import AnswerError
 from qurating.judging.endpoint.response_log import Answer, ResponseLog
 from qurating.runtime.errors import StageError
@@ -45,6 +47,7 @@ class Batches:
         self._batch_log, self._limits, self._say = batch_log, limits, say
         self._streak = FailureStreak(endpoint, failure_limits or FailureLimits())
         self._client = transport.openai_client(endpoint)
+        self._words: dict[str, str] = {}  # of the last refusal of a request, if it is to be sent again
         self._too_large = ""  # why a batch was refused because the account's queue is full
 
     async def ask_all(
@@ -63,18 +66,15 @@ class Batches:
             async with self._client:
                 await self._rounds(requests, parse)
         except openai.APIStatusError as error:
-            reply = Reply(error.status_code, {}, error.response.content)
-            refusal = self._endpoint.error_for(reply)
-            if isinstance(refusal, AnswerError):
-                refusal = self._endpoint.stop_error(f"refuses batches ({refusal})")
-            raise refusal from None
+            raise self._refused(error) from None
         except openai.APIConnectionError as error:
-            raise self._endpoint.stop_error(f"does not answer ({error.__cause__ or error})") from None
+            said = self._endpoint.redacted(str(error.__cause__ or error))
+            raise self._endpoint.stop_error(f"does not answer ({said})") from None
         for request in requests():
             key = request.key()
             answer = self._response_log.get(key)
             if answer is None:
-                answer = Answer(None, f"no answer in {MAX_ROUNDS} batches")
+                answer = Answer(None, f"no answer in {MAX_ROUNDS} batches", self._words.get(key, ""))
                 self._response_log.add(key, answer)
             record(request.position, answer)
 
@@ -174,7 +174,6 @@ class Batches:
                 self._batch_log.note(digest, done=batch.status)
                 num_fetched += 1
             if stop is not None:
-                self._response_log.forget_failures()
                 raise stop
             if num_fetched < len(waiting):
                 await asyncio.sleep(self._limits.poll_seconds)
@@ -182,10 +181,11 @@ class Batches:
     def _failed(self, batch: Any, digest: str) -> None:
         """Handle a batch that was refused as a whole: retried in the next round if the account's queue is full."""
         errors = (batch.errors.data if batch.errors else None) or []
-        reasons = "; ".join(f"{error.code}: {error.message}" for error in errors) or "no reason given"
+        said = "; ".join(f"{error.code}: {error.message}" for error in errors) or "no reason given"
+        reasons = self._endpoint.redacted(said)
         if not any("limit" in (error.code or "") for error in errors):
             self._batch_log.note(digest, done="failed")
-            raise self._endpoint.stop_error(f"refuses the batch {batch.id} ({reasons[:300]})")
+            raise self._endpoint.stop_error(f"refuses the batch {batch.id} ({reasons})")
         self._too_large = reasons[:160]
         self._say(f"batch {batch.id} was refused ({reasons[:160]}): its requests are sent again")
 
@@ -195,27 +195,47 @@ class Batches:
         Returns the error that ends the run if too many requests in a row have failed.
         """
         stop: StageError | None = None
-        content = (await self._client.files.content(file_id)).content
+        content = self._endpoint.redaction.content((await self._client.files.content(file_id)).content)
         for key, status, body in responses(content):
             if self._response_log.get(key) is not None:
                 continue
-            if status == 200:
-                used: tuple[int | None, int | None] = replies.usage(body) or (None, None)
-                try:
-                    answer = Answer(parse(body), "", "", *used, batch=True)
-                except AnswerError as error:
-                    answer = Answer(None, error.reason, error.detail, *used, batch=True)
-                self._spending.add(used[0] or 0, used[1] or 0)
-            elif status is not None and 400 <= status < 500 and not is_transient(status):
-                refused = self._endpoint.error_for(Reply(status, {}, json.dumps(body).encode()))
-                if not isinstance(refused, AnswerError):
-                    raise refused
-                answer = Answer(None, refused.reason, refused.detail)
-            else:
+            refusal = self._endpoint.refusal(status or 500, body)
+            if refusal is None:
+                answer = self._answer(body, parse)
+            elif refusal.kind is Kind.WAIT:
+                self._words[key] = str(refusal)
                 continue
+            else:
+                error = self._endpoint.error_for(refusal)
+                if isinstance(error, UncertainStopError) and self._response_log.num_usable:
+                    error = error.instead
+                if isinstance(error, StageError):  # the others of this file are read first: they are paid for
+                    stop = error
+                    continue
+                answer = Answer(None, error.reason, error.detail)
             self._response_log.add(key, answer)
             if answer.values is not None:
                 self._streak.usable()
             else:
                 stop = self._streak.failed(answer) or stop
+        if stop is not None:
+            self._response_log.forget_failures()
         return stop
+
+    def _answer(self, body: Any, parse: Callable[[Any], list[float]]) -> Answer:
+        """The answer in a reply; its tokens are added to the spending."""
+        used: tuple[int | None, int | None] = replies.usage(body) or (None, None)
+        self._spending.add(used[0] or 0, used[1] or 0)
+        try:
+            return Answer(parse(body), "", "", *used, batch=True)
+        except AnswerError as error:
+            return Answer(None, error.reason, error.detail, *used, batch=True)
+
+    def _refused(self, error: openai.APIStatusError) -> StageError:
+        """The error that ends the run if the endpoint refuses to upload, create, poll or fetch."""
+        content, body = error.response.content.decode(errors="replace"), None
+        with contextlib.suppress(ValueError):
+            body = json.loads(content)
+        refusal = self._endpoint.refusal(error.status_code, body, content)
+        found = refusal and self._endpoint.error_for(refusal)
+        return found if isinstance(found, StageError) else self._endpoint.stop_error(f"refuses batches ({refusal})")

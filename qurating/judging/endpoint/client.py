@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from qurating.judging.endpoint import transport
-from qurating.judging.endpoint.base import Endpoint, Request
+from qurating.judging.endpoint.base import Endpoint, Request, UncertainStopError
 from qurating.judging.endpoint.calls import Calls, Used
 from qurating.judging.endpoint.costs import Spending
 from qurating.judging.endpoint.failures import FailureLimits, FailureStreak, nothing_usable_error
@@ -30,7 +30,7 @@ class Client:
     calls: Calls
     response_log: ResponseLog
     streak: FailureStreak
-    _usable_seen: bool = False
+    usable_seen: bool = False
     _held_back: list[tuple[Request, Answer]] = field(default_factory=list)  # unusable, until one is usable
     _deferred: list[Request] = field(default_factory=list)  # without a reply: sent again at the end
 
@@ -103,15 +103,19 @@ class Client:
             answer = Answer(parse(reply), "", "", *used)
         except AnswerError as error:
             self._unusable(request, Answer(None, error.reason, error.detail, *used), record)
+        except UncertainStopError as error:
+            if not self.usable_seen:
+                raise
+            self._unusable(request, Answer(None, error.instead.reason, error.instead.detail), record)
         except UnansweredError as error:
             next_step = self.calls.health.unanswered(request.position, error, at_the_end, time.monotonic())
             if next_step is Next.AT_THE_END:
                 self._deferred.append(request)
             elif next_step is Next.FAILED:
-                self._unusable(request, Answer(None, str(error)), record)
+                self._unusable(request, error.answer, record)
             return next_step is not Next.NOW
         else:
-            self._usable_seen = True
+            self.usable_seen = True
             self.streak.usable()
             while self._held_back:
                 self._keep(*self._held_back.pop(0), record)
@@ -120,7 +124,7 @@ class Client:
 
     def _unusable(self, request: Request, answer: Answer, record: Callable[[int, Answer], None]) -> None:
         """Keep a failure; but hold it back until the first usable answer: a setting may be wrong."""
-        if not self._usable_seen:
+        if not self.usable_seen:
             self._held_back.append((request, answer))
             if len(self._held_back) >= self.streak.limits.at_first:
                 raise self._nothing_usable_error()
@@ -152,4 +156,4 @@ async def open_client(
         calls = Calls(endpoint, sender, response_log, spending, rate_limiter, health)
         with rare_collections():
             streak = FailureStreak(endpoint, limits or FailureLimits())
-            yield Client(calls, response_log, streak, _usable_seen=response_log.num_usable > 0)
+            yield Client(calls, response_log, streak, usable_seen=response_log.num_usable > 0)

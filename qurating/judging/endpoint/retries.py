@@ -11,7 +11,9 @@ import random
 from dataclasses import dataclass, field
 from enum import Enum
 
-from qurating.judging.endpoint.base import Endpoint, NoReplyError, Reply, is_throttling
+from qurating.judging.endpoint.base import Endpoint, NoReplyError
+from qurating.judging.endpoint.refusals import Refusal
+from qurating.judging.endpoint.response_log import Answer
 from qurating.runtime.errors import StageError
 
 MAX_UNANSWERED_IN_A_ROW = 8  # retried requests without a reply, after which the endpoint counts as down
@@ -21,15 +23,20 @@ MAX_BACKOFF_SECONDS = 8.0
 class UnansweredError(Exception):
     """No usable reply to a request, after all its retries.
 
-    `status`: of the last reply, None without a reply. `own_fault`: the request itself may be the cause. `lost_since`:
+    `refusal`: the last reply, None without a reply. `own_fault`: the request itself may be the cause. `lost_since`:
     when its connection first broke, if it broke in every try since then; else None.
     """
 
     def __init__(
-        self, message: str, *, status: int | None = None, own_fault: bool, lost_since: float | None = None
+        self, message: str, *, refusal: Refusal | None = None, own_fault: bool, lost_since: float | None = None
     ) -> None:
         super().__init__(message)
-        self.status, self.own_fault, self.lost_since = status, own_fault, lost_since
+        self.refusal, self.own_fault, self.lost_since = refusal, own_fault, lost_since
+
+    @property
+    def answer(self) -> Answer:
+        """The answer that records this request as failed."""
+        return Answer(None, self.refusal.reason, self.refusal.words) if self.refusal else Answer(None, str(self))
 
 
 @dataclass
@@ -51,19 +58,14 @@ class Retries:
             raise UnansweredError(str(error), own_fault=error.timed_out, lost_since=self._lost_since)
         return self._next()
 
-    def refused(self, reply: Reply, now: float) -> float:
-        """The same for a reply with a transient status. Refusals are retried for `patience_seconds`, in any number.
-
-        Raises StageError if the account's quota is used up.
-        """
-        if isinstance(stop := self.endpoint.error_for(reply), StageError):
-            raise stop
+    def refused(self, refusal: Refusal, now: float) -> float:
+        """The same for a refusal to wait out. Those that ask for fewer requests are retried for `patience_seconds`."""
         patient = False
-        if is_throttling(reply.status):
+        if refusal.is_throttling:
             self._refused_since = now if self._refused_since is None else self._refused_since
             patient = now - self._refused_since < self.endpoint.patience_seconds
         if self._failures >= self.endpoint.max_retries and not patient:
-            raise UnansweredError(f"HTTP {reply.status}", status=reply.status, own_fault=reply.status == 500)
+            raise UnansweredError(str(refusal), refusal=refusal, own_fault=refusal.status == 500)
         return self._next()
 
     def _next(self) -> float:
@@ -123,7 +125,7 @@ class EndpointHealth:
 
 def down_error(endpoint: Endpoint, error: UnansweredError) -> StageError:
     """The error for an endpoint that does not answer."""
-    if error.status == 429:
+    if error.refusal and error.refusal.status == 429:
         advice = "wait, or lower judge.max_concurrency"
         return endpoint.stop_error(f"refuses for now ({error}, too many requests): {advice}")
     return endpoint.stop_error(f"does not answer ({error}): check that it runs and is reachable from here")

@@ -90,6 +90,27 @@ def test_replies_without_a_judgment(reply: dict, reason: str) -> None:
         replies.weights_from_logprobs(reply)
 
 
+def choice(content: str | None, finish: str, **message: Any) -> dict[str, Any]:
+    return {"choices": [{"message": {"content": content, **message}, "finish_reason": finish}]}
+
+
+@pytest.mark.parametrize(
+    ("reply", "says"),
+    [
+        (choice(None, "content_filter"), "the endpoint filtered the answer"),
+        (choice(None, "stop", refusal="I cannot help with that"), "the judge refused to answer: I cannot help"),
+        (choice("", "length"), "cut off before its first word .*judge.request_options"),
+        (choice("Sure", "length"), r"'Sure' \(finish_reason length\)"),
+    ],
+)
+def test_filters_refusals_and_cut_answers_are_named(reply: dict[str, Any], says: str) -> None:
+    for read in (replies.vote_of, replies.grades_from_votes, replies.weights_from_logprobs):
+        with pytest.raises(AnswerError, match=says):
+            read(reply)
+    with pytest.raises(AnswerError, match=says):
+        replies.weights_from_votes(reply, 1)
+
+
 def test_votes_need_a_majority_of_labels() -> None:
     assert replies.weights_from_votes(votes_reply("A", "B", "B", None, "I"), 5) == (1, 2)
     with pytest.raises(AnswerError, match="half"):

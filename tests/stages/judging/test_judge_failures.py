@@ -135,3 +135,46 @@ def test_a_batch_of_nothing_but_prose_stops_the_run_and_is_asked_again(tmp_path:
         assert run(tmp_path / "o", corpus, given, ONE)["failed_requests"] == 0
     assert server.sizes() == [99, 99, 99]
     assert read_json(tmp_path / "o" / "summary.json")["failed"] == {}
+
+
+def test_the_key_is_in_no_file_whatever_the_endpoint_quotes(
+    tmp_path: Path, corpus: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    key = "sk-very-secret-0123456789/abc"
+    monkeypatch.setenv("MY_KEY", key)
+    server = Moody(prose_every=None)
+
+    def quoting(body: dict[str, Any], header: str) -> tuple[int, Any]:
+        """An error, a refusal, an answer without a label and an error within an answer, each with the header."""
+        reply = server.reply(body)
+        number = len(server.asked)
+        said = {"error": {"message": f"no, {header}", "type": header}}
+        prose = {"choices": [{"message": {"content": header}, "logprobs": None}]}
+        refusal = {"choices": [{"message": {"content": None, "refusal": header[3:-3]}}]}
+        return {5: (400, said), 6: (200, prose), 7: (200, refusal), 8: (422, {"detail": header})}.get(
+            number, (200, reply)
+        )
+
+    def online(call: dict[str, Any]) -> web.Response:
+        status, body = quoting(call["body"], call["headers"]["Authorization"])
+        return respond(json.dumps(body).replace("/", "\\/"), status)
+
+    given = settings("endpoint", api_key_variable="MY_KEY", max_concurrency=1, max_failed_fraction=0.5)
+    with endpoint(online) as url:
+        assert run(tmp_path / "o", corpus, given | {"base_url": url}, ONE)["failed_requests"] == 4
+    server.asked = []
+    batches = BatchServer(lambda body: quoting(body, f"Bearer {key}"))
+    with batches.serving() as url:
+        given |= {"base_url": url, "transport": "batch", "poll_seconds": 0.01}
+        assert run(tmp_path / "b", corpus, given, ONE)["failed_requests"] == 4
+        batches.refuse = lambda lines: {"code": "bad", "message": f"no, {key}"}
+        with pytest.raises(StageError) as stopped:
+            run(tmp_path / "c", corpus, given, ONE)
+    written = {file: file.read_bytes() for file in tmp_path.rglob("*") if file.is_file()}
+    assert {file.name for file in written} >= {"failures.jsonl", "summary.json", "report.html", "responses.jsonl"}
+    assert "***" in (tmp_path / "o" / "failures.jsonl").read_text()
+    printed = "".join(capfd.readouterr())
+    for secret in (key, key[3:-3], key.replace("/", "\\/")):
+        assert not [file for file, content in written.items() if secret.encode() in content]
+        assert secret not in str(stopped.value)
+        assert secret not in printed
