@@ -1,7 +1,7 @@
 """Asks the requests of a run: the estimate before the first call, the method, the answers, and what they cost."""
 
 import contextlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,6 @@ from tokenizers import Tokenizer
 from tqdm import tqdm
 
 from qurating.artifacts.files import read_json, write_json
-from qurating.judging.endpoint import replies
 from qurating.judging.endpoint.base import Endpoint, Request
 from qurating.judging.endpoint.batch_files import Limits
 from qurating.judging.endpoint.batch_log import BatchLog
@@ -18,10 +17,14 @@ from qurating.judging.endpoint.batches import Batches
 from qurating.judging.endpoint.client import Client, open_client
 from qurating.judging.endpoint.costs import Estimate, Price, Spending
 from qurating.judging.endpoint.failures import FailureLimits
+from qurating.judging.endpoint.replies import AnswerError
 from qurating.judging.endpoint.response_log import Answer, ResponseLog
 from qurating.judging.endpoint.retries import UnansweredError, down_error
-from qurating.judging.requests import Requests, find_method
+from qurating.judging.probe import check_cost, find_method
+from qurating.judging.requests import Method, Requests
 from qurating.judging.settings import JudgeSettings
+
+PROBE_RETRIES = 2  # of a question that may be refused whatever method it asks for
 
 
 async def ask(
@@ -29,7 +32,7 @@ async def ask(
     endpoint: Endpoint,
     response_log: ResponseLog,
     price: Price | None,
-    as_method: Callable[[str], Requests],
+    as_method: Callable[[Method], Requests],
     tokenizer: Tokenizer,
     output: Path,
 ) -> tuple[Requests, dict[str, Any]]:
@@ -40,19 +43,21 @@ async def ask(
         totals = np.array([response_log.prompt_tokens, response_log.completion_tokens])
         elsewhere = totals - response_log.by_batch if settings.transport == "batch" else np.array(response_log.by_batch)
         spending.other_transport_usd = other.usd(*elsewhere.tolist()) - price.usd(*elsewhere.tolist())
-    method = settings.method
+    method = Method(settings.method)
     with contextlib.suppress(FileNotFoundError):
-        method = read_json(output / "method.json")["method"]
-    assumed = method if method != "auto" else "logprobs" if settings.mode == "pairwise" else "votes"
-    estimate = as_method(assumed).estimate(tokenizer, price)
-    _print_estimate(settings, price, estimate, spending, method, len(response_log))
+        found = read_json(output / "method.json")
+        method = Method(found.pop("method"), **found)
+    assumed = Method("logprobs" if settings.mode == "pairwise" else "votes")
+    first = as_method(method if settings.method != "auto" else assumed).estimate(tokenizer, price)
+    _print_estimate(settings, price, first, spending, method.name, len(response_log))
     async with open_client(endpoint, response_log, spending) as client:
-        if method == "auto":
+        if method.name == "auto":
             method = await _probe(settings, client, as_method)
-            write_json(output / "method.json", {"method": method})
-            if method != assumed:
-                estimate = as_method(method).estimate(tokenizer, price)
-                print(f"    the endpoint gives no log-probabilities: {method}; estimate: {estimate}", flush=True)
+            write_json(output / "method.json", _as_json(method))
+        estimate = as_method(method).estimate(tokenizer, price)
+        if settings.method == "auto" and method.name != assumed.name:
+            print(f"    the endpoint gives no log-probabilities: {method.name}; estimate: {estimate}", flush=True)
+            check_cost(settings, method.name, first._asdict(), estimate._asdict())
         requests = as_method(method)
         total = requests.num_calls
         limits = FailureLimits.of(requests.calls_per_unit, settings.max_failed_fraction)
@@ -107,29 +112,30 @@ def _print_estimate(
         )
 
 
-async def _probe(settings: JudgeSettings, client: Client, as_method: Callable[[str], Requests]) -> str:
+async def _probe(settings: JudgeSettings, client: Client, as_method: Callable[[Method], Requests]) -> Method:
     """Find the method; the replies are logged, as answers if they are answers, else as lost tokens."""
 
-    used = (0, 0)
-
-    async def reply(body: Mapping[str, Any]) -> Any:
-        nonlocal used
-        client.response_log.add_lost(*used)  # of the previous reply
+    async def reply(requests: Requests, request: Request) -> Any:
+        found, used = await client.calls.reply(request, PROBE_RETRIES)
         try:
-            found, tokens = await client.calls.reply(Request(0, body))
-        except UnansweredError as error:
-            raise down_error(client.calls.endpoint, error) from None
-        used = tokens[0] or 0, tokens[1] or 0
+            answer = Answer(requests.parse(found), "", "", *used)
+        except AnswerError:
+            client.response_log.add_lost(used[0] or 0, used[1] or 0)
+        else:
+            client.response_log.add(request.key(), answer, remember=True)
+            client.usable_seen = True
         return found
 
-    method, found = await find_method(settings, as_method, reply)
-    requests = as_method(method)
-    first: Request = next(requests.all())
     try:
-        client.response_log.add(first.key(), Answer(requests.parse(found), "", "", *used), remember=True)
-    except replies.AnswerError:
-        client.response_log.add_lost(*used)
-    return method
+        return await find_method(settings, client.calls.endpoint, as_method, reply)
+    except UnansweredError as error:
+        raise down_error(client.calls.endpoint, error) from None
+
+
+def _as_json(method: Method) -> dict[str, Any]:
+    """A method with what differs from its defaults."""
+    defaults = Method(method.name)._asdict()
+    return {"method": method.name} | {key: given for key, given in method._asdict().items() if given != defaults[key]}
 
 
 def _outlook(spending: Spending, done: int, total: int) -> str:

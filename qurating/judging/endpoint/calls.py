@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import dataclasses
 import json
 import time
 from collections.abc import Mapping
@@ -42,13 +43,16 @@ class Calls:
         self.stopped_by = self.stopped_by or error
         self.rate_limiter.release_all()
 
-    async def reply(self, request: Request) -> tuple[Any, Used]:
+    async def reply(self, request: Request, max_retries: int | None = None) -> tuple[Any, Used]:
         """The decoded reply to one request, after retries, and its tokens of prompt and completion.
+
+        `max_retries`: fewer than the endpoint's.
 
         Raises AnswerError if the reply is unusable, UnansweredError if all retries failed, StageError if every request
         would fail like this, CapReachedError.
         """
-        retries = Retries(self.endpoint)
+        most = self.endpoint.max_retries if max_retries is None else min(max_retries, self.endpoint.max_retries)
+        retries = Retries(dataclasses.replace(self.endpoint, max_retries=most) if max_retries else self.endpoint)
         while True:
             try:
                 reply, content, refusal, used, entered = await self._send(request)

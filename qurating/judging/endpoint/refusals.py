@@ -83,7 +83,10 @@ _FILTERED = re.compile(
     r"content.?(filter|policy|management)|moderation|flagged|responsibleai|data_inspection|prohibited.content"
     r"|safety (system|filter|polic)|usage polic|inappropriate content"
 )
-_TOO_LONG = re.compile(r"context.?(length|window|size)|too (long|large)\b|reduce the length|string_above_max_length")
+_TOO_LONG = re.compile(
+    r"context.?(length|window|size)|(prompt|input|request|message|text).{0,40}too (long|large)\b|reduce the length"
+    r"|string_above_max_length"
+)
 _QUOTA = re.compile(
     r"insufficient.(quota|credit|balance|fund)|(more|out of|no) credits|current quota|budget has been exceeded"
     r"|exceeded.budget|payment required|credit balance"

@@ -124,6 +124,14 @@ def num_choices(reply: Mapping[str, Any]) -> int:
     return len(_choices(reply))
 
 
+def has_logprobs(reply: Mapping[str, Any]) -> bool:
+    """Whether a chat completion has log-probabilities; raises AnswerError if the reply is not one."""
+    try:
+        return bool(_choices(reply)[0]["logprobs"]["content"][0]["top_logprobs"])
+    except (KeyError, TypeError, IndexError):
+        return False
+
+
 def usage(reply: Any) -> tuple[int, int] | None:
     """Tokens of prompt and completion as the endpoint reports them; None if it does not."""
     reported = reply.get("usage") if isinstance(reply, Mapping) else None

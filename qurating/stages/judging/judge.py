@@ -19,7 +19,7 @@ from qurating.judging.endpoint.base import Endpoint
 from qurating.judging.endpoint.failures import too_many_failed
 from qurating.judging.endpoint.response_log import Answer, ResponseLog
 from qurating.judging.pairs import draw_pairs, read_ranking, with_ranked
-from qurating.judging.requests import Requests
+from qurating.judging.requests import Method, Requests
 from qurating.judging.servers import local, simulated
 from qurating.judging.settings import JudgeSettings, check_criteria
 from qurating.reports import judge as reports_judge
@@ -80,7 +80,7 @@ def judge(
         if ranking:
             pairs = with_ranked(pairs, ranking, tokenizer, settings.max_snippet_tokens, seed)
 
-        def as_method(method: str) -> Requests:
+        def as_method(method: Method) -> Requests:
             return Requests(settings, criteria, prompts, pairs, method)
 
         _continue_from_published(output)
