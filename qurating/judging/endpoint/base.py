@@ -10,10 +10,10 @@ from typing import Any, NamedTuple
 import orjson
 
 from qurating.judging.endpoint import refusals
-from qurating.judging.endpoint.redaction import Redaction, secrets_of, without_password
 from qurating.judging.endpoint.refusals import Kind, Refusal
 from qurating.judging.endpoint.replies import AnswerError, ParameterError
 from qurating.runtime.errors import StageError
+from qurating.runtime.masking import Redaction, secrets_of, without_password
 
 
 @dataclass(frozen=True)

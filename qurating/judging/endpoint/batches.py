@@ -5,16 +5,13 @@ batches at the endpoint. Answers go to the response log, as with the online tran
 """
 
 import asyncio
-import contextlib
-import io
 import json
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
-import openai
-
-from qurating.judging.endpoint import replies, transport
+from qurating.judging.endpoint import replies
 from qurating.judging.endpoint.base import Endpoint, Request, UncertainStopError
+from qurating.judging.endpoint.batch_api import BatchApi
 from qurating.judging.endpoint.batch_files import Limits, packed, responses
 from qurating.judging.endpoint.batch_log import BatchLog
 from qurating.judging.endpoint.costs import CapReachedError, Spending
@@ -24,8 +21,7 @@ from qurating.judging.endpoint.replies import AnswerError
 from qurating.judging.endpoint.response_log import Answer, ResponseLog
 from qurating.runtime.errors import StageError
 
-MARK = "qurating"  # key in the metadata of a batch
-UNDER_WAY = ("validating", "in_progress", "finalizing", "cancelling")
+ENDED = ("completed", "failed", "expired", "cancelled")
 MIN_ROUND = 0.05  # share of the cap, at the highest possible cost: a smaller partial round is not worth hours
 MAX_ROUNDS = 4  # batches in which a request may stay without an answer before it counts as failed
 
@@ -46,7 +42,7 @@ class Batches:
         self._endpoint, self._response_log, self._spending = endpoint, response_log, spending
         self._batch_log, self._limits, self._say = batch_log, limits, say
         self._streak = FailureStreak(endpoint, failure_limits or FailureLimits())
-        self._client = transport.openai_client(endpoint)
+        self._api = BatchApi(endpoint)
         self._words: dict[str, str] = {}  # of the last refusal of a request, if it is to be sent again
         self._too_large = ""  # why a batch was refused because the account's queue is full
 
@@ -62,14 +58,8 @@ class Batches:
         batches or refuses access, or if the cap leaves no room for the next batch. Submitted batches then continue at
         the endpoint, and the next run fetches them.
         """
-        try:
-            async with self._client:
-                await self._rounds(requests, parse)
-        except openai.APIStatusError as error:
-            raise self._refused(error) from None
-        except openai.APIConnectionError as error:
-            said = self._endpoint.redacted(str(error.__cause__ or error))
-            raise self._endpoint.stop_error(f"does not answer ({said})") from None
+        async with self._api:
+            await self._rounds(requests, parse)
         for request in requests():
             key = request.key()
             answer = self._response_log.get(key)
@@ -139,33 +129,25 @@ class Batches:
         content = "".join(f"{line}\n" for line in lines).encode()
         digest = self._batch_log.digest("".join(json.loads(line)["custom_id"] for line in lines), number)
         self._batch_log.note(digest, num_requests=len(lines))
-        file = await self._client.files.create(file=(f"{MARK}-{digest}.jsonl", io.BytesIO(content)), purpose="batch")
-        batch = await self._client.batches.create(
-            input_file_id=file.id, endpoint="/v1/chat/completions", completion_window="24h", metadata={MARK: digest}
-        )
-        self._batch_log.note(digest, id=batch.id)
-        self._say(f"batch {batch.id}: {len(lines):,} requests, {len(content):,} bytes")
+        name = await self._api.create(content, digest)
+        self._batch_log.note(digest, id=name)
+        self._say(f"batch {name}: {len(lines):,} requests, {len(content):,} bytes")
 
     async def _find_lost(self) -> None:
         """Find the ids of batches that a kill left without one; a batch that was never created is marked as done."""
-        lost = self._batch_log.unidentified()
-        if not lost:
-            return
-        async for batch in self._client.batches.list(limit=100):
-            digest = (batch.metadata or {}).get(MARK)
-            if digest in lost:
-                lost.discard(digest)
-                self._batch_log.note(digest, id=batch.id)
-        for digest in lost:
-            self._batch_log.note(digest, done="never made")
+        if lost := self._batch_log.unidentified():
+            listed = await self._api.listed()
+            for digest in lost:
+                found = {"id": listed[digest]} if digest in listed else {"done": "never made"}
+                self._batch_log.note(digest, **found)
 
     async def _fetch_all(self, parse: Callable[[Any], list[float]]) -> None:
         """Wait for every submitted batch and log its answers; requests without an answer stay missing."""
         while waiting := self._batch_log.under_way():
             num_fetched, stop = 0, None
             for digest, name in waiting:
-                batch = await self._client.batches.retrieve(name)
-                if batch.status in UNDER_WAY:
+                batch = await self._api.retrieve(name)
+                if batch.status not in ENDED:
                     continue
                 for file in filter(None, (batch.output_file_id, batch.error_file_id)):
                     stop = await self._fetch(file, parse) or stop
@@ -195,8 +177,7 @@ class Batches:
         Returns the error that ends the run if too many requests in a row have failed.
         """
         stop: StageError | None = None
-        content = self._endpoint.redaction.content((await self._client.files.content(file_id)).content)
-        for key, status, body in responses(content):
+        for key, status, body in responses(await self._api.content(file_id)):
             if self._response_log.get(key) is not None:
                 continue
             refusal = self._endpoint.refusal(status or 500, body)
@@ -230,12 +211,3 @@ class Batches:
             return Answer(parse(body), "", "", *used, batch=True)
         except AnswerError as error:
             return Answer(None, error.reason, error.detail, *used, batch=True)
-
-    def _refused(self, error: openai.APIStatusError) -> StageError:
-        """The error that ends the run if the endpoint refuses to upload, create, poll or fetch."""
-        content, body = error.response.content.decode(errors="replace"), None
-        with contextlib.suppress(ValueError):
-            body = json.loads(content)
-        refusal = self._endpoint.refusal(error.status_code, body, content)
-        found = refusal and self._endpoint.error_for(refusal)
-        return found if isinstance(found, StageError) else self._endpoint.stop_error(f"refuses batches ({refusal})")

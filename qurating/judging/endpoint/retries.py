@@ -69,9 +69,13 @@ class Retries:
         return self._next()
 
     def _next(self) -> float:
-        """Seconds before the next try: doubled each time from 0.5, times a random factor from 0.75 to 1."""
         self._failures += 1
-        return min(MAX_BACKOFF_SECONDS, 0.5 * 2.0 ** min(self._failures - 1, 8)) * random.uniform(0.75, 1.0)
+        return backoff(self._failures)
+
+
+def backoff(num_failures: int) -> float:
+    """Seconds before the next try: doubled each time from 0.5, times a random factor from 0.75 to 1."""
+    return min(MAX_BACKOFF_SECONDS, 0.5 * 2.0 ** min(num_failures - 1, 8)) * random.uniform(0.75, 1.0)
 
 
 class Next(Enum):

@@ -20,8 +20,8 @@ import openai
 
 from qurating import __version__
 from qurating.judging.endpoint.base import Endpoint, NoReplyError, Reply, Request
-from qurating.judging.endpoint.redaction import without_password
 from qurating.runtime.errors import StageError
+from qurating.runtime.masking import without_password
 
 PATH = "/chat/completions"
 CONNECT_SECONDS = 30

@@ -6,7 +6,7 @@ import urllib.parse
 
 import pytest
 
-from qurating.judging.endpoint.redaction import Redaction, secrets_of, without_password
+from qurating.runtime.masking import Redaction, secrets_of, without_password
 
 KEY = "sk-very/secret+0123456789"
 
