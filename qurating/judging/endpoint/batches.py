@@ -14,7 +14,8 @@ from qurating.judging.endpoint.base import Endpoint, Request, UncertainStopError
 from qurating.judging.endpoint.batch_api import BatchApi
 from qurating.judging.endpoint.batch_files import Limits, packed, responses
 from qurating.judging.endpoint.batch_log import BatchLog
-from qurating.judging.endpoint.costs import CapReachedError, Spending
+from qurating.judging.endpoint.calls import Used
+from qurating.judging.endpoint.costs import CapReachedError, Spending, completion_limit, prompt_limit
 from qurating.judging.endpoint.failures import FailureLimits, FailureStreak
 from qurating.judging.endpoint.refusals import Kind
 from qurating.judging.endpoint.replies import AnswerError
@@ -44,6 +45,8 @@ class Batches:
         self._streak = FailureStreak(endpoint, failure_limits or FailureLimits())
         self._api = BatchApi(endpoint)
         self._words: dict[str, str] = {}  # of the last refusal of a request, if it is to be sent again
+        self._most: dict[str, Used] = {}  # tokens of a request at most, if the endpoint does not report them
+        self._requests: Callable[[], Iterable[Request]] = tuple
         self._too_large = ""  # why a batch was refused because the account's queue is full
 
     async def ask_all(
@@ -58,6 +61,7 @@ class Batches:
         batches or refuses access, or if the cap leaves no room for the next batch. Submitted batches then continue at
         the endpoint, and the next run fetches them.
         """
+        self._requests = requests
         async with self._api:
             await self._rounds(requests, parse)
         for request in requests():
@@ -182,7 +186,7 @@ class Batches:
                 continue
             refusal = self._endpoint.refusal(status or 500, body)
             if refusal is None:
-                answer = self._answer(body, parse)
+                answer = self._answer(key, body, parse)
             elif refusal.kind is Kind.WAIT:
                 self._words[key] = str(refusal)
                 continue
@@ -203,11 +207,19 @@ class Batches:
             self._response_log.forget_failures()
         return stop
 
-    def _answer(self, body: Any, parse: Callable[[Any], list[float]]) -> Answer:
-        """The answer in a reply; its tokens are added to the spending."""
-        used: tuple[int | None, int | None] = replies.usage(body) or (None, None)
+    def _answer(self, key: str, body: Any, parse: Callable[[Any], list[float]]) -> Answer:
+        """The answer in a reply; its tokens are added to the spending: the most that they can be, if not reported."""
+        used: Used = replies.usage(body) or (None, None)
+        if used[0] is None and self._spending.price is not None:
+            used = self._most_tokens(key)
         self._spending.add(used[0] or 0, used[1] or 0)
         try:
             return Answer(parse(body), "", "", *used, batch=True)
         except AnswerError as error:
             return Answer(None, error.reason, error.detail, *used, batch=True)
+
+    def _most_tokens(self, key: str) -> Used:
+        if not self._most:
+            missing = self._missing(self._requests())
+            self._most = {r.key(): (prompt_limit(r.body), completion_limit(r.body) or 0) for r in missing}
+        return self._most.get(key, (None, None))

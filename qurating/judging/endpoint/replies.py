@@ -133,12 +133,12 @@ def has_logprobs(reply: Mapping[str, Any]) -> bool:
 
 
 def usage(reply: Any) -> tuple[int, int] | None:
-    """Tokens of prompt and completion as the endpoint reports them; None if it does not."""
+    """Tokens of prompt and completion as the endpoint reports them; None if it does not, or reports no prompt."""
     reported = reply.get("usage") if isinstance(reply, Mapping) else None
     if not isinstance(reported, Mapping):
         return None
     prompt, completion = reported.get("prompt_tokens"), reported.get("completion_tokens", 0)
-    if isinstance(prompt, int) and isinstance(completion, int) and prompt >= 0 and completion >= 0:
+    if isinstance(prompt, int) and isinstance(completion, int) and prompt > 0 and completion >= 0:
         return prompt, completion
     return None
 

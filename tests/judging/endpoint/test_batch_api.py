@@ -96,10 +96,7 @@ def test_a_batch_whose_creation_was_lost_is_found(tmp_path: Path) -> None:
 )
 def test_what_lasts_ends_the_run_and_the_next_one_continues(tmp_path: Path, path: str, status: int, says: str) -> None:
     here = server()
-    broken: Callable[[str], Any] = lambda call: (
-        (status, {"error": {"message": "maintenance"}}) if call == path else None
-    )
-    here.trouble = broken
+    here.trouble = lambda call: (status, {"error": {"message": "maintenance"}}) if call == path else None
     with here.serving() as url:
         with pytest.raises(StageError, match=says):
             ask(url, tmp_path, max_retries=1)

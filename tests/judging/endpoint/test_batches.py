@@ -213,6 +213,22 @@ def test_the_cap_holds_and_a_higher_one_goes_on(tmp_path: Path) -> None:
     assert sum(server.sizes()) == 25
 
 
+@pytest.mark.parametrize("usage", [{}, {"usage": None}, {"usage": {"prompt_tokens": 0, "completion_tokens": 0}}])
+def test_the_cap_holds_where_no_usage_is_reported(tmp_path: Path, usage: dict[str, Any]) -> None:
+    """The upper bound counts, as for single calls; a rerun reads it from the log."""
+    server = BatchServer(lambda body: (200, {"value": number_of(body)} | usage))
+    price = Price(1000.0, 0.0, "test")
+    most = price.usd(prompt_limit(requests()[0].body), 1)
+    with server.serving() as url:
+        for _ in range(2):
+            with pytest.raises(CapReachedError, match=r"no room for another batch: \$"):
+                ask(url, tmp_path, price=price, cap=3.5 * most)
+    assert server.sizes() == [3]
+    response_log = ResponseLog(tmp_path / "journal.jsonl")
+    assert response_log.prompt_tokens == sum(prompt_limit(request.body) for request in requests()[:3])
+    response_log.close()
+
+
 @pytest.mark.parametrize("tokens_a_byte", [0.01, 0.3, 1.0])
 def test_the_cap_holds_when_later_texts_take_more_tokens(tmp_path: Path, tokens_a_byte: float) -> None:
     """The first batch is cheap, those after it at the bound: what was seen so far says nothing about them."""
