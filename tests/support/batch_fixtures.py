@@ -20,6 +20,7 @@ class BatchServer:
         self.polls_until_done = 1
         self.down = False
         self.trouble: Callable[[str], tuple[int, Any] | str | None] = lambda path: None  # instead, or "lost": after it
+        self.headers: dict[str, str] = {}  # of trouble
         self.after_create: Callable[[], None] = lambda: None
         self.online: Callable[[dict[str, Any]], tuple[int, Any] | None] = answer
 
@@ -90,7 +91,7 @@ class BatchServer:
         async def trouble(request: web.Request, handler: Any) -> web.StreamResponse:
             found = self.trouble(f"{request.method} {request.path}")
             if isinstance(found, tuple):
-                return web.json_response(found[1], status=found[0])
+                return web.json_response(found[1], status=found[0], headers=self.headers)
             reply: web.StreamResponse = await handler(request)
             if found == "lost" and request.transport is not None:
                 request.transport.close()

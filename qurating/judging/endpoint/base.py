@@ -15,6 +15,8 @@ from qurating.judging.endpoint.replies import AnswerError, ParameterError
 from qurating.runtime.errors import StageError
 from qurating.runtime.masking import Redaction, secrets_of, without_password
 
+SHORT_WAIT_SECONDS = 8.0  # that is waited whatever the patience
+
 
 @dataclass(frozen=True)
 class Request:
@@ -76,6 +78,11 @@ class Endpoint:
                 f"the environment variable {self.api_key_variable}, the key for {without_password(self.base_url)}, is "
                 f"not set: export {self.api_key_variable}=..., or name another variable with judge.api_key_variable"
             )
+        if not (key.isascii() and key.isprintable()):
+            raise StageError(
+                f"the key in the environment variable {self.api_key_variable} has characters that no header can hold: "
+                "it may have been copied with a line break, a dash or a quotation mark of a text editor"
+            )
         return key
 
     @functools.cached_property
@@ -98,6 +105,15 @@ class Endpoint:
         """The refusal in a reply (`refusals.read`), in words without secrets; None if the reply is an answer."""
         found = refusals.read(status, body, text)
         return found and found._replace(words=self.redacted(found.words))
+
+    def too_long_a_wait(self, refusal: Refusal, seconds: float) -> StageError | None:
+        """The error for a refusal that asks to wait for longer than `patience_seconds`; None for a shorter wait."""
+        if seconds <= max(self.patience_seconds, SHORT_WAIT_SECONDS):
+            return None
+        return self.stop_error(
+            f"asks to wait for {seconds:,.0f} seconds ({refusal}), longer than judge.patience_seconds="
+            f"{self.patience_seconds:g}"
+        )
 
     def error_for(self, refusal: Refusal) -> StageError | AnswerError:
         """The error for a refusal: StageError if every request would be refused like this, else AnswerError."""

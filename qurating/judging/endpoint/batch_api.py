@@ -128,6 +128,8 @@ class BatchApi:
                 found = self._endpoint.error_for(refusal)
                 is_stop = isinstance(found, StageError)
                 raise found if is_stop else self._endpoint.stop_error(f"refuses batches ({refusal})")
+            if refusal is not None and (stop := self._endpoint.too_long_a_wait(refusal, pause or 0.0)):
+                raise stop
             num_failures += 1
             patient = time.monotonic() - since < self._endpoint.patience_seconds
             if num_failures > self._endpoint.max_retries and not patient:
@@ -136,6 +138,8 @@ class BatchApi:
 
     def _refusal(self, error: openai.APIStatusError) -> Refusal:
         content, body = error.response.content.decode(errors="replace"), None
+        if 300 <= error.status_code < 400:
+            content = f"redirects to {error.response.headers.get('location', 'nowhere')}"
         with contextlib.suppress(ValueError):
             body = json.loads(content)
         refusal = self._endpoint.refusal(error.status_code, body, content)

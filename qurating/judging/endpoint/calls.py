@@ -14,7 +14,7 @@ import orjson
 from qurating.judging.endpoint import replies
 from qurating.judging.endpoint.base import Endpoint, NoReplyError, Reply, Request
 from qurating.judging.endpoint.costs import CapReachedError, Spending, completion_limit, prompt_limit
-from qurating.judging.endpoint.rate_limiter import RateLimiter
+from qurating.judging.endpoint.rate_limiter import RateLimiter, retry_after
 from qurating.judging.endpoint.refusals import Kind, Refusal
 from qurating.judging.endpoint.replies import AnswerError
 from qurating.judging.endpoint.response_log import ResponseLog
@@ -61,6 +61,8 @@ class Calls:
                 continue
             if refusal is None or refusal.kind is not Kind.WAIT:
                 break
+            if stop := self.endpoint.too_long_a_wait(refusal, retry_after(reply.headers) or 0.0):
+                raise stop
             seconds = retries.refused(refusal, time.monotonic())
             if refusal.is_throttling:
                 self.rate_limiter.refused(entered, reply.headers, seconds)  # all calls wait, including this one
@@ -86,9 +88,10 @@ class Calls:
         try:
             reply = await self.sender.send(request)
             content = _decoded(reply.content)
-            refusal = self.endpoint.refusal(
-                reply.status, content, "" if content else reply.content.decode(errors="replace")
-            )
+            text = "" if content else reply.content.decode(errors="replace")
+            if 300 <= reply.status < 400:
+                content, text = None, f"redirects to {reply.headers.get('location', 'nowhere')}"
+            refusal = self.endpoint.refusal(reply.status, content, text)
             return reply, content, refusal, self._account(request.body, content, is_answer=refusal is None), entered
         except NoReplyError as error:
             if error.lost and self.spending.price is not None:

@@ -158,7 +158,7 @@ def openai_client(endpoint: Endpoint) -> openai.AsyncOpenAI:
     given: dict[str, Any] = {"api_key": endpoint.api_key(), "timeout": endpoint.timeout_seconds, "max_retries": 0}
     if endpoint.api == "azure":
         return openai.AsyncAzureOpenAI(azure_endpoint=endpoint.base_url, api_version=endpoint.api_version, **given)
-    http = openai.DefaultAsyncHttpxClient(trust_env=not endpoint.loopback)
+    http = openai.DefaultAsyncHttpxClient(trust_env=not endpoint.loopback, follow_redirects=False)
     return openai.AsyncOpenAI(base_url=endpoint.base_url, http_client=http, **given)
 
 

@@ -24,6 +24,7 @@ from qurating.judging.servers import local, simulated
 from qurating.judging.settings import JudgeSettings, check_criteria
 from qurating.reports import judge as reports_judge
 from qurating.runtime.errors import StageError
+from qurating.runtime.signals import sigterm_as_ctrl_c
 
 JOURNAL, METHOD = "journal.jsonl", "method.json"
 WORKING_FILES = (JOURNAL, METHOD, "batches.jsonl", "total.json")  # removed after the summary is written
@@ -92,7 +93,8 @@ def judge(
                 "requests are sent again, and what they cost is no longer counted",
                 flush=True,
             )
-        requests, costs = asyncio.run(ask(settings, endpoint, response_log, price, as_method, tokenizer, output))
+        with sigterm_as_ctrl_c():  # calls in flight are waited for: they are paid for
+            requests, costs = asyncio.run(ask(settings, endpoint, response_log, price, as_method, tokenizer, output))
         if (failed := requests.failed_fraction) > settings.max_failed_fraction:
             response_log.forget_failures()
             raise too_many_failed(failed, settings.max_failed_fraction, list(requests.failures.values()))

@@ -61,6 +61,14 @@ def test_a_missing_key_names_its_variable(monkeypatch: pytest.MonkeyPatch) -> No
         endpoint_at("http://x", api_key_variable="MY_KEY").api_key()
 
 
+@pytest.mark.parametrize("key", ["sk-“quoted”", "sk-two\nlines", "sk–dash"])
+def test_a_key_that_no_header_can_hold_is_a_sentence_without_it(key: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MY_KEY", key)
+    with pytest.raises(StageError, match="MY_KEY has characters that no header can hold") as refused:
+        endpoint_at("http://x", api_key_variable="MY_KEY").api_key()
+    assert key not in str(refused.value)
+
+
 def test_the_key_of_a_request_depends_on_all_that_can_change_its_answer() -> None:
     body: dict[str, Any] = {"model": "m", "messages": [{"role": "user", "content": "x"}], "temperature": 1.0}
     same = [Request(5, dict(reversed(body.items()))).key(), Request(0, body).key()]

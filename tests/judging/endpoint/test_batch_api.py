@@ -84,6 +84,22 @@ def test_a_batch_whose_creation_was_lost_is_found(tmp_path: Path) -> None:
     assert here.sizes() == [10, 10, 5]
 
 
+def test_a_wait_beyond_the_patience_is_said_at_once(tmp_path: Path) -> None:
+    here = server()
+    here.headers = {"retry-after": "3600"}
+    here.trouble = lambda path: (429, {"error": {"message": "daily limit"}})
+    with here.serving() as url, pytest.raises(StageError, match=r"wait for 3,600 seconds \(HTTP 429: daily limit"):
+        ask(url, tmp_path, patience_seconds=60.0)
+
+
+def test_a_redirect_is_named_and_not_followed(tmp_path: Path) -> None:
+    here = server()
+    here.headers = {"location": "https://elsewhere.example/v2"}
+    here.trouble = lambda path: (307, {})
+    with here.serving() as url, pytest.raises(StageError, match=r"redirects to https://elsewhere\.example/v2"):
+        ask(url, tmp_path)
+
+
 @pytest.mark.parametrize(
     ("path", "status", "says"),
     [

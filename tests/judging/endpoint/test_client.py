@@ -276,6 +276,28 @@ def test_credits_that_run_out_stop_the_run_and_blame_no_request(tmp_path: Path, 
     assert (tmp_path / "j").read_bytes().count(b"\n") == 12
 
 
+def test_a_wait_beyond_the_patience_is_said_at_once(tmp_path: Path) -> None:
+    error = {"error": {"message": "daily limit"}}
+    with (
+        endpoint(lambda call: respond(error, 429, {"retry-after": "3600"})) as url,
+        pytest.raises(StageError, match=r"wait for 3,600 seconds \(HTTP 429: daily limit\).*patience_seconds=300"),
+    ):
+        ask(endpoint_at(url, patience_seconds=300.0, max_retries=3), tmp_path / "j")
+
+
+def test_a_redirect_names_its_target_and_is_not_followed(tmp_path: Path) -> None:
+    asked = 0
+
+    def answer(call: dict[str, Any]) -> web.Response:
+        nonlocal asked
+        asked += 1
+        return respond({}, 308, {"location": "https://elsewhere.example/v2"})
+
+    with endpoint(answer) as url, pytest.raises(StageError, match=r"HTTP 308: redirects to https://elsewhere\.example"):
+        ask(endpoint_at(url), tmp_path / "j")
+    assert asked <= 4
+
+
 def test_a_used_up_account_stops_at_once(tmp_path: Path) -> None:
     error = {"error": {"message": "pay", "code": "insufficient_quota"}}
     with endpoint(lambda call: respond(error, 429)) as url, pytest.raises(StageError, match="quota is used up"):
