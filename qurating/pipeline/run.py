@@ -198,7 +198,7 @@ def _retries_failed(settings: Mapping[str, Any], judgments: Path) -> bool:
     if not (judgments / "responses.jsonl").is_file():
         raise StageError(
             f"judge.retry_failed: {judgments} was made by an earlier version of qurating, which kept no answers. "
-            "To ask all requests again, set another name: artifacts.judge=judgments/<name>"
+            "To ask all requests again, set another name: artifacts.judge=judgments/NAME"
         )
     return True
 
