@@ -34,6 +34,7 @@ class Artifact:
         labels: warnings inherited from the inputs.
         overwrite: replace an artifact that is damaged, or was made with other settings or inputs, instead of
             raising an error.
+        redo: make it again although it is complete.
         max_compared_bytes: with `overwrite`, an artifact up to this size is compared with its hashes.
     """
 
@@ -45,6 +46,7 @@ class Artifact:
     sources: Mapping[str, str] = field(default_factory=dict)
     labels: frozenset[str] = frozenset()
     overwrite: bool = False
+    redo: bool = False
     max_compared_bytes: float = math.inf
 
     @functools.cached_property
@@ -57,7 +59,7 @@ class Artifact:
         return found | {"sources": sources} if sources else found
 
     def is_complete(self) -> bool:
-        """Whether it exists, and was made with exactly these settings and inputs.
+        """Whether it exists, was made with exactly these settings and inputs, and is not to be made again.
 
         Raises:
             StageError: it is damaged, or was made with other settings or inputs; says which, and what to do. With
@@ -76,7 +78,7 @@ class Artifact:
         changed = changes(recorded_identity(made, self.runtime), self.identity | {"sources": self.sources})
         if changed and not self.overwrite:
             raise self.mismatch(f"{self.path} was made", changed, is_earlier=not is_current(made))
-        return not changed
+        return not changed and not self.redo
 
     def uncompared(self) -> dict[str, str]:
         """The sources that count as unchanged, because they cannot be compared, by setting, each with the reason."""

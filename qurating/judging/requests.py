@@ -1,8 +1,8 @@
 """The requests of a run about pairs or texts, and the numbers from their answers."""
 
 import itertools
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -10,15 +10,28 @@ from qurating.judging import preferences
 from qurating.judging.endpoint import replies
 from qurating.judging.endpoint.base import Request
 from qurating.judging.endpoint.costs import Estimate, completion_limit
-from qurating.judging.endpoint.replies import AnswerError
 from qurating.judging.endpoint.response_log import Answer
 from qurating.judging.pairs import Pairs
 from qurating.judging.prompts import Messages, Prompt
 from qurating.judging.settings import JudgeSettings
-from qurating.runtime.errors import StageError
 
 GRADE_TOKENS = 3  # "10" after a blank or a mark
 SAMPLE = 256  # an estimate counts the tokens of so many prompts
+
+
+class Method(NamedTuple):
+    """How a preference is measured: logprobs, votes or separate_votes.
+
+    `votes_per_call`: a divisor of `num_votes`; None: all votes in one call.
+    """
+
+    name: str
+    top_logprobs: int = 20
+    votes_per_call: int | None = None
+
+    def choices(self, num_votes: int) -> int:
+        """The number of answers in one reply."""
+        return {"logprobs": 1, "separate_votes": 1}.get(self.name, self.votes_per_call or num_votes)
 
 
 class Requests:
@@ -35,12 +48,13 @@ class Requests:
         criteria: Mapping[str, Mapping[str, Any]],
         prompts: Mapping[str, Prompt],
         pairs: Pairs,
-        method: str,
+        method: Method,
     ) -> None:
-        self.settings, self.method = settings, method
+        self.settings, self.method = settings, method.name
+        self._top_logprobs, self._choices = method.top_logprobs, method.choices(settings.num_votes)
         self._criteria, self._prompts, self._pairs = criteria, prompts, pairs
         self.pairwise = settings.mode == "pairwise"
-        self.calls_each = settings.num_votes if method == "separate_votes" else 1
+        self.calls_each = 1 if self.method == "logprobs" else settings.num_votes // self._choices
         units = (len(pairs.first), len(criteria), 2) if self.pairwise else (len(pairs.texts), len(criteria))
         self._shape = (*units, self.calls_each)
         self.failures: dict[int, Answer] = {}
@@ -54,6 +68,11 @@ class Requests:
     def num_calls(self) -> int:
         return int(np.prod(self._shape))
 
+    @property
+    def calls_per_unit(self) -> int:
+        """Calls about one pair, or about one text in individual mode."""
+        return int(np.prod(self._shape[1:]))
+
     def body(self, messages: Messages) -> dict[str, Any]:
         """The body of a chat completion for the method of this run."""
         options: dict[str, Any] = {"temperature": self.settings.temperature}
@@ -61,9 +80,9 @@ class Requests:
         if not self.settings.request_options.get("max_completion_tokens"):
             options["max_tokens"] = 1 if self.pairwise else GRADE_TOKENS
         if self.method == "logprobs":
-            options |= {"logprobs": True, "top_logprobs": 20}
+            options |= {"logprobs": True, "top_logprobs": self._top_logprobs}
         elif self.method == "votes":
-            options["n"] = self.settings.num_votes
+            options["n"] = self._choices
         options |= {**self.settings.request_options, **(self.settings.label_options if self.pairwise else {})}
         given = {key: value for key, value in options.items() if value is not None}
         return {"model": self.settings.model, "messages": messages, **given}
@@ -74,6 +93,11 @@ class Requests:
             body = self.body(messages)
             for vote in range(self.calls_each):
                 yield Request(number * self.calls_each + vote, body, vote)
+
+    def questions(self, number: int) -> Iterator[Request]:
+        """Up to this many requests, each of another pair or text, spread over the run."""
+        for unit in dict.fromkeys(np.linspace(0, self._shape[0] - 1, number).astype(int).tolist()):
+            yield Request(unit * self.calls_per_unit, self.body(next(self._messages([unit]))))
 
     def _messages(self, units: Sequence[int] | None = None) -> Iterator[Messages]:
         pairs, texts = self._pairs, self._pairs.texts
@@ -94,7 +118,7 @@ class Requests:
         if self.method == "logprobs":
             return list(replies.weights_from_logprobs(reply))
         if self.method == "votes":
-            return list(replies.weights_from_votes(reply, self.settings.num_votes))
+            return list(replies.weights_from_votes(reply, self._choices))
         return list(replies.vote_of(reply))
 
     def record(self, position: int, answer: Answer) -> None:
@@ -107,8 +131,8 @@ class Requests:
             self._answered[unit] += 1
         else:
             text, criterion, vote = self.place(position)
-            values = answer.values[: self.grades.shape[-1] - vote]
-            self.grades[text, criterion, vote : vote + len(values)] = values
+            first, values = vote * self._choices, answer.values[: self._choices]
+            self.grades[text, criterion, first : first + len(values)] = values
 
     def place(self, position: int) -> list[int]:
         """Indices of a position: pair, criterion, order, vote; or text, criterion, vote."""
@@ -116,8 +140,16 @@ class Requests:
 
     @property
     def weights(self) -> preferences.Floats:
-        """Weights of the labels; NaN unless more than half of the separate votes name one, as for `votes`."""
-        return np.where((2 * self._answered > self.calls_each)[..., None], self._sums, np.nan)
+        """Weights of the labels; NaN unless answered, or unless more than half of all votes name one."""
+        votes = self._sums.sum(axis=-1)
+        found = self._answered > 0 if self.method == "logprobs" else 2 * votes > self.settings.num_votes
+        return np.where(found[..., None], self._sums, np.nan)
+
+    @property
+    def failed_fraction(self) -> float:
+        """The share of the judgments without a result: a pair, criterion and order, or a text and criterion."""
+        results = self.weights[..., 0] if self.pairwise else np.fmax.reduce(self.grades, axis=-1)
+        return float(np.isnan(results).mean()) if results.size else 0.0
 
     def estimate(self, tokenizer: Any, price: Any) -> Estimate:
         """Calls, tokens (from a sample of prompts, by the tokenizer of the corpus) and cost of the whole run."""
@@ -128,37 +160,3 @@ class Requests:
         completion_tokens = (completion_limit(self.body(prompts[0])) or 0) * self.num_calls
         usd = None if price is None else price.usd(prompt_tokens, completion_tokens)
         return Estimate(self.num_calls, prompt_tokens, completion_tokens, usd)
-
-
-async def find_method(
-    settings: JudgeSettings, as_method: Callable[[str], Requests], reply: Callable[[Any], Awaitable[Any]]
-) -> tuple[str, Any]:
-    """Find the method that an endpoint supports by sending the first request: `logprobs`, `votes` or `separate_votes`.
-
-    One call if it returns log-probabilities; else a second one for two choices; if that fails, a third, plain one.
-    Returns the method, and the reply if the call was the first request of that method, else None. Raises StageError if
-    even the plain request is refused.
-    """
-    refusals = []
-    for method in ("logprobs", "votes", "separate_votes")[settings.mode == "individual" :]:
-        requests = as_method(method)
-        body = dict(next(requests.all()).body)
-        if method == "votes" and "n" in body:
-            body["n"] = min(2, settings.num_votes)
-        try:
-            found = await reply(body)
-            choices = replies.num_choices(found)
-            if method == "logprobs":
-                replies.weights_from_logprobs(found)
-        except AnswerError as error:
-            if "neither label" in error.reason:  # the reply has log-probabilities: the method works
-                return method, found
-            refusals.append(f"{method}: {error}")
-            continue
-        if method != "votes" or choices >= body.get("n", 1):
-            return method, None if method == "votes" else found
-    raise StageError(
-        f"the judge at {settings.base_url} refuses every method:\n    "
-        + "\n    ".join(refusals)
-        + "\n  judge.request_options adds options to a request, and null removes one"
-    )

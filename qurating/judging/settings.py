@@ -16,6 +16,8 @@ CHOICES = {
     "api": ("openai", "azure"),
 }
 
+AT_LEAST = {"timeout_seconds": 0.001, "poll_seconds": 0, "patience_seconds": 0, "max_retries": 0, "temperature": 0}
+
 
 @dataclass(frozen=True)
 class JudgeSettings:
@@ -47,6 +49,8 @@ class JudgeSettings:
     prices: str = "conf/prices.yaml"
     usd_per_million_tokens: Sequence[float] | None = None
     max_cost_usd: float | None = None
+    max_failed_fraction: float = 0.05
+    retry_failed: bool = False
     transport: str = "online"
     max_batch_requests: int = 50_000
     max_batch_bytes: int = 200_000_000
@@ -78,17 +82,34 @@ class JudgeSettings:
         for name in ("num_pairs", "max_snippet_tokens", "num_votes", "max_concurrency", "max_batch_requests"):
             if not (isinstance(value := getattr(settings, name), int) and value >= 1):
                 raise StageError(f"judge.{name} is {value}: it must be a whole number of at least 1")
+        for name, least in AT_LEAST.items():
+            value = getattr(settings, name)
+            if not (isinstance(value, int | float) and not isinstance(value, bool) and value >= least):
+                raise StageError(f"judge.{name} is {value}: it must be a number of at least {least:g}")
+        for name in ("request_options", "label_options"):
+            settings._check_options(name)
         cap = settings.max_cost_usd
         if cap is not None and not (isinstance(cap, int | float) and cap >= 0):
             raise StageError(
                 f"judge.max_cost_usd is {settings.max_cost_usd}: it must be a sum in US dollars, or null (no cap)"
             )
-        if not 0 <= settings.triple_fraction <= 1:
-            raise StageError(
-                f"judge.triple_fraction is {settings.triple_fraction}: it must be a share of the pairs, from 0 to 1"
-            )
+        for name, whole in (("triple_fraction", "pairs"), ("max_failed_fraction", "judgments")):
+            value = getattr(settings, name)
+            if not (isinstance(value, int | float) and 0 <= value <= 1):
+                raise StageError(f"judge.{name} is {value}: it must be a share of the {whole}, from 0 to 1")
         settings._check_endpoint()
         return settings
+
+    def _check_options(self, name: str) -> None:
+        options = getattr(self, name)
+        if not isinstance(options, Mapping):
+            raise StageError(f"judge.{name} is {options}: it must be a mapping, such as {{top_p: 0.9}}")
+        for option in ("max_tokens", "max_completion_tokens", "n", "top_logprobs"):
+            value = options.get(option)
+            if value is not None and not (isinstance(value, int) and not isinstance(value, bool) and value >= 1):
+                raise StageError(
+                    f"judge.{name}.{option} is {value}: it must be a whole number of at least 1, or null (left out)"
+                )
 
     def _check_endpoint(self) -> None:
         if self.mode == "individual" and self.method == "logprobs":

@@ -1,6 +1,7 @@
 """From a composed config to artifacts: run the stages of one cell in order."""
 
 import contextlib
+import dataclasses
 import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -147,7 +148,7 @@ def run_stage(stage: str, config: DictConfig, counter: str) -> Path:
         return artifact.path
     # each output shard of these stages records what it was made from: the stage itself knows which can be reused
     shards = row_files(root / inputs["corpus"] / "train") if stage in lineage.SHAREABLE else []
-    reusable = [f"train/{file.name}" for file in shards]
+    reusable = [*lineage.REUSABLE[stage], *(f"train/{file.name}" for file in shards)]
     with publishing.building(artifact, None if share is None else f"{share.index}_of_{share.count}", reusable) as work:
         if work.to_do:
             for folder in [*(root / name for name in names), *sources.artifacts(config, stage)]:
@@ -183,7 +184,23 @@ def requested(stage: str, config: DictConfig, manifests: Mapping[str, Mapping[st
         max_compared_bytes=config.verify_gigabytes * 1e9,
     )
     _refuse_other_versions(artifact, manifests)
+    if stage == "judge" and rank() == 0 and _retries_failed(settings, artifact.path):
+        return dataclasses.replace(artifact, redo=True)
     return artifact
+
+
+def _retries_failed(settings: Mapping[str, Any], judgments: Path) -> bool:
+    """Whether failed requests of published judgments are asked again; raises StageError if their answers are gone."""
+    if not settings["judge"].get("retry_failed") or not (judgments / "manifest.json").is_file():
+        return False
+    if not manifest(judgments)["counts"].get("failed_requests"):
+        return False
+    if not (judgments / "responses.jsonl").is_file():
+        raise StageError(
+            f"judge.retry_failed: {judgments} was made by an earlier version of qurating, which kept no answers. "
+            "To ask all requests again, set another name: artifacts.judge=judgments/NAME"
+        )
+    return True
 
 
 def _call(settings: Mapping[str, Any], inputs: Any, root: Path, output: Path) -> Any:

@@ -1,5 +1,6 @@
 """The artifact that a run asks for, compared with the existing one."""
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -78,3 +79,18 @@ def test_work_started_by_an_earlier_version_continues(tmp_path: Path) -> None:
         assert (work.folder / "half").read_text() == "half"
         work.counts = {}
     assert work.published
+
+
+def test_a_complete_artifact_that_is_to_be_made_again_starts_with_its_reusable_files(tmp_path: Path) -> None:
+    path = tmp_path / "judgments" / "x"
+    with building(wanted(path)) as first:
+        (first.folder / "a.txt").write_text("one")
+        first.counts = {}
+    again = dataclasses.replace(wanted(path), redo=True)
+    assert wanted(path).is_complete()
+    assert not again.is_complete()
+    with building(again, reusable=["a.txt"]) as work:
+        assert work.to_do
+        assert (work.folder / "a.txt").read_text() == "one"
+        work.counts = {}
+    assert wanted(path).is_complete()

@@ -63,6 +63,12 @@ ONE = {"educational_value": CRITERIA["educational_value"]}
         ({"api": "azure"}, "judge.api_version is not set"),
         ({"triple_fraction": 2}, "triple_fraction is 2"),
         ({"max_cost_usd": -1}, "max_cost_usd is -1"),
+        ({"max_failed_fraction": 1.5}, "max_failed_fraction is 1.5"),
+        ({"timeout_seconds": "abc"}, "timeout_seconds is abc: it must be a number"),
+        ({"timeout_seconds": 0}, "timeout_seconds is 0"),
+        ({"patience_seconds": None}, "patience_seconds is None"),
+        ({"request_options": {"max_tokens": "many"}}, "request_options.max_tokens is many: it must be a whole number"),
+        ({"request_options": "fast"}, "request_options is fast: it must be a mapping"),
         ({"base_url": "localhost:8000/v1"}, "is not an http:// or https:// address"),
     ],
 )

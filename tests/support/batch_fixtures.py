@@ -19,6 +19,8 @@ class BatchServer:
         self.batches: dict[str, dict[str, Any]] = {}
         self.polls_until_done = 1
         self.down = False
+        self.trouble: Callable[[str], tuple[int, Any] | str | None] = lambda path: None  # instead, or "lost": after it
+        self.headers: dict[str, str] = {}  # of trouble
         self.after_create: Callable[[], None] = lambda: None
         self.online: Callable[[dict[str, Any]], tuple[int, Any] | None] = answer
 
@@ -85,7 +87,17 @@ class BatchServer:
 
     @contextlib.contextmanager
     def serving(self) -> Iterator[str]:
-        app = web.Application(client_max_size=2**30)
+        @web.middleware
+        async def trouble(request: web.Request, handler: Any) -> web.StreamResponse:
+            found = self.trouble(f"{request.method} {request.path}")
+            if isinstance(found, tuple):
+                return web.json_response(found[1], status=found[0], headers=self.headers)
+            reply: web.StreamResponse = await handler(request)
+            if found == "lost" and request.transport is not None:
+                request.transport.close()
+            return reply
+
+        app = web.Application(client_max_size=2**30, middlewares=[trouble])
         app.router.add_post("/v1/files", self.upload)
         app.router.add_get("/v1/files/{id}/content", self.content)
         app.router.add_post("/v1/batches", self.create)

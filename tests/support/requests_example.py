@@ -10,7 +10,7 @@ from judge_fixtures import CODE, CONF, CRITERIA, EXPLANATION, LICENCE, TABLE
 from qurating.judging.endpoint.response_log import Answer
 from qurating.judging.pairs import Pairs
 from qurating.judging.prompts import Prompt
-from qurating.judging.requests import Requests
+from qurating.judging.requests import Method, Requests
 from qurating.judging.settings import JudgeSettings
 
 TWO = {name: CRITERIA[name] for name in ("educational_value", "writing_style")}
@@ -35,7 +35,7 @@ def example_requests(method: str, mode: str = "pairwise", num_votes: int = 5) ->
         }
     )
     shows = ("text_a", "text_b") if mode == "pairwise" else ("text",)
-    return Requests(settings, TWO, dict.fromkeys(TWO, Prompt(prompt, shows)), PAIRS, method)
+    return Requests(settings, TWO, dict.fromkeys(TWO, Prompt(prompt, shows)), PAIRS, Method(method))
 
 
 def answered(asked: Requests, answer: Callable[[str, int], list[float] | None]) -> Requests:

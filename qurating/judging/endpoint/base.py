@@ -1,9 +1,7 @@
 """An OpenAI-compatible endpoint: its address, requests to it, its replies, and what its errors mean."""
 
-import contextlib
 import functools
 import hashlib
-import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,10 +9,13 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from qurating.judging.endpoint.replies import AnswerError
+from qurating.judging.endpoint import refusals
+from qurating.judging.endpoint.refusals import Kind, Refusal
+from qurating.judging.endpoint.replies import AnswerError, ParameterError
 from qurating.runtime.errors import StageError
+from qurating.runtime.masking import Redaction, secrets_of, without_password
 
-STOP_AT_ONCE = {401, 403, 404, 405}  # every other request would fail in the same way
+SHORT_WAIT_SECONDS = 8.0  # that is waited whatever the patience
 
 
 @dataclass(frozen=True)
@@ -74,55 +75,71 @@ class Endpoint:
         key = os.environ.get(self.api_key_variable, "").strip()
         if not key:
             raise StageError(
-                f"the environment variable {self.api_key_variable}, the key for {self.base_url}, is not set: "
-                f"export {self.api_key_variable}=..., or name another variable with judge.api_key_variable"
+                f"the environment variable {self.api_key_variable}, the key for {without_password(self.base_url)}, is "
+                f"not set: export {self.api_key_variable}=..., or name another variable with judge.api_key_variable"
+            )
+        if not (key.isascii() and key.isprintable()):
+            raise StageError(
+                f"the key in the environment variable {self.api_key_variable} has characters that no header can hold: "
+                "it may have been copied with a line break, a dash or a quotation mark of a text editor"
             )
         return key
 
+    @functools.cached_property
+    def redaction(self) -> Redaction:
+        """Masks the secrets of this endpoint; everything that it says passes through."""
+        return Redaction(secrets_of(self.base_url, self.api_key() if self.api_key_variable else None))
+
     def redacted(self, text: str) -> str:
-        """The first 160 characters of a text from the endpoint, with the key masked."""
-        return text.replace(self.api_key(), "***")[:160] if self.api_key_variable else text[:160]
+        """The first 300 characters of a text from the endpoint, without secrets."""
+        return self.redaction.text(text)[:300]
 
     def stop_error(self, what: str) -> StageError:
         """An error that ends the run, and says how to continue it."""
         return StageError(
-            f"the judge at {self.base_url} {what}.\n  Answers so far are kept: run the same command again to continue"
+            f"the judge at {without_password(self.base_url)} {what}.\n  Answers so far are kept: run the same command "
+            "again to continue"
         )
 
-    def error_for(self, reply: Reply) -> Exception:
-        """The error for a status of 300 or more: StageError if every request would fail like this, else AnswerError."""
-        message, code = error_of(reply.content)
-        status, message = reply.status, self.redacted(message)
-        if status in (401, 403):  # the message is not shown: it may quote the key
+    def refusal(self, status: int, body: Any, text: str = "") -> Refusal | None:
+        """The refusal in a reply (`refusals.read`), in words without secrets; None if the reply is an answer."""
+        found = refusals.read(status, body, text)
+        return found and found._replace(words=self.redacted(found.words))
+
+    def too_long_a_wait(self, refusal: Refusal, seconds: float) -> StageError | None:
+        """The error for a refusal that asks to wait for longer than `patience_seconds`; None for a shorter wait."""
+        if seconds <= max(self.patience_seconds, SHORT_WAIT_SECONDS):
+            return None
+        return self.stop_error(
+            f"asks to wait for {seconds:,.0f} seconds ({refusal}), longer than judge.patience_seconds="
+            f"{self.patience_seconds:g}"
+        )
+
+    def error_for(self, refusal: Refusal) -> StageError | AnswerError:
+        """The error for a refusal: StageError if every request would be refused like this, else AnswerError."""
+        if refusal.kind is Kind.ACCESS:
             variable = self.api_key_variable
             advice = f"check the key in {variable}" if variable else "set judge.api_key_variable to the key's variable"
-            return self.stop_error(f"refuses access (HTTP {status}): {advice}")
-        if status in STOP_AT_ONCE or 300 <= status < 400:
-            return self.stop_error(
-                f"does not know this path or model (HTTP {status}: {message}): check judge.base_url, which usually "
-                f"ends in /v1, and judge.model={self.model}"
+            error = f"refuses access ({refusal}): {advice}"
+        elif refusal.kind is Kind.PLACE:
+            error = (
+                f"does not know this path or model ({refusal}): check judge.base_url, which usually ends in /v1, and "
+                f"judge.model={self.model}"
             )
-        if "insufficient_quota" in code:
-            return self.stop_error(f"reports that the account's quota is used up (HTTP {status})")
-        return AnswerError(f"HTTP {status}", message)
+        elif refusal.kind is Kind.QUOTA:
+            error = f"reports that the account's quota is used up ({refusal})"
+        elif refusal.kind is Kind.PARAMETER:
+            return ParameterError(refusal.reason, refusal.words)
+        else:
+            return AnswerError(refusal.reason, refusal.words)
+        if refusal.certain:
+            return self.stop_error(error)
+        return UncertainStopError(str(self.stop_error(error)), AnswerError(refusal.reason, refusal.words))
 
 
-def is_transient(status: int) -> bool:
-    """Whether a retry of the same request may succeed: timeout, conflict, too many requests, server error."""
-    return status in (408, 409, 429) or status >= 500
+class UncertainStopError(StageError):
+    """A refusal of all requests, unless others are answered: then it is `instead`, of one request."""
 
-
-def is_throttling(status: int) -> bool:
-    """Whether the endpoint asks for fewer requests: too many requests, overload."""
-    return status in (429, 503)
-
-
-def error_of(content: bytes) -> tuple[str, str]:
-    """Message and code of an error in the API's format; for any other content, the text itself and no code."""
-    with contextlib.suppress(ValueError, AttributeError):
-        error = json.loads(content)["error"] if b'"error"' in content else {}
-        if isinstance(error, str):
-            return error, ""
-        if error:
-            return str(error.get("message") or error), str(error.get("code") or error.get("type") or "")
-    return content.decode(errors="replace"), ""
+    def __init__(self, message: str, instead: AnswerError) -> None:
+        super().__init__(message)
+        self.instead = instead

@@ -45,7 +45,7 @@ def responses(content: bytes) -> Iterator[tuple[str, int | None, Any]]:
             entry = json.loads(line)
             key, response = entry["custom_id"], entry.get("response") or {}
             bytes.fromhex(key)
-            status, body = response.get("status_code"), response.get("body")
+            status, body = response.get("status_code"), response.get("body") or {"error": entry.get("error")}
         except (ValueError, KeyError, TypeError, AttributeError):
             continue  # its request is sent again
         yield key, status if isinstance(status, int) else None, body

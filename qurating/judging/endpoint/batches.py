@@ -5,23 +5,24 @@ batches at the endpoint. Answers go to the response log, as with the online tran
 """
 
 import asyncio
-import io
 import json
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
-import openai
-
-from qurating.judging.endpoint import replies, transport
-from qurating.judging.endpoint.base import Endpoint, Reply, Request, is_transient
+from qurating.judging.endpoint import replies
+from qurating.judging.endpoint.base import Endpoint, Request, UncertainStopError
+from qurating.judging.endpoint.batch_api import BatchApi
 from qurating.judging.endpoint.batch_files import Limits, packed, responses
 from qurating.judging.endpoint.batch_log import BatchLog
-from qurating.judging.endpoint.costs import CapReachedError, Spending
+from qurating.judging.endpoint.calls import Used
+from qurating.judging.endpoint.costs import CapReachedError, Spending, completion_limit, prompt_limit
+from qurating.judging.endpoint.failures import FailureLimits, FailureStreak
+from qurating.judging.endpoint.refusals import Kind
 from qurating.judging.endpoint.replies import AnswerError
 from qurating.judging.endpoint.response_log import Answer, ResponseLog
+from qurating.runtime.errors import StageError
 
-MARK = "qurating"  # key in the metadata of a batch
-UNDER_WAY = ("validating", "in_progress", "finalizing", "cancelling")
+ENDED = ("completed", "failed", "expired", "cancelled")
 MIN_ROUND = 0.05  # share of the cap, at the highest possible cost: a smaller partial round is not worth hours
 MAX_ROUNDS = 4  # batches in which a request may stay without an answer before it counts as failed
 
@@ -37,10 +38,15 @@ class Batches:
         batch_log: BatchLog,
         limits: Limits,
         say: Callable[[str], None],
+        failure_limits: FailureLimits | None = None,
     ) -> None:
         self._endpoint, self._response_log, self._spending = endpoint, response_log, spending
         self._batch_log, self._limits, self._say = batch_log, limits, say
-        self._client = transport.openai_client(endpoint)
+        self._streak = FailureStreak(endpoint, failure_limits or FailureLimits())
+        self._api = BatchApi(endpoint)
+        self._words: dict[str, str] = {}  # of the last refusal of a request, if it is to be sent again
+        self._most: dict[str, Used] = {}  # tokens of a request at most, if the endpoint does not report them
+        self._requests: Callable[[], Iterable[Request]] = tuple
         self._too_large = ""  # why a batch was refused because the account's queue is full
 
     async def ask_all(
@@ -55,22 +61,14 @@ class Batches:
         batches or refuses access, or if the cap leaves no room for the next batch. Submitted batches then continue at
         the endpoint, and the next run fetches them.
         """
-        try:
-            async with self._client:
-                await self._rounds(requests, parse)
-        except openai.APIStatusError as error:
-            reply = Reply(error.status_code, {}, error.response.content)
-            refusal = self._endpoint.error_for(reply)
-            if isinstance(refusal, AnswerError):
-                refusal = self._endpoint.stop_error(f"refuses batches ({refusal})")
-            raise refusal from None
-        except openai.APIConnectionError as error:
-            raise self._endpoint.stop_error(f"does not answer ({error.__cause__ or error})") from None
+        self._requests = requests
+        async with self._api:
+            await self._rounds(requests, parse)
         for request in requests():
             key = request.key()
             answer = self._response_log.get(key)
             if answer is None:
-                answer = Answer(None, f"no answer in {MAX_ROUNDS} batches")
+                answer = Answer(None, f"no answer in {MAX_ROUNDS} batches", self._words.get(key, ""))
                 self._response_log.add(key, answer)
             record(request.position, answer)
 
@@ -135,71 +133,93 @@ class Batches:
         content = "".join(f"{line}\n" for line in lines).encode()
         digest = self._batch_log.digest("".join(json.loads(line)["custom_id"] for line in lines), number)
         self._batch_log.note(digest, num_requests=len(lines))
-        file = await self._client.files.create(file=(f"{MARK}-{digest}.jsonl", io.BytesIO(content)), purpose="batch")
-        batch = await self._client.batches.create(
-            input_file_id=file.id, endpoint="/v1/chat/completions", completion_window="24h", metadata={MARK: digest}
-        )
-        self._batch_log.note(digest, id=batch.id)
-        self._say(f"batch {batch.id}: {len(lines):,} requests, {len(content):,} bytes")
+        name = await self._api.create(content, digest)
+        self._batch_log.note(digest, id=name)
+        self._say(f"batch {name}: {len(lines):,} requests, {len(content):,} bytes")
 
     async def _find_lost(self) -> None:
         """Find the ids of batches that a kill left without one; a batch that was never created is marked as done."""
-        lost = self._batch_log.unidentified()
-        if not lost:
-            return
-        async for batch in self._client.batches.list(limit=100):
-            digest = (batch.metadata or {}).get(MARK)
-            if digest in lost:
-                lost.discard(digest)
-                self._batch_log.note(digest, id=batch.id)
-        for digest in lost:
-            self._batch_log.note(digest, done="never made")
+        if lost := self._batch_log.unidentified():
+            listed = await self._api.listed()
+            for digest in lost:
+                found = {"id": listed[digest]} if digest in listed else {"done": "never made"}
+                self._batch_log.note(digest, **found)
 
     async def _fetch_all(self, parse: Callable[[Any], list[float]]) -> None:
         """Wait for every submitted batch and log its answers; requests without an answer stay missing."""
         while waiting := self._batch_log.under_way():
-            num_fetched = 0
+            num_fetched, stop = 0, None
             for digest, name in waiting:
-                batch = await self._client.batches.retrieve(name)
-                if batch.status in UNDER_WAY:
+                batch = await self._api.retrieve(name)
+                if batch.status not in ENDED:
                     continue
                 for file in filter(None, (batch.output_file_id, batch.error_file_id)):
-                    await self._fetch(file, parse)
+                    stop = await self._fetch(file, parse) or stop
                 if batch.status == "failed" and not (batch.output_file_id or batch.error_file_id):
                     self._failed(batch, digest)
                 self._batch_log.note(digest, done=batch.status)
                 num_fetched += 1
+            if stop is not None:
+                raise stop
             if num_fetched < len(waiting):
                 await asyncio.sleep(self._limits.poll_seconds)
 
     def _failed(self, batch: Any, digest: str) -> None:
         """Handle a batch that was refused as a whole: retried in the next round if the account's queue is full."""
         errors = (batch.errors.data if batch.errors else None) or []
-        reasons = "; ".join(f"{error.code}: {error.message}" for error in errors) or "no reason given"
+        said = "; ".join(f"{error.code}: {error.message}" for error in errors) or "no reason given"
+        reasons = self._endpoint.redacted(said)
         if not any("limit" in (error.code or "") for error in errors):
             self._batch_log.note(digest, done="failed")
-            raise self._endpoint.stop_error(f"refuses the batch {batch.id} ({reasons[:300]})")
+            raise self._endpoint.stop_error(f"refuses the batch {batch.id} ({reasons})")
         self._too_large = reasons[:160]
         self._say(f"batch {batch.id} was refused ({reasons[:160]}): its requests are sent again")
 
-    async def _fetch(self, file_id: str, parse: Callable[[Any], list[float]]) -> None:
-        """Log the results in an output or error file: answers, and failures that a retry would not mend."""
-        content = (await self._client.files.content(file_id)).content
-        for key, status, body in responses(content):
+    async def _fetch(self, file_id: str, parse: Callable[[Any], list[float]]) -> StageError | None:
+        """Log the results in an output or error file: answers, and failures that a retry would not mend.
+
+        Returns the error that ends the run if too many requests in a row have failed.
+        """
+        stop: StageError | None = None
+        for key, status, body in responses(await self._api.content(file_id)):
             if self._response_log.get(key) is not None:
                 continue
-            if status == 200:
-                used: tuple[int | None, int | None] = replies.usage(body) or (None, None)
-                try:
-                    answer = Answer(parse(body), "", "", *used, batch=True)
-                except AnswerError as error:
-                    answer = Answer(None, error.reason, error.detail, *used, batch=True)
-                self._spending.add(used[0] or 0, used[1] or 0)
-            elif status is not None and 400 <= status < 500 and not is_transient(status):
-                refused = self._endpoint.error_for(Reply(status, {}, json.dumps(body).encode()))
-                if not isinstance(refused, AnswerError):
-                    raise refused
-                answer = Answer(None, refused.reason, refused.detail)
-            else:
+            refusal = self._endpoint.refusal(status or 500, body)
+            if refusal is None:
+                answer = self._answer(key, body, parse)
+            elif refusal.kind is Kind.WAIT:
+                self._words[key] = str(refusal)
                 continue
+            else:
+                error = self._endpoint.error_for(refusal)
+                if isinstance(error, UncertainStopError) and self._response_log.num_usable:
+                    error = error.instead
+                if isinstance(error, StageError):  # the others of this file are read first: they are paid for
+                    stop = error
+                    continue
+                answer = Answer(None, error.reason, error.detail)
             self._response_log.add(key, answer)
+            if answer.values is not None:
+                self._streak.usable()
+            else:
+                stop = self._streak.failed(answer) or stop
+        if stop is not None:
+            self._response_log.forget_failures()
+        return stop
+
+    def _answer(self, key: str, body: Any, parse: Callable[[Any], list[float]]) -> Answer:
+        """The answer in a reply; its tokens are added to the spending: the most that they can be, if not reported."""
+        used: Used = replies.usage(body) or (None, None)
+        if used[0] is None and self._spending.price is not None:
+            used = self._most_tokens(key)
+        self._spending.add(used[0] or 0, used[1] or 0)
+        try:
+            return Answer(parse(body), "", "", *used, batch=True)
+        except AnswerError as error:
+            return Answer(None, error.reason, error.detail, *used, batch=True)
+
+    def _most_tokens(self, key: str) -> Used:
+        if not self._most:
+            missing = self._missing(self._requests())
+            self._most = {r.key(): (prompt_limit(r.body), completion_limit(r.body) or 0) for r in missing}
+        return self._most.get(key, (None, None))

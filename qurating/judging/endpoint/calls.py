@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import dataclasses
 import json
 import time
 from collections.abc import Mapping
@@ -11,9 +12,10 @@ from typing import Any
 import orjson
 
 from qurating.judging.endpoint import replies
-from qurating.judging.endpoint.base import Endpoint, NoReplyError, Reply, Request, is_throttling, is_transient
+from qurating.judging.endpoint.base import Endpoint, NoReplyError, Reply, Request
 from qurating.judging.endpoint.costs import CapReachedError, Spending, completion_limit, prompt_limit
-from qurating.judging.endpoint.rate_limiter import RateLimiter
+from qurating.judging.endpoint.rate_limiter import RateLimiter, retry_after
+from qurating.judging.endpoint.refusals import Kind, Refusal
 from qurating.judging.endpoint.replies import AnswerError
 from qurating.judging.endpoint.response_log import ResponseLog
 from qurating.judging.endpoint.retries import EndpointHealth, Retries
@@ -41,45 +43,56 @@ class Calls:
         self.stopped_by = self.stopped_by or error
         self.rate_limiter.release_all()
 
-    async def reply(self, request: Request) -> tuple[Any, Used]:
+    async def reply(self, request: Request, max_retries: int | None = None) -> tuple[Any, Used]:
         """The decoded reply to one request, after retries, and its tokens of prompt and completion.
+
+        `max_retries`: fewer than the endpoint's.
 
         Raises AnswerError if the reply is unusable, UnansweredError if all retries failed, StageError if every request
         would fail like this, CapReachedError.
         """
-        retries = Retries(self.endpoint)
+        most = self.endpoint.max_retries if max_retries is None else min(max_retries, self.endpoint.max_retries)
+        retries = Retries(dataclasses.replace(self.endpoint, max_retries=most) if max_retries else self.endpoint)
         while True:
             try:
-                reply, content, used, entered = await self._send(request)
+                reply, content, refusal, used, entered = await self._send(request)
             except NoReplyError as error:
                 await asyncio.sleep(retries.no_reply(error, time.monotonic()))
                 continue
-            if not is_transient(reply.status):
+            if refusal is None or refusal.kind is not Kind.WAIT:
                 break
-            seconds = retries.refused(reply, time.monotonic())
-            if is_throttling(reply.status):
+            if stop := self.endpoint.too_long_a_wait(refusal, retry_after(reply.headers) or 0.0):
+                raise stop
+            seconds = retries.refused(refusal, time.monotonic())
+            if refusal.is_throttling:
                 self.rate_limiter.refused(entered, reply.headers, seconds)  # all calls wait, including this one
             else:
                 await asyncio.sleep(seconds)
         self.health.answered(time.monotonic())
-        if reply.status >= 300:
-            raise self.endpoint.error_for(reply)
+        if refusal is not None:
+            raise self.endpoint.error_for(refusal)
         self.rate_limiter.answered(reply.headers)
         if content is None:
             raise AnswerError("the reply is not JSON", self.endpoint.redacted(reply.content.decode(errors="replace")))
         return content, used
 
-    async def _send(self, request: Request) -> tuple[Reply, Any, Used, float]:
+    async def _send(self, request: Request) -> tuple[Reply, Any, Refusal | None, Used, float]:
         """Send once, when the rate limiter and the cap allow it; the cost is added even if the reply is lost.
 
-        Returns the reply, its decoded content, its tokens, and when it was sent. Raises NoReplyError.
+        Returns the reply, its decoded content, the refusal in it, its tokens, and when it was sent.
+
+        Raises NoReplyError.
         """
         usd = self.spending.max_usd(request.body)
         entered = await self._enter(usd)
         try:
             reply = await self.sender.send(request)
             content = _decoded(reply.content)
-            return reply, content, self._account(request.body, reply.status, content), entered
+            text = "" if content else reply.content.decode(errors="replace")
+            if 300 <= reply.status < 400:
+                content, text = None, f"redirects to {reply.headers.get('location', 'nowhere')}"
+            refusal = self.endpoint.refusal(reply.status, content, text)
+            return reply, content, refusal, self._account(request.body, content, is_answer=refusal is None), entered
         except NoReplyError as error:
             if error.lost and self.spending.price is not None:
                 lost = prompt_limit(request.body), completion_limit(request.body) or 0
@@ -114,10 +127,10 @@ class Calls:
         self._settled.set()  # wakes calls that wait for room under the cap
         self._settled.clear()
 
-    def _account(self, body: Mapping[str, Any], status: int, content: Any) -> Used:
+    def _account(self, body: Mapping[str, Any], content: Any, is_answer: bool) -> Used:
         """Add the tokens of a reply to the spending; returns them."""
         used = replies.usage(content)
-        if used is None and status < 300 and self.spending.price is not None:
+        if used is None and is_answer and self.spending.price is not None:
             used = prompt_limit(body), completion_limit(body) or 0  # not reported: the upper bound counts
         if used is None:
             return None, None

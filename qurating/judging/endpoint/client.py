@@ -11,19 +11,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from qurating.judging.endpoint import transport
-from qurating.judging.endpoint.base import Endpoint, Request
+from qurating.judging.endpoint.base import Endpoint, Request, UncertainStopError
 from qurating.judging.endpoint.calls import Calls, Used
 from qurating.judging.endpoint.costs import Spending
+from qurating.judging.endpoint.failures import FailureLimits, FailureStreak, nothing_usable_error
 from qurating.judging.endpoint.rate_limiter import RateLimiter
 from qurating.judging.endpoint.replies import AnswerError
 from qurating.judging.endpoint.response_log import Answer, ResponseLog
-from qurating.judging.endpoint.retries import (
-    MAX_UNUSABLE_AT_FIRST,
-    EndpointHealth,
-    Next,
-    UnansweredError,
-    nothing_usable_error,
-)
+from qurating.judging.endpoint.retries import EndpointHealth, Next, UnansweredError
 from qurating.runtime.errors import StageError
 from qurating.runtime.garbage import rare_collections
 
@@ -34,7 +29,8 @@ class Client:
 
     calls: Calls
     response_log: ResponseLog
-    _usable_seen: bool = False
+    streak: FailureStreak
+    usable_seen: bool = False
     _held_back: list[tuple[Request, Answer]] = field(default_factory=list)  # unusable, until one is usable
     _deferred: list[Request] = field(default_factory=list)  # without a reply: sent again at the end
 
@@ -49,8 +45,8 @@ class Client:
         At most `max_concurrency` requests are in flight, and `requests` is consumed no faster than that. `parse` turns
         a reply into numbers or raises AnswerError, which is recorded as a failure and stops nothing. A request without
         a reply is sent again at the end. Raises StageError when continuing is pointless: access refused, unknown
-        model, endpoint down, only unusable answers, cap reached. However the run ends, calls in flight are waited for
-        and logged first, because they are paid for.
+        model, endpoint down, too many unusable answers, cap reached. However the run ends, calls in flight are waited
+        for and logged first, because they are paid for.
         """
 
         def missing() -> Iterator[Request]:
@@ -107,15 +103,20 @@ class Client:
             answer = Answer(parse(reply), "", "", *used)
         except AnswerError as error:
             self._unusable(request, Answer(None, error.reason, error.detail, *used), record)
+        except UncertainStopError as error:
+            if not self.usable_seen:
+                raise
+            self._unusable(request, Answer(None, error.instead.reason, error.instead.detail), record)
         except UnansweredError as error:
             next_step = self.calls.health.unanswered(request.position, error, at_the_end, time.monotonic())
             if next_step is Next.AT_THE_END:
                 self._deferred.append(request)
             elif next_step is Next.FAILED:
-                self._unusable(request, Answer(None, str(error)), record)
+                self._unusable(request, error.answer, record)
             return next_step is not Next.NOW
         else:
-            self._usable_seen = True
+            self.usable_seen = True
+            self.streak.usable()
             while self._held_back:
                 self._keep(*self._held_back.pop(0), record)
             self._keep(request, answer, record)
@@ -123,14 +124,22 @@ class Client:
 
     def _unusable(self, request: Request, answer: Answer, record: Callable[[int, Answer], None]) -> None:
         """Keep a failure; but hold it back until the first usable answer: a setting may be wrong."""
-        if self._usable_seen:
-            return self._keep(request, answer, record)
-        self._held_back.append((request, answer))
-        if len(self._held_back) >= MAX_UNUSABLE_AT_FIRST:
-            raise self._nothing_usable_error()
+        if not self.usable_seen:
+            self._held_back.append((request, answer))
+            if len(self._held_back) >= self.streak.limits.at_first:
+                raise self._nothing_usable_error()
+            return
+        self._keep(request, answer, record)
+        if error := self.streak.failed(answer):
+            self.response_log.forget_failures()
+            raise error
 
     def _nothing_usable_error(self) -> StageError:
-        return nothing_usable_error(self.calls.endpoint, [answer for _, answer in self._held_back])
+        answers = [answer for _, answer in self._held_back]
+        self._held_back.clear()
+        for answer in answers:  # asked again by the next run, but paid for
+            self.response_log.add_lost(answer.prompt_tokens or 0, answer.completion_tokens or 0)
+        return nothing_usable_error(self.calls.endpoint, answers)
 
     def _keep(self, request: Request, answer: Answer, record: Callable[[int, Answer], None]) -> None:
         self.response_log.add(request.key(), answer)
@@ -138,10 +147,13 @@ class Client:
 
 
 @contextlib.asynccontextmanager
-async def open_client(endpoint: Endpoint, response_log: ResponseLog, spending: Spending) -> AsyncIterator[Client]:
+async def open_client(
+    endpoint: Endpoint, response_log: ResponseLog, spending: Spending, limits: FailureLimits | None = None
+) -> AsyncIterator[Client]:
     """A client for an endpoint; raises StageError if its key is not set or its address is invalid."""
     async with transport.opened(endpoint) as sender:
         rate_limiter, health = RateLimiter(endpoint.max_concurrency), EndpointHealth(endpoint)
         calls = Calls(endpoint, sender, response_log, spending, rate_limiter, health)
         with rare_collections():
-            yield Client(calls, response_log, _usable_seen=response_log.num_usable > 0)
+            streak = FailureStreak(endpoint, limits or FailureLimits())
+            yield Client(calls, response_log, streak, usable_seen=response_log.num_usable > 0)

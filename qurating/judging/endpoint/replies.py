@@ -22,33 +22,55 @@ class AnswerError(ValueError):
         self.reason, self.detail = reason, detail
 
 
+class ParameterError(AnswerError):
+    """The endpoint refuses a parameter of the request: another method may do without it."""
+
+
 def label_of(token: str | None) -> int | None:
     """0 for the label A, 1 for B, None for anything else. Blanks and marks around it are ignored; case is not."""
     stripped = (token or "").strip(" \t\r\n\"'*()[].:Ġ▁")
     return LABELS.index(stripped) if stripped in LABELS else None
 
 
+def label_of_token(token: str) -> int | None:
+    """As `label_of`, for an entry of `top_logprobs`: lower case and a byte in the form `<0x41>` are spellings, too."""
+    if found := re.fullmatch(r"<0x([0-9A-Fa-f]{2})>", token):
+        token = chr(int(found[1], 16))
+    return label_of(token.upper())
+
+
 def weights_from_logprobs(reply: Mapping[str, Any]) -> tuple[float, float]:
     """Probabilities of the two labels as the first token, from a chat completion with `top_logprobs`.
 
-    Spellings of a label (" A", "A") are summed; a label that is not among the listed tokens has weight 0. Raises
-    AnswerError if the reply has no log-probabilities, or if both labels together have less than 1 % probability.
+    All tokens that spell a label are summed, also those with the same text: vocabularies with byte fallback have two
+    for `A`. A label that is not among the listed tokens has weight 0. Raises AnswerError if the reply has no
+    log-probabilities, if both labels together have less than 1 % probability, or if a label is not listed although it
+    may be so likely that the preference is not a confident one.
     """
     choice = _choices(reply)[0]
     try:
         first = choice["logprobs"]["content"][0]
-        listed = {entry["token"]: float(entry["logprob"]) for entry in [*(first.get("top_logprobs") or []), first]}
+        listed = [(str(entry["token"]), _probability(entry)) for entry in first.get("top_logprobs") or []]
+        sampled = str(first["token"]), _probability(first)
     except (KeyError, TypeError, IndexError, ValueError):
-        raise AnswerError(
-            "the endpoint gives no log-probabilities (judge.method=votes needs none)", _quoted(choice)
-        ) from None
+        reason = "the endpoint gives no log-probabilities (judge.method=votes needs none)"
+        raise _no_answer(choice, reason) from None
+    if not any(token == sampled[0] and math.isclose(p, sampled[1], abs_tol=1e-3) for token, p in listed):
+        listed.append(sampled)  # most endpoints list the sampled token among the others, some do not
     weights = [0.0, 0.0]
-    for token, logprob in listed.items():
-        if (label := label_of(token)) is not None:
-            weights[label] += math.exp(min(logprob, 0.0))
+    for token, probability in listed:
+        if (label := label_of_token(token)) is not None:
+            weights[label] += probability
     if not sum(weights) >= MIN_LABEL_PROBABILITY:  # also true if a log-probability is NaN
-        raise AnswerError("neither label is among the likely first tokens", _quoted(choice))
+        raise _no_answer(choice, "neither label is among the likely first tokens")
+    unlisted = min(min(p for _, p in listed), max(0.0, 1.0 - sum(p for _, p in listed)))  # most for any other token
+    if not min(weights) and unlisted > max(weights) / 3:  # |2p - 1| may be below 1/2, and 1 would be stored
+        raise AnswerError("one label is not among the listed tokens, and may be nearly as likely", _quoted(choice))
     return weights[0], weights[1]
+
+
+def _probability(entry: Mapping[str, Any]) -> float:
+    return math.exp(min(float(entry["logprob"]), 0.0))
 
 
 def weights_from_votes(reply: Mapping[str, Any], num_votes: int) -> tuple[float, float]:
@@ -66,7 +88,7 @@ def weights_from_votes(reply: Mapping[str, Any], num_votes: int) -> tuple[float,
     votes = float(labels.count(0)), float(labels.count(1))
     if not 2 * sum(votes) > num_votes:
         other = next((choice for choice, label in zip(choices, labels, strict=True) if label is None), choices[0])
-        raise AnswerError("at most half of the votes name a label", _quoted(other))
+        raise _no_answer(other, "at most half of the votes name a label")
     return votes
 
 
@@ -75,7 +97,7 @@ def vote_of(reply: Mapping[str, Any]) -> tuple[float, float]:
     choice = _choices(reply)[0]
     label = label_of(_content(choice))
     if label is None:
-        raise AnswerError("the answer names no label", _quoted(choice))
+        raise _no_answer(choice, "the answer names no label")
     return (1.0, 0.0) if label == 0 else (0.0, 1.0)
 
 
@@ -87,7 +109,7 @@ def grades_from_votes(reply: Mapping[str, Any]) -> list[float]:
     choices = _choices(reply)
     found = [grade for choice in choices if (grade := grade_of(_content(choice))) is not None]
     if not found:
-        raise AnswerError("the answer gives no grade from 1 to 10", _quoted(choices[0]))
+        raise _no_answer(choices[0], "the answer gives no grade from 1 to 10")
     return [float(grade) for grade in found]
 
 
@@ -102,13 +124,21 @@ def num_choices(reply: Mapping[str, Any]) -> int:
     return len(_choices(reply))
 
 
+def has_logprobs(reply: Mapping[str, Any]) -> bool:
+    """Whether a chat completion has log-probabilities; raises AnswerError if the reply is not one."""
+    try:
+        return bool(_choices(reply)[0]["logprobs"]["content"][0]["top_logprobs"])
+    except (KeyError, TypeError, IndexError):
+        return False
+
+
 def usage(reply: Any) -> tuple[int, int] | None:
-    """Tokens of prompt and completion as the endpoint reports them; None if it does not."""
+    """Tokens of prompt and completion as the endpoint reports them; None if it does not, or reports no prompt."""
     reported = reply.get("usage") if isinstance(reply, Mapping) else None
     if not isinstance(reported, Mapping):
         return None
     prompt, completion = reported.get("prompt_tokens"), reported.get("completion_tokens", 0)
-    if isinstance(prompt, int) and isinstance(completion, int) and prompt >= 0 and completion >= 0:
+    if isinstance(prompt, int) and isinstance(completion, int) and prompt > 0 and completion >= 0:
         return prompt, completion
     return None
 
@@ -127,4 +157,22 @@ def _content(choice: Mapping[str, Any]) -> str | None:
 
 
 def _quoted(choice: Mapping[str, Any]) -> str:
-    return f"the answer was {_content(choice)!r}"[:80]
+    finish = choice.get("finish_reason")
+    ended = f" (finish_reason {finish})" if finish not in (None, "stop") else ""
+    return f"the answer was {_content(choice)!r}"[:80] + ended
+
+
+def _no_answer(choice: Mapping[str, Any], reason: str) -> AnswerError:
+    """The error for a choice without a judgment: filtered, refused, or cut off, else for this reason."""
+    message = choice.get("message")
+    refusal = message.get("refusal") if isinstance(message, Mapping) else None
+    if choice.get("finish_reason") == "content_filter":
+        return AnswerError("the endpoint filtered the answer (finish_reason content_filter)", _quoted(choice))
+    if refusal:
+        return AnswerError("the judge refused to answer", str(refusal)[:160])
+    if choice.get("finish_reason") == "length" and not (_content(choice) or "").strip():
+        return AnswerError(
+            "the answer was cut off before its first word (finish_reason length): raise the limit on its tokens in "
+            "judge.request_options"
+        )
+    return AnswerError(reason, _quoted(choice))

@@ -36,6 +36,7 @@ class ResponseLog:
     def __init__(self, path: Path, remember: bool = False) -> None:
         self._remember = remember
         self._places: dict[bytes, int] = {}
+        self._failed: set[bytes] = set()  # those of `_places` without numbers
         self.prompt_tokens = self.completion_tokens = self.num_usable = self.num_dropped = 0
         self.by_batch = (0, 0)  # tokens of prompts and completions from the Batch API
         place, whole, earlier = 0, True, True
@@ -49,7 +50,9 @@ class ResponseLog:
                     entry = json.loads(line)
                     self._count(entry)
                     if entry["key"] is not None:
-                        self._places[bytes.fromhex(entry["key"])] = place
+                        self._remember_place(bytes.fromhex(entry["key"]), place, entry["values"] is None)
+                    elif entry.get("failures") == "forgotten":
+                        self._forget()
                 except (ValueError, KeyError, TypeError):  # its request is sent again
                     self.num_dropped += bool(line.strip())
                 place, whole = place + len(line), line.endswith(b"\n")
@@ -74,7 +77,7 @@ class ResponseLog:
         """Append an answer; `remember`: `get` finds it in this run."""
         entry = {"key": key} | {name: value for name, value in answer._asdict().items() if value not in (None, "")}
         if remember or self._remember:
-            self._places[bytes.fromhex(key)] = self._stream.seek(0, 2)
+            self._remember_place(bytes.fromhex(key), self._stream.seek(0, 2), answer.values is None)
         self._write(entry | {"values": answer.values, "reason": answer.reason, "detail": answer.detail})
 
     def add_lost(self, prompt_tokens: int, completion_tokens: int) -> None:
@@ -83,6 +86,23 @@ class ResponseLog:
             self._write(
                 {"key": None, "values": None, "prompt_tokens": prompt_tokens, "completion_tokens": completion_tokens}
             )
+
+    def forget_failures(self) -> None:
+        """Append that the failed requests so far are to be asked again; what they cost still counts."""
+        self._write({"key": None, "values": None, "failures": "forgotten"})
+        self._forget()
+
+    def _remember_place(self, key: bytes, place: int, is_failure: bool) -> None:
+        self._places[key] = place
+        if is_failure:
+            self._failed.add(key)
+        else:
+            self._failed.discard(key)
+
+    def _forget(self) -> None:
+        for key in self._failed:
+            del self._places[key]
+        self._failed.clear()
 
     def _write(self, entry: dict[str, Any]) -> None:
         try:

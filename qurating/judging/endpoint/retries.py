@@ -2,37 +2,41 @@
 
 A request that fails is retried up to `max_retries` times (`Retries`). If that does not help, it is sent once more at
 the end of the run. A run stops when continuing is pointless: access refused or unknown model (`Endpoint.error_for`),
-endpoint down (`EndpointHealth`), only unusable answers (`nothing_usable_error`).
+endpoint down (`EndpointHealth`), too many unusable answers (`failures`).
 Times are seconds of the monotonic clock.
 """
 
 import math
 import random
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 
-from qurating.judging.endpoint.base import Endpoint, NoReplyError, Reply, is_throttling
+from qurating.judging.endpoint.base import Endpoint, NoReplyError
+from qurating.judging.endpoint.refusals import Refusal
 from qurating.judging.endpoint.response_log import Answer
 from qurating.runtime.errors import StageError
 
 MAX_UNANSWERED_IN_A_ROW = 8  # retried requests without a reply, after which the endpoint counts as down
-MAX_UNUSABLE_AT_FIRST = 20  # unusable answers without a usable one, after which a setting must be wrong
 MAX_BACKOFF_SECONDS = 8.0
 
 
 class UnansweredError(Exception):
     """No usable reply to a request, after all its retries.
 
-    `status`: of the last reply, None without a reply. `own_fault`: the request itself may be the cause. `lost_since`:
+    `refusal`: the last reply, None without a reply. `own_fault`: the request itself may be the cause. `lost_since`:
     when its connection first broke, if it broke in every try since then; else None.
     """
 
     def __init__(
-        self, message: str, *, status: int | None = None, own_fault: bool, lost_since: float | None = None
+        self, message: str, *, refusal: Refusal | None = None, own_fault: bool, lost_since: float | None = None
     ) -> None:
         super().__init__(message)
-        self.status, self.own_fault, self.lost_since = status, own_fault, lost_since
+        self.refusal, self.own_fault, self.lost_since = refusal, own_fault, lost_since
+
+    @property
+    def answer(self) -> Answer:
+        """The answer that records this request as failed."""
+        return Answer(None, self.refusal.reason, self.refusal.words) if self.refusal else Answer(None, str(self))
 
 
 @dataclass
@@ -54,25 +58,24 @@ class Retries:
             raise UnansweredError(str(error), own_fault=error.timed_out, lost_since=self._lost_since)
         return self._next()
 
-    def refused(self, reply: Reply, now: float) -> float:
-        """The same for a reply with a transient status. Refusals are retried for `patience_seconds`, in any number.
-
-        Raises StageError if the account's quota is used up.
-        """
-        if isinstance(stop := self.endpoint.error_for(reply), StageError):
-            raise stop
+    def refused(self, refusal: Refusal, now: float) -> float:
+        """The same for a refusal to wait out. Those that ask for fewer requests are retried for `patience_seconds`."""
         patient = False
-        if is_throttling(reply.status):
+        if refusal.is_throttling:
             self._refused_since = now if self._refused_since is None else self._refused_since
             patient = now - self._refused_since < self.endpoint.patience_seconds
         if self._failures >= self.endpoint.max_retries and not patient:
-            raise UnansweredError(f"HTTP {reply.status}", status=reply.status, own_fault=reply.status == 500)
+            raise UnansweredError(str(refusal), refusal=refusal, own_fault=refusal.status == 500)
         return self._next()
 
     def _next(self) -> float:
-        """Seconds before the next try: doubled each time from 0.5, times a random factor from 0.75 to 1."""
         self._failures += 1
-        return min(MAX_BACKOFF_SECONDS, 0.5 * 2.0 ** min(self._failures - 1, 8)) * random.uniform(0.75, 1.0)
+        return backoff(self._failures)
+
+
+def backoff(num_failures: int) -> float:
+    """Seconds before the next try: doubled each time from 0.5, times a random factor from 0.75 to 1."""
+    return min(MAX_BACKOFF_SECONDS, 0.5 * 2.0 ** min(num_failures - 1, 8)) * random.uniform(0.75, 1.0)
 
 
 class Next(Enum):
@@ -126,17 +129,7 @@ class EndpointHealth:
 
 def down_error(endpoint: Endpoint, error: UnansweredError) -> StageError:
     """The error for an endpoint that does not answer."""
-    if error.status == 429:
+    if error.refusal and error.refusal.status == 429:
         advice = "wait, or lower judge.max_concurrency"
         return endpoint.stop_error(f"refuses for now ({error}, too many requests): {advice}")
     return endpoint.stop_error(f"does not answer ({error}): check that it runs and is reachable from here")
-
-
-def nothing_usable_error(endpoint: Endpoint, answers: Sequence[Answer]) -> StageError:
-    """The error for an endpoint that gave only these unusable answers."""
-    first = answers[0]
-    example = f"{first.reason}: {first.detail}" if first.detail else first.reason
-    return endpoint.stop_error(
-        f"gave no usable answer to any of the first {len(answers)} requests ({example}): check judge.model, "
-        "judge.method, judge.request_options and judge.prompt"
-    )

@@ -21,6 +21,7 @@ import openai
 from qurating import __version__
 from qurating.judging.endpoint.base import Endpoint, NoReplyError, Reply, Request
 from qurating.runtime.errors import StageError
+from qurating.runtime.masking import without_password
 
 PATH = "/chat/completions"
 CONNECT_SECONDS = 30
@@ -71,7 +72,7 @@ class AiohttpSender:
                 proxy=self._proxy,
                 allow_redirects=False,
             ) as reply:
-                return Reply(reply.status, reply.headers, await reply.read())
+                return Reply(reply.status, reply.headers, self._endpoint.redaction.content(await reply.read()))
         except (aiohttp.ClientError, OSError) as error:  # TimeoutError is an OSError
             if progress.sent and isinstance(error, TimeoutError):
                 raise NoReplyError(_timed_out(self._endpoint.timeout_seconds), lost=True, timed_out=True) from None
@@ -112,7 +113,7 @@ def _address(endpoint: Endpoint) -> urllib.parse.SplitResult:
     except ValueError:  # an invalid port, or an invalid address in brackets
         valid = False
     if not valid:
-        raise StageError(f"judge.base_url={endpoint.base_url} is not an http:// or https:// address")
+        raise StageError(f"judge.base_url={without_password(endpoint.base_url)} is not an http:// or https:// address")
     if address.username is not None and endpoint.api_key_variable is not None:
         raise StageError(
             f"judge.base_url holds a user name, and {endpoint.api_key_variable} a key: only one of them can be sent"
@@ -157,7 +158,7 @@ def openai_client(endpoint: Endpoint) -> openai.AsyncOpenAI:
     given: dict[str, Any] = {"api_key": endpoint.api_key(), "timeout": endpoint.timeout_seconds, "max_retries": 0}
     if endpoint.api == "azure":
         return openai.AsyncAzureOpenAI(azure_endpoint=endpoint.base_url, api_version=endpoint.api_version, **given)
-    http = openai.DefaultAsyncHttpxClient(trust_env=not endpoint.loopback)
+    http = openai.DefaultAsyncHttpxClient(trust_env=not endpoint.loopback, follow_redirects=False)
     return openai.AsyncOpenAI(base_url=endpoint.base_url, http_client=http, **given)
 
 
@@ -174,9 +175,10 @@ class OpenAISender:
             raw = await self._client.chat.completions.with_raw_response.create(
                 model=body["model"], messages=body["messages"], extra_body=others
             )
-            return Reply(raw.status_code, raw.headers, raw.content)
+            return Reply(raw.status_code, raw.headers, self._endpoint.redaction.content(raw.content))
         except openai.APIStatusError as error:
-            return Reply(error.status_code, error.response.headers, error.response.content)
+            content = self._endpoint.redaction.content(error.response.content)
+            return Reply(error.status_code, error.response.headers, content)
         except openai.APIConnectionError as error:
             cause = error.__cause__ or error
             sent = "Connect" not in type(cause).__name__

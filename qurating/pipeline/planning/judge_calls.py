@@ -8,7 +8,7 @@ import numpy as np
 
 from qurating.judging.endpoint.costs import Estimate
 from qurating.judging.pairs import Pairs
-from qurating.judging.requests import Requests
+from qurating.judging.requests import Method, Requests
 from qurating.judging.settings import JudgeSettings, check_criteria
 from qurating.pipeline.planning.corpora import BYTES_PER_TOKEN
 
@@ -47,7 +47,7 @@ def estimate(given: Mapping[str, Any], criteria: Mapping[str, Any], snippet_toke
     texts = [text] * (2 * settings.num_pairs)
     first = np.arange(0, len(texts), 2)
     pairs = Pairs([], [], texts, first, first + 1, 0)
-    requests = Requests(settings, criteria, settings.read_prompts(criteria), pairs, method)
+    requests = Requests(settings, criteria, settings.read_prompts(criteria), pairs, Method(method))
     found = requests.estimate(_Tokenizer(), price)
     if settings.where != "remote":
         return found, ""

@@ -2,36 +2,33 @@
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Iterator, Mapping
+import shutil
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from tokenizers import Tokenizer
-from tqdm import tqdm
 
 from qurating.artifacts.files import read_json, write_json
 from qurating.artifacts.seeds import seed_for
 from qurating.corpus.files import in_repository
 from qurating.judging import summary as judging_summary
 from qurating.judging import tables
-from qurating.judging.endpoint import replies
-from qurating.judging.endpoint.base import Endpoint, Request
-from qurating.judging.endpoint.batch_files import Limits
-from qurating.judging.endpoint.batch_log import BatchLog
-from qurating.judging.endpoint.batches import Batches
-from qurating.judging.endpoint.client import Client, open_client
-from qurating.judging.endpoint.costs import Estimate, Price, Spending
+from qurating.judging.asking import ask
+from qurating.judging.endpoint.base import Endpoint
+from qurating.judging.endpoint.failures import too_many_failed
 from qurating.judging.endpoint.response_log import Answer, ResponseLog
-from qurating.judging.endpoint.retries import UnansweredError, down_error
 from qurating.judging.pairs import draw_pairs, read_ranking, with_ranked
-from qurating.judging.requests import Requests, find_method
+from qurating.judging.requests import Method, Requests
 from qurating.judging.servers import local, simulated
 from qurating.judging.settings import JudgeSettings, check_criteria
 from qurating.reports import judge as reports_judge
 from qurating.runtime.errors import StageError
+from qurating.runtime.signals import sigterm_as_ctrl_c
 
-WORKING_FILES = ("journal.jsonl", "method.json", "batches.jsonl", "total.json")  # removed after the summary is written
+JOURNAL, METHOD = "journal.jsonl", "method.json"
+WORKING_FILES = (JOURNAL, METHOD, "batches.jsonl", "total.json")  # removed after the summary is written
+RESPONSES = "responses.jsonl"  # the response log of judgments with failures, for judge.retry_failed
 
 
 def judge(
@@ -52,9 +49,12 @@ def judge(
     order in which the pairs were drawn, whatever the order of the answers. A request that fails for good leaves -100 in
     its place, and failures.jsonl has its reason.
 
+    `responses.jsonl` with the answers of an earlier run may be in `output`: its failed requests are asked again, and
+    nothing else. It is written if requests failed.
+
     Raises StageError for invalid settings, a corpus with fewer than two sequences that can be judged, an unusable
-    endpoint, and a reached cap on costs. The response log with the answers so far then stays in `output`, and the next
-    run continues from it.
+    endpoint, a reached cap on costs, and more failed judgments than `max_failed_fraction`. The response log with the
+    answers so far then stays in `output`, and the next run continues from it.
     """
     settings = JudgeSettings.read(judge)
     check_criteria(criteria, settings.simulated)
@@ -81,10 +81,11 @@ def judge(
         if ranking:
             pairs = with_ranked(pairs, ranking, tokenizer, settings.max_snippet_tokens, seed)
 
-        def as_method(method: str) -> Requests:
+        def as_method(method: Method) -> Requests:
             return Requests(settings, criteria, prompts, pairs, method)
 
-        response_log = ResponseLog(output / "journal.jsonl", remember=settings.transport == "batch")
+        _continue_from_published(output)
+        response_log = ResponseLog(output / JOURNAL, remember=settings.transport == "batch")
         stack.enter_context(contextlib.closing(response_log))
         if response_log.num_dropped:
             print(
@@ -92,7 +93,11 @@ def judge(
                 "requests are sent again, and what they cost is no longer counted",
                 flush=True,
             )
-        requests, costs = asyncio.run(_ask(settings, endpoint, response_log, price, as_method, tokenizer, output))
+        with sigterm_as_ctrl_c():  # calls in flight are waited for: they are paid for
+            requests, costs = asyncio.run(ask(settings, endpoint, response_log, price, as_method, tokenizer, output))
+        if (failed := requests.failed_fraction) > settings.max_failed_fraction:
+            response_log.forget_failures()
+            raise too_many_failed(failed, settings.max_failed_fraction, list(requests.failures.values()))
 
     preferred = tables.preferred(requests, pairs)
     tables.write(output, pairs, criteria, requests, preferred, settings)
@@ -117,119 +122,6 @@ def judge(
     write_json(summary_file, summary)
     _clean(output)  # last: until the summary is written, only the response log holds the paid answers
     return _counts(summary)
-
-
-async def _ask(
-    settings: JudgeSettings,
-    endpoint: Endpoint,
-    response_log: ResponseLog,
-    price: Price | None,
-    as_method: Callable[[str], Requests],
-    tokenizer: Tokenizer,
-    output: Path,
-) -> tuple[Requests, dict[str, Any]]:
-    """Estimate, find the method, send the requests; returns them with their answers, and the costs."""
-    spending = Spending(price, settings.max_cost_usd, response_log.prompt_tokens, response_log.completion_tokens)
-    other = settings.price(batch=settings.transport != "batch")
-    if price and other:  # an earlier run may have used the other transport
-        totals = np.array([response_log.prompt_tokens, response_log.completion_tokens])
-        elsewhere = totals - response_log.by_batch if settings.transport == "batch" else np.array(response_log.by_batch)
-        spending.other_transport_usd = other.usd(*elsewhere.tolist()) - price.usd(*elsewhere.tolist())
-    method = settings.method
-    with contextlib.suppress(FileNotFoundError):
-        method = read_json(output / "method.json")["method"]
-    assumed = method if method != "auto" else "logprobs" if settings.mode == "pairwise" else "votes"
-    estimate = as_method(assumed).estimate(tokenizer, price)
-    _print_estimate(settings, price, estimate, spending, method, len(response_log))
-    async with open_client(endpoint, response_log, spending) as client:
-        if method == "auto":
-            method = await _probe(settings, client, as_method)
-            write_json(output / "method.json", {"method": method})
-            if method != assumed:
-                estimate = as_method(method).estimate(tokenizer, price)
-                print(f"    the endpoint gives no log-probabilities: {method}; estimate: {estimate}", flush=True)
-        requests = as_method(method)
-        total = requests.num_calls
-        write_json(output / "total.json", total)  # for `python -m qurating.status`
-        with tqdm(total=total, desc=f"requests to {settings.name}", unit="call", mininterval=0.5) as progress:
-
-            def record(position: int, answer: Answer) -> None:
-                requests.record(position, answer)
-                if progress.update() and settings.transport == "online":  # the bar was redrawn
-                    progress.set_postfix_str(_outlook(spending, progress.n, total), refresh=False)
-
-            if settings.transport == "batch":
-                limits = Limits(settings.max_batch_requests, settings.max_batch_bytes, settings.poll_seconds)
-                batch_log, say = BatchLog(output / "batches.jsonl"), lambda message: progress.write(f"    {message}")
-                batches = Batches(endpoint, response_log, spending, batch_log, limits, say)
-                await batches.ask_all(requests.all, requests.parse, record)
-            else:
-                await client.ask_all(requests.all(), requests.parse, record)
-            progress.set_postfix_str(f"{spending} spent" if spending.usd else "")
-    actual = Estimate(total, spending.prompt_tokens, spending.completion_tokens, spending.usd)
-    if settings.where == "remote":
-        print(f"    actual: {actual} (estimate: {estimate})".replace("at most ", "", 1), flush=True)
-    return requests, {
-        "price": price._asdict() if price else None,
-        "actual": actual._asdict(),
-        "estimate": estimate._asdict(),
-    }
-
-
-def _print_estimate(
-    settings: JudgeSettings, price: Price | None, estimate: Estimate, spending: Spending, method: str, num_known: int
-) -> None:
-    if settings.where != "remote":
-        return
-    if price is None:
-        price_note = f"the price of {settings.model} is unknown (judge.usd_per_million_tokens=[PROMPT,COMPLETION])"
-    else:
-        price_note = f"at ${price.prompt:g} and ${price.completion:g} per million tokens ({price.source})"
-    print(f"    estimate: {estimate}; {price_note}", flush=True)
-    if method == "auto" and settings.mode == "pairwise":
-        print(f"      if it gives no log-probabilities: {settings.num_votes} votes per request", flush=True)
-    elif method == "auto":
-        print(f"      if it gives one choice per call: {settings.num_votes} times the calls", flush=True)
-    if num_known:
-        print(f"    already answered: {num_known:,} of these calls, {spending}", flush=True)
-    cap = settings.max_cost_usd
-    if cap is not None and estimate.usd is not None and estimate.usd > cap:
-        print(
-            f"    judge.max_cost_usd={cap:g} is less: the run stops there, and continues with a higher cap",
-            flush=True,
-        )
-
-
-async def _probe(settings: JudgeSettings, client: Client, as_method: Callable[[str], Requests]) -> str:
-    """Find the method; the replies are logged, as answers if they are answers, else as lost tokens."""
-
-    used = (0, 0)
-
-    async def reply(body: Mapping[str, Any]) -> Any:
-        nonlocal used
-        client.response_log.add_lost(*used)  # of the previous reply
-        try:
-            found, tokens = await client.calls.reply(Request(0, body))
-        except UnansweredError as error:
-            raise down_error(client.calls.endpoint, error) from None
-        used = tokens[0] or 0, tokens[1] or 0
-        return found
-
-    method, found = await find_method(settings, as_method, reply)
-    requests = as_method(method)
-    first: Request = next(requests.all())
-    try:
-        client.response_log.add(first.key(), Answer(requests.parse(found), "", "", *used), remember=True)
-    except replies.AnswerError:
-        client.response_log.add_lost(*used)
-    return method
-
-
-def _outlook(spending: Spending, done: int, total: int) -> str:
-    """Dollars spent, and the expected cost of the rest at this rate."""
-    if not spending.usd:
-        return ""
-    return f"{spending} spent, ${spending.usd / max(done, 1) * (total - done):,.2f} to go"
 
 
 @contextlib.contextmanager
@@ -291,9 +183,23 @@ def _by_reason(failures: Mapping[int, Answer]) -> dict[str, dict[str, Any]]:
     return found
 
 
+def _continue_from_published(output: Path) -> None:
+    """Start the response log with the answers of published judgments, without their failures."""
+    if (published := output / RESPONSES).is_file():
+        if not (output / JOURNAL).is_file():
+            shutil.copyfile(published, copy := output / ".journal.tmp")  # a link: the published file must not change
+            with contextlib.closing(ResponseLog(copy)) as response_log:
+                response_log.forget_failures()
+            copy.replace(output / JOURNAL)
+        published.unlink()
+
+
 def _clean(output: Path) -> None:
+    if (output / "failures.jsonl").is_file() and (output / JOURNAL).is_file():
+        (output / JOURNAL).replace(output / RESPONSES)
     for name in WORKING_FILES:
-        (output / name).unlink(missing_ok=True)
+        if name != METHOD or not (output / RESPONSES).is_file():
+            (output / name).unlink(missing_ok=True)
 
 
 def _counts(summary: Mapping[str, Any]) -> dict[str, Any]:

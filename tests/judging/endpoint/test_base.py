@@ -5,44 +5,68 @@ from typing import Any
 import pytest
 from endpoint_client import endpoint_at
 
-from qurating.judging.endpoint import base
-from qurating.judging.endpoint.base import Reply, Request
-from qurating.judging.endpoint.replies import AnswerError
+from qurating.judging.endpoint.base import Request, UncertainStopError
+from qurating.judging.endpoint.replies import AnswerError, ParameterError
 from qurating.runtime.errors import StageError
 
 
-def test_the_message_of_an_error_is_read_in_every_form() -> None:
-    assert base.error_of(b'{"error": {"message": "m", "code": "c"}}') == ("m", "c")
-    assert base.error_of(b'{"error": "plain"}') == ("plain", "")
-    assert base.error_of(b"<html>") == ("<html>", "")
+def error_for(status: int, body: Any) -> Exception:
     where = endpoint_at("http://x/v1")
-    assert "does not know this path or model" in str(where.error_for(Reply(301, {}, b"")))
+    refusal = where.refusal(status, body)
+    assert refusal is not None
+    return where.error_for(refusal)
 
 
 @pytest.mark.parametrize("status", [400, 413, 422])
 def test_a_refusal_of_one_request_stops_no_others(status: int) -> None:
-    found = endpoint_at("http://x/v1").error_for(Reply(status, {}, b'{"error": {"message": "too long"}}'))
+    found = error_for(status, {"error": {"message": "too long"}})
     assert isinstance(found, AnswerError)
     assert (found.reason, found.detail) == (f"HTTP {status}", "too long")
-    assert not base.is_transient(status)
 
 
-@pytest.mark.parametrize("status", [301, 307, 401, 403, 404, 405])
-def test_a_refusal_of_all_requests_stops_the_run(status: int) -> None:
-    assert isinstance(endpoint_at("http://x/v1").error_for(Reply(status, {}, b"")), StageError)
-    assert not base.is_transient(status)
+@pytest.mark.parametrize(
+    ("status", "says"),
+    [(301, "path or model"), (401, "refuses access"), (402, "quota is used up"), (405, "path or model")],
+)
+def test_a_refusal_of_all_requests_stops_the_run_with_the_words_of_the_endpoint(status: int, says: str) -> None:
+    found = error_for(status, {"error": {"message": "such is life"}})
+    assert isinstance(found, StageError)
+    assert not isinstance(found, UncertainStopError)
+    assert says in str(found)
+    assert "such is life" in str(found)
 
 
-def test_which_errors_are_transient_and_which_ask_for_fewer_requests() -> None:
-    transient = [status for status in range(200, 600) if base.is_transient(status)]
-    assert transient == [408, 409, 429, *range(500, 600)]
-    assert [status for status in transient if base.is_throttling(status)] == [429, 503]
+@pytest.mark.parametrize("status", [403, 404])
+def test_a_refusal_that_may_be_about_one_request_is_that_if_others_are_answered(status: int) -> None:
+    found = error_for(status, {"error": {"message": "no"}})
+    assert isinstance(found, UncertainStopError)
+    assert (found.instead.reason, found.instead.detail) == (f"HTTP {status}", "no")
+
+
+def test_a_refused_parameter_leads_to_another_method() -> None:
+    found = error_for(403, {"error": {"message": "You are not allowed to request logprobs from this model"}})
+    assert isinstance(found, ParameterError)
+
+
+def test_no_password_of_the_address_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MY_KEY", "sk-very-secret")
+    where = endpoint_at("http://me:hidden@x/v1", api_key_variable="MY_KEY")
+    assert "http://x/v1" in str(where.stop_error("is odd"))
+    assert where.redacted("hidden Bearer sk-very-secret") == "*** Bearer ***"
 
 
 def test_a_missing_key_names_its_variable(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("MY_KEY", raising=False)
     with pytest.raises(StageError, match="MY_KEY"):
         endpoint_at("http://x", api_key_variable="MY_KEY").api_key()
+
+
+@pytest.mark.parametrize("key", ["sk-“quoted”", "sk-two\nlines", "sk–dash"])
+def test_a_key_that_no_header_can_hold_is_a_sentence_without_it(key: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MY_KEY", key)
+    with pytest.raises(StageError, match="MY_KEY has characters that no header can hold") as refused:
+        endpoint_at("http://x", api_key_variable="MY_KEY").api_key()
+    assert key not in str(refused.value)
 
 
 def test_the_key_of_a_request_depends_on_all_that_can_change_its_answer() -> None:

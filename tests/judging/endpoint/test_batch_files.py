@@ -67,4 +67,8 @@ def test_lines_that_cannot_be_read_are_left_out() -> None:
         ["0d"],
     ]
     content = "\n".join(map(json.dumps, entries)).encode() + b'\n{"custom_id": "0e", "resp'
-    assert list(responses(content)) == [("0a", 200, {"value": 1}), ("0b", None, None), ("0c", None, None)]
+    assert list(responses(content)) == [
+        ("0a", 200, {"value": 1}),
+        ("0b", None, {"error": {"code": "batch_expired"}}),
+        ("0c", None, {"error": None}),
+    ]

@@ -110,11 +110,51 @@ def test_failed_lines_are_sent_again_and_those_that_fail_for_good_are_recorded(t
     server = BatchServer(answer)
     with server.serving() as url:
         found = ask(url, tmp_path)
-    assert found[3][:3] == (None, "HTTP 400", "content filter")
+    assert found[3][:3] == (None, "content filter (HTTP 400)", "content filter")
     assert found[8].reason == "prose"
     assert found[9].reason == "no answer in 4 batches"
     assert {i for i, answer in found.items() if answer.values is None} == {3, 8, 9}
     assert server.sizes()[:4] == [10, 10, 5, 3]
+
+
+@pytest.mark.parametrize(("status", "message"), [(403, "flagged"), (403, "no"), (404, "no provider")])
+def test_one_refused_line_of_a_batch_is_recorded_and_stops_nothing(tmp_path: Path, status: int, message: str) -> None:
+    server = BatchServer(
+        lambda body: (status, {"error": {"message": message}}) if number_of(body) == 4 else value(body)
+    )
+    with server.serving() as url:
+        found = ask(url, tmp_path)
+    assert values(found) == {i: None if i == 4 else i for i in range(25)}
+    assert found[4].detail == message
+    assert server.sizes() == [10, 10, 5]
+
+
+def test_lines_refused_for_lack_of_credits_stop_the_run_after_the_others_are_read(tmp_path: Path) -> None:
+    broke = True
+    error = {"error": {"message": "You exceeded your quota", "code": "insufficient_quota"}}
+    server = BatchServer(lambda body: (429, error) if broke and number_of(body) % 2 else value(body))
+    with server.serving() as url:
+        with pytest.raises(StageError, match=r"quota is used up .*You exceeded"):
+            ask(url, tmp_path)
+        broke = False
+        assert values(ask(url, tmp_path)) == {i: i for i in range(25)}
+    assert server.sizes() == [10, 10, 5, 10, 2]
+
+
+def test_errors_within_lines_of_status_200_are_sent_again_and_kept_in_their_words(tmp_path: Path) -> None:
+    tries: Counter[int] = Counter()
+
+    def answer(body: dict[str, Any]) -> tuple[int, Any]:
+        number = number_of(body)
+        tries[number] += 1
+        if number == 9 or (number == 3 and tries[3] <= 2):
+            return 200, {"error": {"message": "overloaded", "code": "503"}}
+        return value(body)
+
+    with BatchServer(answer).serving() as url:
+        found = ask(url, tmp_path)
+    assert found[3].values == [3.0]
+    assert found[9][:3] == (None, "no answer in 4 batches", "error 503 within HTTP 200: overloaded")
 
 
 def test_a_restart_takes_up_batches_by_their_ids_and_makes_none_twice(tmp_path: Path) -> None:
@@ -171,6 +211,22 @@ def test_the_cap_holds_and_a_higher_one_goes_on(tmp_path: Path) -> None:
         assert 10 <= so_far < 25
         assert values(ask(url, tmp_path, price=price)) == {i: i for i in range(25)}
     assert sum(server.sizes()) == 25
+
+
+@pytest.mark.parametrize("usage", [{}, {"usage": None}, {"usage": {"prompt_tokens": 0, "completion_tokens": 0}}])
+def test_the_cap_holds_where_no_usage_is_reported(tmp_path: Path, usage: dict[str, Any]) -> None:
+    """The upper bound counts, as for single calls; a rerun reads it from the log."""
+    server = BatchServer(lambda body: (200, {"value": number_of(body)} | usage))
+    price = Price(1000.0, 0.0, "test")
+    most = price.usd(prompt_limit(requests()[0].body), 1)
+    with server.serving() as url:
+        for _ in range(2):
+            with pytest.raises(CapReachedError, match=r"no room for another batch: \$"):
+                ask(url, tmp_path, price=price, cap=3.5 * most)
+    assert server.sizes() == [3]
+    response_log = ResponseLog(tmp_path / "journal.jsonl")
+    assert response_log.prompt_tokens == sum(prompt_limit(request.body) for request in requests()[:3])
+    response_log.close()
 
 
 @pytest.mark.parametrize("tokens_a_byte", [0.01, 0.3, 1.0])

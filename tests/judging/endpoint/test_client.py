@@ -12,9 +12,9 @@ from endpoint_client import ask, ask_all, endpoint_at, number_of, numbered_reque
 from judge_fixtures import endpoint, respond
 from ports import NOBODY_LISTENS
 
-from qurating.judging.endpoint import retries
 from qurating.judging.endpoint.client import open_client
 from qurating.judging.endpoint.costs import Spending
+from qurating.judging.endpoint.failures import FailureLimits
 from qurating.judging.endpoint.response_log import Answer, ResponseLog
 from qurating.runtime.errors import StageError
 
@@ -206,6 +206,98 @@ def test_what_is_wrong_with_all_requests_stops_at_once(
     assert (tmp_path / "j").read_bytes() == b""
 
 
+@pytest.mark.parametrize(("status", "message"), [(403, "your input was flagged"), (403, "no"), (404, "no provider")])
+def test_a_refusal_of_one_request_among_others_that_are_answered_is_recorded(
+    tmp_path: Path, status: int, message: str
+) -> None:
+    """A prompt that a filter refuses by the status of a wrong key must not stop every rerun."""
+
+    def answer(call: dict[str, Any]) -> web.Response:
+        refused = number_of(call) == 5
+        return respond({"error": {"message": message}}, status) if refused else respond({"value": number_of(call)})
+
+    with endpoint(answer) as url:
+        found = ask(endpoint_at(url, max_concurrency=1), tmp_path / "j")
+    assert found[5].values is None
+    assert f"HTTP {status}" in found[5].reason
+    assert found[5].detail == message
+    assert sum(answer.values is not None for answer in found.values()) == 29
+
+
+ERRORS_WITHIN_200 = [
+    {"error": {"message": "slow down", "code": 429}},
+    {"error": {"message": "slow down", "code": "rate_limit_exceeded"}},
+    {"object": "error", "message": "engine is dead", "code": 500},
+    {"error": "out of memory"},
+    {"choices": [{"error": {"code": 502, "message": "provider is down"}, "finish_reason": "error"}]},
+]
+
+
+def test_errors_within_a_reply_of_status_200_are_waited_out(tmp_path: Path) -> None:
+    tries: Counter[int] = Counter()
+
+    def answer(call: dict[str, Any]) -> web.Response:
+        number = number_of(call)
+        tries[number] += 1
+        if number % 3 == 0 and tries[number] == 1:
+            return respond(ERRORS_WITHIN_200[number // 3 % 5], headers={"retry-after-ms": "1"})
+        return respond({"value": number})
+
+    with endpoint(answer) as url:
+        found = ask(endpoint_at(url, max_retries=1), tmp_path / "j")
+    assert found == {i: Answer([float(i)]) for i in range(30)}
+    assert sum(tries.values()) == 40
+
+
+def test_an_error_of_the_server_is_kept_in_its_words(tmp_path: Path) -> None:
+    def answer(call: dict[str, Any]) -> web.Response:
+        if number_of(call) == 7:
+            return respond({"error": {"message": "out of memory"}}, 500)
+        return respond({"value": 1})
+
+    with endpoint(answer) as url:
+        assert ask(endpoint_at(url), tmp_path / "j")[7] == Answer(None, "HTTP 500", "out of memory")
+
+
+@pytest.mark.parametrize("status", [200, 402])
+def test_credits_that_run_out_stop_the_run_and_blame_no_request(tmp_path: Path, status: int) -> None:
+    num_asked = 0
+
+    def answer(call: dict[str, Any]) -> web.Response:
+        nonlocal num_asked
+        num_asked += 1
+        if num_asked > 12:
+            return respond({"error": {"message": "Insufficient credits", "code": 402}}, status)
+        return respond({"value": number_of(call)})
+
+    with endpoint(answer) as url, pytest.raises(StageError, match=r"used up .*Insufficient credits"):
+        ask(endpoint_at(url), tmp_path / "j")
+    assert num_asked <= 16
+    assert (tmp_path / "j").read_bytes().count(b"\n") == 12
+
+
+def test_a_wait_beyond_the_patience_is_said_at_once(tmp_path: Path) -> None:
+    error = {"error": {"message": "daily limit"}}
+    with (
+        endpoint(lambda call: respond(error, 429, {"retry-after": "3600"})) as url,
+        pytest.raises(StageError, match=r"wait for 3,600 seconds \(HTTP 429: daily limit\).*patience_seconds=300"),
+    ):
+        ask(endpoint_at(url, patience_seconds=300.0, max_retries=3), tmp_path / "j")
+
+
+def test_a_redirect_names_its_target_and_is_not_followed(tmp_path: Path) -> None:
+    asked = 0
+
+    def answer(call: dict[str, Any]) -> web.Response:
+        nonlocal asked
+        asked += 1
+        return respond({}, 308, {"location": "https://elsewhere.example/v2"})
+
+    with endpoint(answer) as url, pytest.raises(StageError, match=r"HTTP 308: redirects to https://elsewhere\.example"):
+        ask(endpoint_at(url), tmp_path / "j")
+    assert asked <= 4
+
+
 def test_a_used_up_account_stops_at_once(tmp_path: Path) -> None:
     error = {"error": {"message": "pay", "code": "insufficient_quota"}}
     with endpoint(lambda call: respond(error, 429)) as url, pytest.raises(StageError, match="quota is used up"):
@@ -258,7 +350,7 @@ def test_nothing_but_unusable_answers_stops_and_blames_no_request(tmp_path: Path
         pytest.raises(StageError, match=r"no usable answer.*As a language model.*judge.method"),
     ):
         ask(endpoint_at(url), tmp_path / "j", number)
-    assert num_asked <= retries.MAX_UNUSABLE_AT_FIRST + 4
+    assert num_asked <= FailureLimits().at_first + 4
     assert (tmp_path / "j").read_bytes() == b""  # sent again once the endpoint is mended
 
 

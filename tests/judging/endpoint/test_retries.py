@@ -5,8 +5,9 @@ import itertools
 import pytest
 from endpoint_client import endpoint_at
 
-from qurating.judging.endpoint import retries
-from qurating.judging.endpoint.base import Endpoint, NoReplyError, Reply
+from qurating.judging.endpoint import refusals, retries
+from qurating.judging.endpoint.base import Endpoint, NoReplyError
+from qurating.judging.endpoint.refusals import Refusal
 from qurating.judging.endpoint.retries import EndpointHealth, Next, Retries, UnansweredError
 from qurating.runtime.errors import StageError
 
@@ -19,8 +20,10 @@ def where(**changes: float) -> Endpoint:
     return endpoint_at("http://x/v1", **changes)
 
 
-def reply(status: int) -> Reply:
-    return Reply(status, {}, b"")
+def reply(status: int) -> Refusal:
+    refusal = refusals.read(status, {"error": {"message": "words"}})
+    assert refusal is not None
+    return refusal
 
 
 def test_a_request_has_its_retries_and_waits_longer_before_each() -> None:
@@ -39,7 +42,8 @@ def test_failures_of_every_kind_count_together() -> None:
     tries.refused(reply(502), 0.0)
     with pytest.raises(UnansweredError) as unanswered:
         tries.refused(reply(408), 0.0)
-    assert unanswered.value.status == 408
+    assert unanswered.value.refusal == reply(408)
+    assert unanswered.value.answer[:3] == (None, "HTTP 408", "words")
 
 
 @pytest.mark.parametrize("status", [429, 503])
@@ -49,18 +53,12 @@ def test_refusals_are_waited_out_beyond_the_retries_for_as_long_as_patience_last
         assert tries.refused(reply(status), now) <= retries.MAX_BACKOFF_SECONDS
     with pytest.raises(UnansweredError) as unanswered:
         tries.refused(reply(status), 130.1)
-    assert (unanswered.value.status, unanswered.value.own_fault) == (status, False)
+    assert (unanswered.value.refusal, unanswered.value.own_fault) == (reply(status), False)
 
 
 def test_a_thousand_refusals_wait_no_longer_than_ten() -> None:
     tries = Retries(where(patience_seconds=1e9))
     assert max(tries.refused(reply(429), 0.0) for _ in range(2000)) <= retries.MAX_BACKOFF_SECONDS
-
-
-def test_a_quota_that_is_used_up_stops_at_once() -> None:
-    refusal = Reply(429, {}, b'{"error": {"message": "pay", "code": "insufficient_quota"}}')
-    with pytest.raises(StageError, match="quota is used up"):
-        Retries(where(max_retries=5, patience_seconds=60.0)).refused(refusal, 0.0)
 
 
 @pytest.mark.parametrize(
@@ -130,8 +128,8 @@ def test_a_request_is_blamed_for_broken_connections_only_if_others_were_answered
 
 
 def test_what_is_said_of_an_endpoint_that_is_down_follows_the_status_not_the_words() -> None:
-    refused = UnansweredError("HTTP 429", status=429, own_fault=False)
-    assert "too many requests" in str(retries.down_error(where(), refused))
+    refused = UnansweredError("HTTP 429: words", refusal=reply(429), own_fault=False)
+    assert "HTTP 429: words, too many requests" in str(retries.down_error(where(), refused))
     elsewhere = UnansweredError("no connection: Cannot connect to host x:4290", own_fault=False)
     said = str(retries.down_error(where(), elsewhere))
     assert "does not answer" in said

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 import zlib
 from collections import Counter
@@ -145,6 +146,35 @@ def test_a_stage_killed_midway_gives_the_same_and_asks_only_the_rest(tmp_path: P
         run(tmp_path / "whole", corpus, given, one)
     for name in ("judgments.parquet", "summary.json"):
         assert (output / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+
+
+def test_sigterm_waits_for_the_calls_in_flight_and_keeps_their_answers(tmp_path: Path, corpus: Path) -> None:
+    num_asked = 0
+    is_time, go_on = threading.Event(), threading.Event()
+
+    async def answer(call: dict[str, Any]) -> web.Response:
+        nonlocal num_asked
+        num_asked += 1
+        if num_asked == 14:  # with three others in flight
+            is_time.set()
+        if num_asked > 10:
+            await asyncio.get_running_loop().run_in_executor(None, go_on.wait, 60)
+        return respond(logprob_reply({"A": -0.5, "B": -1.0}))
+
+    with endpoint(answer) as url:
+        given = settings("endpoint", base_url=url, max_concurrency=4)
+        output = tmp_path / "o"
+        output.mkdir()
+        arguments = {"output": str(output), "corpus": str(corpus), "criteria": CRITERIA, "judge": given}
+        process = subprocess.Popen([sys.executable, "-c", KILLED, json.dumps(arguments)], stderr=subprocess.PIPE)
+        assert is_time.wait(60)
+        process.terminate()
+        with pytest.raises(subprocess.TimeoutExpired):  # it waits
+            process.wait(0.5)
+        go_on.set()
+        _, said = process.communicate(timeout=60)
+    assert b"KeyboardInterrupt" in said
+    assert (output / "journal.jsonl").read_bytes().count(b"\n") == num_asked == 14
 
 
 def hash_of(text: str) -> int:
