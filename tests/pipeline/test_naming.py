@@ -317,12 +317,12 @@ def test_a_model_that_continues_another_is_named_after_it() -> None:
     assert {stage for stage in STAGES if found[stage] != alone[stage]} == {"train_lm", "evaluate", "evaluate_tasks"}
     # how a network that is not made looks is no part of the model; whose weights it had is
     assert (
-        name_artifacts(["model.from_pretrained=lab/small", "model.network.hidden_size=64"])["train_lm"]
+        name_artifacts(["model.from_pretrained=lab/small", "model.network.hidden_size=96"])["train_lm"]
         == (name_artifacts(["model.from_pretrained=lab/small"])["train_lm"])
     )
     other = name_artifacts(["model.from_pretrained=other/small", "selection=top_k"])
     assert other["train_lm"] == found["train_lm"]  # the fingerprint of what is there tells them apart
-    assert name_artifacts(["model.network.hidden_size=64"])["train_lm"].endswith("_uniform,hidden_size=64")
+    assert name_artifacts(["model.network.hidden_size=96"])["train_lm"].endswith("_uniform,hidden_size=64")
 
 
 def test_how_many_share_the_work_is_no_part_of_a_name() -> None:

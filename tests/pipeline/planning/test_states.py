@@ -38,10 +38,7 @@ def make(root: Path, *overrides: str) -> None:
 
 
 def test_what_is_there_is_complete_and_the_rest_is_built(artifacts: Path) -> None:
-    select, order = (
-        "subsets/select_300_tokens_uniform-across_domains",
-        "orders/select_300_tokens_uniform-across_domains",
-    )
+    select, order = (f"{kind}/select_300_tokens_uniform-across_domains" for kind in ("subsets", "orders"))
     assert planned(artifacts) == {select: "build", order: "build"}
     make(artifacts)
     assert planned(artifacts) == {select: "complete", order: "complete"}
@@ -52,7 +49,7 @@ def test_what_is_there_is_complete_and_the_rest_is_built(artifacts: Path) -> Non
 def test_other_settings_under_the_same_name_are_refused_as_the_run_refuses_them(artifacts: Path) -> None:
     mine = ["artifacts.select=subsets/mine", "artifacts.order=orders/mine"]
     make(artifacts, *mine)
-    other = [*mine, "selection.by_domain=false"]
+    other = [*mine, "selection.by_domain=true"]
     found = plan(*STAGES, f"paths.artifacts={artifacts}", "selection=uniform", *other)
     assert states(found) == {"subsets/mine": "refused", "orders/mine": "blocked"}
     with pytest.raises(StageError) as refused:
