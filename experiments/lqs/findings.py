@@ -50,7 +50,7 @@ class Annotation:
     """An annotation as arrays over the N sequences in proxy order; `dots`, `norms`, `denominators` are (steps, N)."""
 
     def __init__(self, stages: Mapping[str, Path]) -> None:
-        table = pq.read_table(stages["annotate_proxy"] / "annotation.parquet")
+        table = pq.read_table(stages.get("rescore_proxy", stages["annotate_proxy"]) / "annotation.parquet")
         self.ids = table["id"].to_numpy()
         self.kinds: Names = np.array(table["domain"].to_pylist())
         self.lengths = table["length"].to_numpy()

@@ -110,7 +110,7 @@ def build_mixture(artifacts: Path, sizes: Sizes) -> None:
 def commands(artifacts: Path, sizes: Sizes) -> list[Command]:
     """All calls of run.py; each comes after the calls that it needs."""
     annotated = ("sample_proxy", "annotate_proxy")
-    scored = (*annotated, "train_scorer", "score")
+    scored = (*annotated, "rescore_proxy", "train_scorer", "score")
     trained = ("select", "order", "train_lm", "evaluate")
     most = sizes.proxies[-1]
     found = [
@@ -123,7 +123,7 @@ def commands(artifacts: Path, sizes: Sizes) -> list[Command]:
         found.append(Command(f"lqs_{number}", scored, own, after=("proxy_lm",)))
     own = (f"annotation.num_proxy_sequences={most}",)
     found.append(Command("pds", scored, (*own, "annotation.denominator=none"), after=("proxy_lm",)))
-    again = tuple(f"stages.{stage}.seed=1" for stage in scored[:3])
+    again = tuple(f"stages.{stage}.seed=1" for stage in (*annotated, "train_scorer"))
     found.append(Command("second", scored, (*own, *again), after=("proxy_lm",)))
     # 3: the reference, and the variants that cannot be computed from it
     exact = (

@@ -92,6 +92,8 @@ def settings(cell: Cell) -> dict[str, str]:
         seed, used = found.get(f"{lineage.CORPUS}.seed"), found.get(f"{stage}.seed")
         if isinstance(seed, int) and isinstance(used, int) and (number := replicate_of(seed, used)) is not None:
             found |= {f"{stage}.seed": seed, f"{stage}.replicate": number}
+    if "rescore_proxy.denominator" in found:  # in place of the annotation's own
+        found["annotate_proxy.denominator"] = found.pop("rescore_proxy.denominator")
     return {key: str(value) for key, value in found.items()}
 
 

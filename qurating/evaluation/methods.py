@@ -169,7 +169,8 @@ def _row(method: Method, name: str) -> dict[str, Any]:
         row["notes"].append(f"the seeds vary in {' and '.join(varied)} alone")
     row["labels"] = sorted({str(label) for run in runs for label in run.chain["evaluate"].manifest.get("labels") or []})
     label = first.label
-    if "annotate_proxy" in first.chain and first.chain["annotate_proxy"].settings.get("denominator") == "none":
+    scored = first.chain.get("rescore_proxy", first.chain.get("annotate_proxy"))
+    if scored is not None and scored.settings.get("denominator") == "none":
         label = label.replace("lqs", "pds")  # the same scores without DELT's denominator
     if first.part:  # the papers' figures are on all of their held-out text
         return row

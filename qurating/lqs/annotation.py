@@ -10,10 +10,13 @@ from tqdm import tqdm
 from qurating.lqs import optimal_control
 from qurating.lqs.costate import FORWARD_COST, Costate
 from qurating.lqs.gradient_passes import GradientPasses
+from qurating.lqs.optimal_control import Scores
 from qurating.lqs.proxy_training import ProxyTraining
 from qurating.lqs.trajectory import KINDS, Trajectory
 from qurating.runtime.errors import StageError
 
+PLACE = ["id", "shard", "row", "length", "domain"]  # of a sequence, in the columns of an annotation
+RESCORED = ("same_step", "none")  # denominators that any annotation has the norms for
 CHECKED = ("num_steps", "contribution_interval", "denominator", "hessian", "trajectory", "precision", "on_bad_sample")
 
 
@@ -134,9 +137,31 @@ def annotation_table(
     norms = np.stack([found[t][0] for t in visited])[:, kept]
     dots = np.stack([found[t][1] for t in visited])[:, kept]
     divisors = np.stack([found[t][0] for t in denominators])[:, kept] if denominators else np.ones_like(dots)
-    columns = {name: index[name].filter(pa.array(kept)) for name in ("id", "shard", "row", "length", "domain")}
-    offsets = pa.array(np.arange(0, dots.size + 1, len(visited)), pa.int32())
+    rows = pa.table({name: index[name].filter(pa.array(kept)) for name in PLACE})
+    return _scored(rows, dots, norms, divisors)
+
+
+def rescored(annotation: pa.Table, denominator: str) -> pa.Table:
+    """An annotation's table with another denominator, of those that need no norm at another step.
+
+    It is what `annotation_table` gives for this denominator, to the bit.
+
+    Args:
+        annotation: N rows, by `annotation_table`.
+        denominator: one of `RESCORED`; raises ValueError for another one.
+    """
+    if denominator not in RESCORED:
+        raise ValueError(f"denominator {denominator!r} is none of {', '.join(RESCORED)}")
+    dots, norms = (
+        annotation[name].combine_chunks().flatten().to_numpy().reshape(len(annotation), -1).T
+        for name in ("dots", "norms")
+    )
+    return _scored(annotation.select(PLACE), dots, norms, norms if denominator == "same_step" else np.ones_like(dots))
+
+
+def _scored(rows: pa.Table, dots: Scores, norms: Scores, divisors: Scores) -> pa.Table:
+    """Rows (N) with the columns of an annotation from arrays (steps, N)."""
+    offsets = pa.array(np.arange(0, dots.size + 1, len(dots)), pa.int32())
     for name, values in (("dots", dots), ("norms", norms), ("denominators", divisors)):
-        columns[name] = pa.ListArray.from_arrays(offsets, pa.array(values.T.ravel()))
-    columns["lqs"] = pa.array(optimal_control.contributions(dots, divisors))
-    return pa.table(columns)
+        rows = rows.append_column(name, pa.ListArray.from_arrays(offsets, pa.array(values.T.ravel())))
+    return rows.append_column("lqs", pa.array(optimal_control.contributions(dots, divisors)))

@@ -162,6 +162,8 @@ def denominator_steps(visited: Sequence[int], num_steps: int, denominator: str) 
 def contributions(dots: Scores, denominators: Scores) -> Scores:
     """γ_n = Σ_t dots[t, n] / denominators[t, n] (eq. 9), in float64.
 
+    The bits do not depend on how the arrays lie in memory.
+
     Args:
         dots, denominators: (steps, samples), ⟨λ_{t+1}, ∇ℓ(x_n, θ_t)⟩ and the norms that divide them.
 
@@ -170,7 +172,7 @@ def contributions(dots: Scores, denominators: Scores) -> Scores:
     """
     if dots.ndim != 2 or dots.shape != denominators.shape:
         raise ValueError(f"dots {dots.shape} and denominators {denominators.shape} are not both (steps, samples)")
-    return (dots / denominators).sum(axis=0, dtype=np.float64)
+    return np.asfortranarray(dots / denominators).sum(axis=0, dtype=np.float64)
 
 
 def _zeros(like: Mapping[str, Tensor]) -> Vector:

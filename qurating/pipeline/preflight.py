@@ -12,6 +12,8 @@ from qurating.runtime import hub_data
 from qurating.runtime.errors import StageError
 from qurating.runtime.processes import num_processes
 
+_POOL = "qurating.selection.rules.pool"
+
 
 def check(config: DictConfig, stages: Sequence[str]) -> None:
     """Run all checks but that of the budget, before the first stage; raises StageError."""
@@ -93,10 +95,17 @@ def check_corpus(config: DictConfig, stages: Sequence[str], corpus: Path) -> Non
 
 
 def check_budget(config: DictConfig, corpus: Path) -> None:
-    """Refuse a budget larger than the corpus; raises StageError."""
+    """Refuse a budget larger than the corpus, or than the pool that it is drawn from; raises StageError."""
     budget, available = config.selection.num_tokens, manifest(corpus)["counts"].get("tokens")
     if isinstance(budget, int) and isinstance(available, int) and budget > available:
         raise StageError(
             f"{corpus.name} has only {available:,} tokens to select num_tokens={budget:,} from: "
             "lower num_tokens, or use a larger corpus"
         )
+    if isinstance(budget, int) and isinstance(available, int) and str(config.selection.rule["_target_"]) == _POOL:
+        from qurating.selection.budgets import pool_tokens
+
+        try:
+            pool_tokens(config.selection.rule.fraction, available, budget)
+        except ValueError as error:
+            raise StageError(f"{corpus.name}: {error} (selection.fraction, num_tokens)") from error

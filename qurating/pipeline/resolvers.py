@@ -17,6 +17,7 @@ from qurating.runtime.processes import usable_cores
 def register_resolvers() -> None:
     """Register the resolvers with OmegaConf."""
     resolvers: dict[str, Any] = {
+        "among": lambda value, *others: value in others,
         "any": lambda *conditions: any(conditions),
         "base": lambda path: str(path).rstrip("/").rsplit("/", 1)[-1],
         "count": _count,

@@ -177,6 +177,7 @@ _MEDIA: dict[str, Callable[[Path, Mapping[str, Any]], dict[str, Value]]] = {
     "report_subset": _images,
     **dict.fromkeys(lineage.SHAREABLE, _ratings),  # the stages that write a rating of every sequence
     "annotate_proxy": _annotation,
+    "rescore_proxy": _annotation,
     "select": _subset,
     "check_subset": _subset,
     "analyse": _comparison,

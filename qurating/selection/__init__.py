@@ -2,6 +2,6 @@
 
 from qurating.selection.ordering import fold
 from qurating.selection.rows import Arrays
-from qurating.selection.rules import mix, select, threshold, top_r
+from qurating.selection.rules import mix, pool, select, threshold, top_r
 
-__all__ = ["Arrays", "fold", "mix", "select", "threshold", "top_r"]
+__all__ = ["Arrays", "fold", "mix", "pool", "select", "threshold", "top_r"]

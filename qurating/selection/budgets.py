@@ -73,6 +73,26 @@ def by_domain(
     return dict.fromkeys(names, 0) | _weighted(num_tokens, tokens, weights, on_short_domain)
 
 
+def pool_tokens(fraction: float, available: int, num_tokens: int) -> int:
+    """The size in tokens of a pool, a fraction of the `available` ones, from which `num_tokens` of them are drawn.
+
+    Raises:
+        ValueError: a fraction outside (0, 1], or a pool smaller than `num_tokens` (says both, and a sufficient
+            fraction).
+    """
+    is_number = isinstance(fraction, int | float) and not isinstance(fraction, bool)
+    if not is_number or not 0 < fraction <= 1:
+        raise ValueError(f"the fraction must lie in (0, 1], not {fraction}")
+    size = round(fraction * available)
+    if size < num_tokens:
+        needed = math.ceil(1000 * num_tokens / available) / 1000
+        raise ValueError(
+            f"the budget is {num_tokens:,} tokens, and the pool has {size:,}, a fraction of {fraction:g} of "
+            f"{available:,}: raise fraction to at least {needed:g}, or lower num_tokens"
+        )
+    return size
+
+
 def _weighted(
     num_tokens: int, tokens: Mapping[str, int], weights: Mapping[str, float], on_short_domain: str
 ) -> dict[str, int]:

@@ -92,6 +92,13 @@ class Selected:
         union._packed = [one | two for one, two in zip(self._packed, other._packed, strict=True)]
         return union
 
+    def __invert__(self) -> "Selected":
+        """The other rows."""
+        others = Selected()
+        for place in range(len(self)):
+            others.add(~self[place])
+        return others
+
     def count(self) -> int:
         """The number of selected rows."""
         return sum(int(np.bitwise_count(packed).sum()) for packed in self._packed)

@@ -98,11 +98,58 @@ def mix(
     for place, criterion in enumerate(rows.criteria):
         upto += parts[:, place]
         keys = _keys(_normalised(row_statistics, criterion), temperature, inverse, _seed_of(seed, criterion))
-        used = _tokens(rows, taken, len(budget)) if taken is not None else np.zeros_like(budget)
-        chosen = _take(rows, row_statistics, keys, np.maximum(upto - used, 0), taken, used)
-        taken = chosen if taken is None else taken | chosen
+        if taken is None:
+            taken = _take(rows, row_statistics, keys, upto)
+        else:
+            used = _tokens(rows, taken, len(budget))
+            free, left = ~taken, row_statistics.tokens - used
+            taken = taken | _take(rows, row_statistics, keys, np.maximum(upto - used, 0), free, left)
     assert taken is not None
     return taken
+
+
+def pool(
+    rows: Rows,
+    *,
+    seed: int,
+    num_tokens: int,
+    fraction: float,
+    inverse: bool = False,
+    domain_weights: Mapping[str, float] | None = None,
+    on_short_domain: str = budgets.STOP,
+) -> Selected:
+    """Draw uniformly, up to a budget of tokens, from the pool: the highest scores with a fraction of all tokens.
+
+    The pool has the fraction of each domain's tokens, the sequence that crosses it included.
+
+    Args:
+        fraction: of the tokens, in (0, 1]. With 1 the draw is that of `select` at τ = ∞ with the same seed.
+        inverse: the pool has the lowest scores.
+        domain_weights: shares of the domains in the budget; None: in proportion to their tokens in all rows.
+        on_short_domain: with `domain_weights`, where the pool of a domain holds less than its share. Others as for
+            `select`.
+
+    Raises:
+        ValueError: as `select`; a fraction outside (0, 1], or a pool that holds less than the budget (says both).
+    """
+    criterion = _the_criterion(rows)
+    row_statistics = statistics.statistics_pass(rows)
+    tokens = row_statistics.tokens_by_domain()
+    share = row_statistics.in_order(budgets.by_domain(num_tokens, tokens))
+    size = budgets.pool_tokens(fraction, sum(tokens.values()), int(num_tokens))
+    # rounding may give a domain a token more of a smaller total
+    least = np.maximum(row_statistics.in_order(budgets.by_domain(size, tokens)), share)
+    highest = _keys(lambda chunk: chunk.scores[criterion], 0.0, inverse, seed)
+    held = _take(rows, row_statistics, highest, least)
+    held_tokens = _tokens(rows, held, len(tokens))
+    if domain_weights is not None:
+        in_pool = dict(zip(row_statistics.names, held_tokens.tolist(), strict=True))
+        try:
+            given = budgets.by_domain(num_tokens, in_pool, domain_weights, on_short_domain)
+        except ValueError as error:
+            raise ValueError(f"in the pool, a fraction of {fraction:g} of each domain: {error}") from error
+        share = row_statistics.in_order(given)
+    return _take(rows, row_statistics, _keys(None, math.inf, False, seed), share, held, held_tokens)
 
 
 def threshold(rows: Rows, *, seed: int, minimum: float, inverse: bool = False) -> Selected:
@@ -173,24 +220,24 @@ def _take(
     row_statistics: RowStatistics,
     keys: Keys,
     budget: np.ndarray,
-    taken: Selected | None = None,
-    used: np.ndarray | int = 0,
+    among: Selected | None = None,
+    tokens: np.ndarray | None = None,
 ) -> Selected:
-    """The highest keys up to a budget (D,), of the rows not in `taken`; the rows in it have `used` (D,) tokens."""
+    """The highest keys up to a budget (D,), of the rows in `among`, which have `tokens` (D,); None: of all rows."""
 
-    def keyed(chunk: Chunk, is_taken: np.ndarray | None) -> Keyed:
-        domains = chunk.domains if is_taken is None else np.where(is_taken, np.int32(-1), chunk.domains)
+    def keyed(chunk: Chunk, is_among: np.ndarray | None) -> Keyed:
+        domains = chunk.domains if is_among is None else np.where(is_among, chunk.domains, np.int32(-1))
         return Keyed(keys(chunk), chunk.ids, chunk.lengths, domains)
 
     def passes() -> Iterator[Keyed]:
         for place, chunk in enumerate(rows.chunks()):
-            yield keyed(chunk, None if taken is None else taken[place])
+            yield keyed(chunk, None if among is None else among[place])
 
     sample = None
     if row_statistics.sample is not None:
         chunk, places = row_statistics.sample
-        sample = keyed(chunk, None if taken is None else taken.at(places))
-    return take_top(passes, budget, sample, row_statistics.tokens - used)
+        sample = keyed(chunk, None if among is None else among.at(places))
+    return take_top(passes, budget, sample, row_statistics.tokens if tokens is None else tokens)
 
 
 def _tokens(rows: Rows, taken: Selected, num_domains: int) -> np.ndarray:

@@ -18,6 +18,7 @@ NAMED = {
     "selection.ratings": {"rate", "score", "measure_perplexity", "weigh_importance"},
     "ordering.ratings": {"rate", "score", "measure_perplexity", "weigh_importance"},
     "subset": {"select", "check_subset"},
+    "annotated": {"annotate_proxy", "rescore_proxy"},
     "evaluation_without": {"prepare_target"},
     "judge.compare_with": {"judge"},
     "perplexity.language_model": {"pretrain_proxy"},

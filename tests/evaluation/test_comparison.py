@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 from analysis_example import DELT, METHODS, Page, run
-from sweep_example import learned, sweep
+from sweep_example import learned, rescored, sweep
 
 from qurating.artifacts.files import read_json, write_json, write_table
 from qurating.artifacts.seeds import replicated
@@ -79,6 +79,17 @@ def test_cells_are_told_apart_by_what_their_scores_are_made_of(tmp_path: Path) -
         "lqs top-k, denominator=next_visited",
         "lqs top-k, denominator=none",
     ]
-    run([*cells, pds], tmp_path / "out")
-    text = Page((tmp_path / "out" / "report.html").read_text(encoding="utf-8")).text
-    assert "(the scores of PDS)" in text
+    again = cells[1] | rescored(tmp_path, cells[1])
+    assert [cell.method for cell in read_cells([*cells, again])][1:] == [
+        "lqs top-k, denominator=next_visited",
+        "lqs top-k, denominator=none",
+    ]
+    for number, other in enumerate((pds, again)):
+        run([*cells, other], tmp_path / f"out{number}")
+        text = Page((tmp_path / f"out{number}" / "report.html").read_text(encoding="utf-8")).text
+        assert "Denominator: next visited; visited every 2 steps, of 4 in all." in text
+        assert "Denominator: none (the scores of PDS); visited every 2 steps, of 4 in all." in text
+    run([again], tmp_path / "alone")  # no scorer learned the annotation's own scores
+    text = Page((tmp_path / "alone" / "report.html").read_text(encoding="utf-8")).text
+    assert "Annotation: annotations/rescored" in text
+    assert "next visited" not in text

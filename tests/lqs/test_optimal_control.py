@@ -179,6 +179,14 @@ def test_a_score_is_a_sum_of_the_samples_own_terms() -> None:
     assert oc.contributions(dots, norms) == pytest.approx(expected, rel=1e-12)
 
 
+def test_how_arrays_lie_in_memory_changes_no_bit_of_a_score() -> None:
+    draw = np.random.default_rng(0)
+    dots, norms = draw.normal(size=(100, 50)), draw.uniform(0.5, 2, size=(100, 50))
+    expected = oc.contributions(dots, norms)
+    assert np.array_equal(oc.contributions(np.asfortranarray(dots), np.asfortranarray(norms)), expected)
+    assert np.array_equal(oc.contributions(np.asfortranarray(dots), norms), expected)
+
+
 @pytest.mark.parametrize("shape", [(5, 5, 1), (5, 1), (1, 5), (5,)])
 def test_shapes_that_would_mix_samples_are_refused(shape: Any) -> None:
     """The released annotation divides (B,) by (B, 1), and so sums a B × B matrix."""

@@ -183,10 +183,11 @@ def test_the_cells_of_delts_second_table_share_the_proxy_model_and_its_sets() ->
         assert config.annotation.denominator == ("none" if scores == "pds" else "next_visited")
         # the best of each score: the lowest perplexity
         assert (config.selection.fraction, config.selection.inverse) == (0.2, scores == "perplexity")
-    for stage in ("prepare_corpus", "prepare_target", "sample_proxy", "pretrain_proxy"):
+    for stage in ("prepare_corpus", "prepare_target", "sample_proxy", "pretrain_proxy", "annotate_proxy"):
         assert len({names[stage] for names in cells.values()}) == 1, stage
     pds, lqs, lqs_sorted = cells["pds", "folding"], cells["lqs", "folding"], cells["lqs", "sorting"]
-    assert pds["annotate_proxy"] != lqs["annotate_proxy"] == lqs_sorted["annotate_proxy"]
+    assert pds["rescore_proxy"] is not None
+    assert lqs["rescore_proxy"] is lqs_sorted["rescore_proxy"] is None
     assert pds["score"] != lqs["score"] == lqs_sorted["score"]
     assert pds["select"] != lqs["select"] == lqs_sorted["select"]
     assert len({names["evaluate"] for names in cells.values()}) == 4

@@ -36,6 +36,7 @@ def test_plain_names() -> None:
         "prepare_target": "targets/heldout-stdlib_docstrings",
         "sample_proxy": "proxies/1024_sequences",
         "annotate_proxy": "annotations/tiny-towards-heldout-stdlib_docstrings",
+        "rescore_proxy": None,
         "train_scorer": "models/scorer-tiny-of-tiny-towards-heldout-stdlib_docstrings",
         "score": "scores/scorer-tiny-of-tiny-towards-heldout-stdlib_docstrings",
         "measure_perplexity": "ratings/perplexity-by-proxy-tiny",
@@ -177,7 +178,8 @@ def test_settings_that_change_no_result_change_no_name() -> None:
 
 def test_seed_marks_every_name() -> None:
     found = changed("seed=5")
-    assert set(found) == {*STAGES} - {"import_judgments", "analyse"}  # which need no seed, or are not needed
+    without = {"import_judgments", "rescore_proxy", "analyse"}  # which need no seed, or are not needed
+    assert set(found) == {*STAGES} - without
     assert found["train_lm"] == "models/lm-tiny-select_400K_tokens_uniform,seed=5"
 
 
@@ -238,17 +240,20 @@ def test_cells_of_delts_comparison_share_their_scores() -> None:
 def test_other_scores_go_down_to_what_is_selected_by_them() -> None:
     plain = name_artifacts([LQS, "selection=top_k"])
     found = name_artifacts([LQS, "selection=top_k", "annotation.denominator=none"])
-    assert found["annotate_proxy"] == f"{plain['annotate_proxy']},denominator=none"
-    assert found["train_scorer"] == f"{plain['train_scorer']},denominator=none"
-    assert found["score"] == f"{plain['score']},denominator=none"
+    assert plain["rescore_proxy"] is None
+    assert found["annotate_proxy"] == plain["annotate_proxy"]  # its gradients serve both
+    assert found["rescore_proxy"] == f"{plain['annotate_proxy']}-denominator_none"
+    assert found["train_scorer"] == f"{plain['train_scorer']}-denominator_none"
+    assert found["score"] == f"{plain['score']}-denominator_none"
     assert found["select"] == f"{plain['select']},annotation.denominator=none"
+    other = name_artifacts([LQS, "selection=top_k", "annotation.denominator=next_step"])  # takes more gradients
+    assert other["annotate_proxy"] == f"{plain['annotate_proxy']},denominator=next_step"
+    assert other["rescore_proxy"] is None
     same = {stage for stage in STAGES if found[stage] == plain[stage]} - {"analyse"}
     judged = {"judge", "import_judgments", "train_rater", "rate"}
     baselines = {"measure_perplexity", "weigh_importance"}
-    assert (
-        same
-        == {"prepare_corpus", "pretrain_proxy", "prepare_target", "sample_proxy", "order_lines"} | judged | baselines
-    )
+    annotated = {"prepare_corpus", "pretrain_proxy", "prepare_target", "sample_proxy", "annotate_proxy"}
+    assert same == annotated | {"order_lines"} | judged | baselines
     # by which a uniform cell is told apart only if it is ordered by them
     for ordering, differ in (("shuffle", False), ("folding", True)):
         denominators = ("none", "same_step")
@@ -261,7 +266,9 @@ def test_other_scores_go_down_to_what_is_selected_by_them() -> None:
 def test_an_existing_scorer_needs_no_annotation() -> None:
     found = name_artifacts([LQS, "scorer.from_pretrained=/data/my scorer/", "selection=top_k"])
     made = {stage for stage in STAGES if found[stage] is None} - {"import_judgments", "analyse"}
-    assert made == {"pretrain_proxy", "sample_proxy", "annotate_proxy", "train_scorer"}
+    assert made == {"pretrain_proxy", "sample_proxy", "annotate_proxy", "rescore_proxy", "train_scorer"}
+    pds = name_artifacts([LQS, "scorer.from_pretrained=/data/my scorer/", "annotation.denominator=none"])
+    assert pds["rescore_proxy"] is None
     assert found["score"] == "scores/by-my_scorer"
     assert found["select"].startswith("subsets/select_400K_tokens_by-lqs-top_k-across_domains,scorer.from_pretrained=")
     # the target set is of held-out documents, and the evaluation leaves them out; conversations are not among them
@@ -279,7 +286,7 @@ def test_an_override_that_does_not_compose_is_an_error() -> None:
 
 def test_an_existing_rater_needs_no_judge() -> None:
     found = name_artifacts(["rater.from_pretrained=lab/QuRater-1.3B", "selection=top_k"])
-    needless = {"judge", "import_judgments", "train_rater"}
+    needless = {"judge", "import_judgments", "train_rater", "rescore_proxy"}
     assert {stage for stage in STAGES if found[stage] is None} == needless | {"analyse"}
     assert found["rate"] == "ratings/by-QuRater-1.3B"
     assert found["select"].endswith("top_k,rater.from_pretrained=lab_QuRater-1.3B")

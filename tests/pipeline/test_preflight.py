@@ -108,6 +108,11 @@ def test_a_budget_beyond_the_corpus_is_refused_at_once(tmp_path: Path) -> None:
         preflight.check_budget(config, corpus)
     for overrides in (["num_tokens=1000"], ["selection=top_r"], ["selection=threshold"]):
         preflight.check_budget(composed(tmp_path, *overrides)[0], corpus)
+    pool, _ = composed(tmp_path, "selection=pool", "num_tokens=250")
+    with pytest.raises(StageError, match=r"small: the budget is 250 tokens, and the pool has 200.* at least 0\.25"):
+        preflight.check_budget(pool, corpus)
+    pool.num_tokens = 200
+    preflight.check_budget(pool, corpus)
 
 
 def test_a_gate_stops_the_run_before_any_work(tmp_path: Path) -> None:

@@ -140,9 +140,10 @@ def test_a_comparison_is_its_table_and_its_figures(tmp_path: Path) -> None:
     assert found["analyse/changes"] == folder / "plots/changes.png"
 
 
-def test_annotated_scores_are_a_histogram(tmp_path: Path) -> None:
-    folder = artifact(tmp_path, "annotations/a", "annotate_proxy")
+@pytest.mark.parametrize("stage", ["annotate_proxy", "rescore_proxy"])
+def test_annotated_scores_are_a_histogram(tmp_path: Path, stage: str) -> None:
+    folder = artifact(tmp_path, "annotations/a", stage)
     pq.write_table(pa.table({"lqs": [0.5, 1.5]}), folder / "annotation.parquet")
-    found = tracked.shown(folder).media["annotate_proxy/lqs"]
+    found = tracked.shown(folder).media[f"{stage}/lqs"]
     assert isinstance(found, Histogram)
     assert sum(found.counts) == 2

@@ -11,10 +11,11 @@ from chosen_rows import chosen
 from hypothesis import given
 from hypothesis import strategies as st
 
+from qurating.selection import statistics
 from qurating.selection.budgets import shares
 from qurating.selection.noise import gumbel
 from qurating.selection.rows import Arrays
-from qurating.selection.rules import mix, threshold, top_r
+from qurating.selection.rules import mix, pool, threshold, top_r
 from qurating.selection.statistics import normalise
 
 ROWS = st.lists(st.tuples(st.integers(0, 50), st.sampled_from("abcd"), st.integers(-3, 3)), min_size=1, max_size=40)
@@ -307,3 +308,81 @@ def test_mix_of_one_criterion_is_its_top_k_and_of_none_an_error() -> None:
     two = Arrays({"a": scores, "b": scores}, np.ones(100))
     with pytest.raises(ValueError, match="weights of criteria are 0 or more, and one of them above"):
         mix(two, num_tokens=30, seed=0, weights={"a": 2, "b": -1})
+
+
+@pytest.mark.parametrize("inverse", [False, True])
+@pytest.mark.parametrize("sample_size", [1, 30, 10**6])
+def test_a_pool_is_that_of_the_slow_reference_and_the_draw_from_it_too(
+    inverse: bool, sample_size: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(statistics, "SAMPLE_SIZE", sample_size)
+    rng = np.random.default_rng(0)
+    for attempt in range(15):
+        n = int(rng.integers(2, 90))
+        scores, lengths, ids = rng.normal(size=n).round(1), rng.integers(0, 20, n), rng.permutation(1000)[:n]
+        lengths[0] = 5
+        domains = rng.choice(["a", "b", "c"], n) if attempt % 2 else np.full(n, "all")
+        fraction = float(rng.uniform(0.2, 1))
+        size = round(fraction * int(lengths.sum()))
+        budget = int(rng.integers(1, size + 1))
+        lists: dict[str, Any] = {"lengths": lengths.tolist(), "domains": domains.tolist()}
+        quotas = {name: slow_budgets(tokens, **lists) for name, tokens in (("pool", size), ("draw", budget))}
+        # a domain's share of a smaller budget may be rounded up
+        quotas["pool"] = {name: max(tokens, quotas["draw"][name]) for name, tokens in quotas["pool"].items()}
+        keys = [-score if inverse else score for score in scores.tolist()]
+        held = slow_take(keys, budgets=quotas["pool"], ids=ids.tolist(), **lists)
+        noise = gumbel(ids.astype(np.uint64), 3).tolist()
+        of_pool = {name: [values[i] for i in held] for name, values in lists.items()}
+        drawn = slow_take([noise[i] for i in held], budgets=quotas["draw"], ids=ids[held].tolist(), **of_pool)
+        rows = Arrays(scores, lengths, domains=domains, ids=ids, chunk_size=int(rng.integers(1, 70)))
+        found = pool(rows, num_tokens=budget, fraction=fraction, inverse=inverse, seed=3).indices().tolist()
+        assert found == [held[i] for i in drawn]
+
+
+def test_a_pool_of_everything_is_uniform_and_a_pool_of_the_budget_is_top_k() -> None:
+    rng = np.random.default_rng(0)
+    scores, lengths, domains = rng.normal(size=200), rng.integers(1, 9, 200), rng.choice(list("ab"), 200)
+    rows = Arrays(scores, lengths, domains=domains)
+    whole = pool(rows, num_tokens=300, fraction=1, seed=7).indices().tolist()
+    assert whole == chosen(None, lengths, 300, domains=domains, temperature=math.inf, seed=7)
+    of_one_length = Arrays(scores, np.ones(200), domains=domains)
+    exact = pool(of_one_length, num_tokens=80, fraction=0.4, seed=7).indices().tolist()
+    assert exact == chosen(scores, np.ones(200), 80, domains=domains)
+
+
+def test_every_sequence_of_the_pool_is_as_likely_and_no_other_is_drawn() -> None:
+    scores = np.random.default_rng(0).permutation(40).astype(float)
+    counts = np.zeros(40)
+    for seed in range(1500):
+        counts[pool(Arrays(scores, np.ones(40)), num_tokens=4, fraction=0.25, seed=seed).indices()] += 1
+    assert (counts > 0).tolist() == (scores >= 30).tolist()
+    inside = counts[counts > 0]
+    assert ((inside - 600) ** 2 / 600).sum() < 27.9  # the 99.9 % quantile of χ² with 9 degrees of freedom
+
+
+def test_a_pool_shares_the_budget_by_given_weights_up_to_what_it_holds() -> None:
+    rows = Arrays(np.arange(200.0), np.ones(200), domains=np.repeat(["a", "b"], 100))
+    drawn = pool(rows, num_tokens=30, fraction=0.2, domain_weights={"a": 1, "b": 2}, seed=0).indices()
+    assert ((drawn >= 80) & (drawn < 100)).sum() == 10
+    assert (drawn >= 180).sum() == 20
+    weights: dict[str, Any] = {"num_tokens": 30, "fraction": 0.2, "domain_weights": {"b": 29, "a": 1}, "seed": 0}
+    with pytest.raises(ValueError, match=r"in the pool, a fraction of 0\.2 .* domain b is 29 tokens, and it holds 20"):
+        pool(rows, **weights)
+    drawn = pool(rows, **weights, on_short_domain="redistribute").indices()
+    assert drawn[10:].tolist() == list(range(180, 200))
+    assert len(drawn) == 30
+
+
+def test_a_pool_that_cannot_fill_the_budget_is_refused_with_the_way_out() -> None:
+    rows = Arrays(np.arange(100.0), np.full(100, 10))
+    message = "is 334 tokens, and the pool has 200, a fraction of 0.2 of 1,000: raise fraction to at least 0.334"
+    with pytest.raises(ValueError, match=message):
+        pool(rows, num_tokens=334, fraction=0.2, seed=0)
+    assert len(pool(rows, num_tokens=334, fraction=0.334, seed=0).indices()) == 34
+    with pytest.raises(ValueError, match="the budget is 1,001 tokens, the corpus holds 1,000"):
+        pool(rows, num_tokens=1001, fraction=0.2, seed=0)
+    for fraction in (0, 1.5, -1, math.nan, True):
+        with pytest.raises(ValueError, match=r"must lie in \(0, 1\]"):
+            pool(rows, num_tokens=1, fraction=fraction, seed=0)
+    with pytest.raises(ValueError, match="by one criterion, not by 0"):
+        pool(Arrays(None, np.ones(3)), num_tokens=1, fraction=0.5, seed=0)

@@ -205,6 +205,15 @@ def learned(root: Path, texts: Path, denominator: str = "next_visited") -> dict[
     }
 
 
+def rescored(root: Path, cell: dict[str, Path]) -> dict[str, Path]:
+    """The annotation of a cell with the scores of PDS, as the stage that divides again leaves it."""
+    folder = root / "annotations" / "rescored"
+    table = pq.read_table(cell["annotate_proxy"] / "annotation.parquet")
+    write_table(folder / "annotation.parquet", table)
+    write_json(folder / "summary.json", {"sequences": len(table), "left_out": 2, "target_loss_after": 4.125})
+    return {"rescore_proxy": manifest(folder, "annotations/rescored", config={"denominator": "none"})}
+
+
 def _cell(
     root: Path,
     place: int,

@@ -158,6 +158,11 @@ def _annotate_proxy(settings: Settings, read: Read, known: Mapping[str, Any]) ->
     return Work(6 * tokens * model.need("multiplied"), shown, proxy["sequences"], proxy)
 
 
+def _rescore_proxy(settings: Settings, read: Read, known: Mapping[str, Any]) -> Work:
+    sequences = read["annotation"].need("sequences")
+    return Work(sequences, f"{short(sequences)} sequences", sequences, read["annotation"])
+
+
 def _train_scorer(settings: Settings, read: Read, known: Mapping[str, Any]) -> Work:
     network = size(settings["network"], read["corpus"].need("vocabulary"), known["networks"], has_output=False)
     tokens = read["annotation"].need("tokens") * settings["num_epochs"]
@@ -248,6 +253,7 @@ WORK: dict[str, Callable[[Settings, Read, Mapping[str, Any]], Work]] = {
     "sample_proxy": _sample_proxy,
     "pretrain_proxy": _pretrain_proxy,
     "annotate_proxy": _annotate_proxy,
+    "rescore_proxy": _rescore_proxy,
     "train_scorer": _train_scorer,
     "score": _score,
     "measure_perplexity": _measure_perplexity,

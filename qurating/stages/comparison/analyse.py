@@ -86,7 +86,7 @@ def analyse(
                 }
             )
         progress.update()
-        annotations = _read_each(read, "annotate_proxy", "summary.json")
+        annotations = _annotations(read)
         for number, annotation in enumerate(annotations[:MAX_RATINGS]):
             draw_annotation(number, annotation["folder"], keep)
         scorers = _read_each(read, "train_scorer", "validation.json")
@@ -153,6 +153,18 @@ def _read_each(cells: Sequence[Cell], stage: str, file: str) -> list[dict[str, A
         for folder, manifest in found.items()
         if (folder / file).is_file()
     ]
+
+
+def _annotations(cells: Sequence[Cell]) -> list[dict[str, Any]]:
+    """Each distinct annotation that a scorer learned from; one with another denominator has the settings of both."""
+    own = [cell for cell in cells if "rescore_proxy" not in cell.folders]
+    found = _read_each(own, "annotate_proxy", "summary.json")
+    for cell in cells:
+        for again in _read_each([cell], "rescore_proxy", "summary.json"):
+            annotated = cell.manifests.get("annotate_proxy", {}).get("config") or {}
+            if again["folder"] not in [each["folder"] for each in found]:
+                found.append({**again, "config": {**annotated, **again["config"]}})
+    return found
 
 
 def _artifacts(cells: Sequence[Cell]) -> list[dict[str, Any]]:

@@ -90,6 +90,12 @@ def test_an_annotation_visits_every_proxy_sequence_once_a_step() -> None:
     assert none == 6e6 * (passes + 16 * 100 * 200)
 
 
+def test_another_denominator_takes_no_gradient() -> None:
+    counts = Counts({"sequences": 1000, "tokens": 1e5})
+    found = work("rescore_proxy", {"denominator": "none"}, {"annotation": counts}, {})
+    assert (found.amount, found.counts) == (1000, counts)
+
+
 def test_the_costs_of_the_co_state_are_those_of_its_module() -> None:
     assert (formulas.FORWARD_COST, formulas.PRODUCT_COSTS) == (costate.FORWARD_COST, costate.PRODUCT_COSTS)
 

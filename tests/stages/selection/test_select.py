@@ -84,6 +84,7 @@ def test_scores_that_choose_nothing_are_told(corpus: Path, tmp_path: Path, capsy
         (np.zeros(len(table)), {"by_domain": False}, {"all": len(table)}, True),
         (np.zeros(len(table)), {"rule": functools.partial(rules.top_r, fraction=0.5)}, {"all": len(table)}, True),
         (by_domain, {"rule": functools.partial(rules.top_r, fraction=0.5)}, None, False),
+        (by_domain, {"rule": functools.partial(rules.pool, num_tokens=800, fraction=0.9)}, of_size, True),
         (np.zeros(len(table)), {"rule": functools.partial(rules.threshold, minimum=0)}, {"all": len(table)}, True),
         (
             np.zeros(len(table)),
