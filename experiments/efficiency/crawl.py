@@ -14,8 +14,8 @@
 | `base64` | random bytes (generated) |
 | `shuffled` | still others, the words of each in random order |
 
-Everything comes from this Python installation (`qurating.corpus.embedded`) or from fixed seeds: no download, and the same
-text in every run in one environment.
+Everything comes from this Python installation (`qurating.corpus.embedded`) or from fixed seeds: no download, and the
+same text in every run in one environment.
 """
 
 import dataclasses

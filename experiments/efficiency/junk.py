@@ -1,4 +1,4 @@
-"""The junk of a crawl: text that is generated, or made from other text. Every function is a function of its arguments."""
+"""The junk of a crawl: text that is generated, or made from other text."""
 
 import base64
 import itertools
@@ -13,10 +13,12 @@ SYLLABLES = (  # of the made languages
     "ção lha nhe que ram ões ante mui pre sto vér fla dois são grô tei",
 )
 LABELS = (
-    "Home Products Pricing About Contact Careers Blog News Support Downloads Community Forum Login Register Search Help "
-    "Sitemap Privacy Terms Cookies Imprint Partners Events Press Shop Cart Account Settings Language English Deutsch "
-    "Archive Categories Tags Newer Older Next Previous Top Share Tweet Print Subscribe RSS Mirror Index Gallery Jobs"
-).split()
+    "Home", "Products", "Pricing", "About", "Contact", "Careers", "Blog", "News", "Support", "Downloads", "Community",
+    "Forum", "Login", "Register", "Search", "Help", "Sitemap", "Privacy", "Terms", "Cookies", "Imprint", "Partners",
+    "Events", "Press", "Shop", "Cart", "Account", "Settings", "Language", "English", "Deutsch", "Archive",
+    "Categories", "Tags", "Newer", "Older", "Next", "Previous", "Top", "Share", "Tweet", "Print", "Subscribe", "RSS",
+    "Mirror", "Index", "Gallery", "Jobs",
+)  # fmt: skip
 CHANGES = ("Fixed", "Added", "Removed", "Deprecated", "Bumped", "Reverted", "Renamed", "Refactored", "Backported")
 LEVELS = ("INFO", "INFO", "INFO", "DEBUG", "DEBUG", "WARN", "ERROR")
 EVENTS = (
@@ -51,7 +53,9 @@ def menu(draw: random.Random, names: Sequence[str]) -> str:
         bar = draw.choice((" | ", " > ", " · ", "\n* ", "  "))
         lines.append(bar.join([*labels, *draw.sample(names, 2)]))
         lines.append(f"Page {draw.randint(1, 9)} of {draw.randint(10, 99)} « 1 2 3 … {draw.randint(10, 99)} »")
-    return "\n".join([*lines, f"© {draw.randint(1998, 2025)} All rights reserved. Accept all cookies Manage preferences"])
+    return "\n".join(
+        [*lines, f"© {draw.randint(1998, 2025)} All rights reserved. Accept all cookies Manage preferences"]
+    )
 
 
 def table(draw: random.Random) -> str:

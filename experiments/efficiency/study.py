@@ -12,7 +12,6 @@ depends on the number of cores. Results are made from the parts that are complet
 
 import argparse
 import dataclasses
-import itertools
 import os
 import shlex
 import subprocess
@@ -27,7 +26,6 @@ sys.path.insert(0, str(ROOT))
 from qurating.artifacts.files import read_json, write_json  # noqa: E402
 
 HERE = Path(__file__).resolve().parent
-EXPERIMENT = ("--config-dir", "experiments/efficiency/conf", "+experiment=efficiency")
 
 # replicates of selecting, ordering and training
 MAIN_SEEDS = (0, 1, 2, 3, 4)
@@ -48,13 +46,19 @@ MEDIUM = {
     "artifacts.pretrain_proxy": "models/proxy-small",
 }
 PROXY = {"artifacts.pretrain_proxy": "models/proxy-small"}  # also where the language model is another one
+Swept = Mapping[str, Sequence[object]]
+PROSE = {"selection.by_domain": "true"}  # prose_only has a weight for the domain
+PLAIN = ("sample_temperature2", "mix", "dsir", "perplexity_lowest", "perplexity_highest")
 TRAINED = "[select,order,train_lm,evaluate]"
 
 
 @dataclasses.dataclass(frozen=True)
 class Sizes:
     budget: int = 150_000
+    experiment: str = "efficiency"  # in conf/experiment
     overrides: tuple[str, ...] = ()
+    main_seeds: int | None = None  # at most so many of MAIN_SEEDS; None: all
+    other_seeds: int | None = None  # the same of all others
 
     @property
     def budgets(self) -> tuple[int, ...]:
@@ -62,23 +66,7 @@ class Sizes:
         return self.budget // 2, self.budget, 2 * self.budget, 4 * self.budget
 
 
-SMOKE = Sizes(
-    budget=6_000,
-    overrides=(
-        "corpus.reader.num_characters=400_000",
-        "corpus.vocabulary_size=512",
-        "target.max_sequences=12",
-        "annotation.pretrain_tokens=12_000",
-        "annotation.num_proxy_sequences=32",
-        "annotation.num_steps=6",
-        "annotation.contribution_interval=2",
-        "judge.num_pairs=80",
-        "rater.num_epochs=1",
-        "scorer.num_epochs=1",
-        "model.heldout_points=3",
-        "model.heldout_max_tokens=4_000",
-    ),
-)
+SMOKE = Sizes(budget=6_000, experiment="efficiency_smoke", main_seeds=2, other_seeds=1)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -87,7 +75,7 @@ class Sweep:
 
     part: str
     name: str
-    swept: Mapping[str, Sequence[object]]
+    swept: Swept
     fixed: Mapping[str, object] = dataclasses.field(default_factory=dict)
 
     def overrides(self) -> list[str]:
@@ -107,11 +95,13 @@ class Cell:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--artifacts", default="artifacts/efficiency_study", help="folder of all artifacts (%(default)s)")
+    parser.add_argument(
+        "--artifacts", default="artifacts/efficiency_study", help="folder of all artifacts (%(default)s)"
+    )
     parser.add_argument("--jobs", type=int, default=2, help="parallel cells, of one thread each (%(default)s)")
     parser.add_argument("--only", action="append", choices=BY_ALL, help="a part; may be repeated")
     parser.add_argument("--all", action="store_true")
-    parser.add_argument("--smoke", action="store_true", help="all parts, tiny, with two seeds")
+    parser.add_argument("--smoke", action="store_true", help="all parts, tiny, with few seeds")
     parser.add_argument("--own-text", help="a folder of text files that take the place of the prose")
     options = parser.parse_args()
     os.chdir(ROOT)
@@ -119,13 +109,14 @@ def main() -> None:
     sizes = SMOKE if options.smoke else Sizes()
     if options.own_text:
         sizes = dataclasses.replace(sizes, overrides=(*sizes.overrides, f"corpus.own_text={options.own_text}"))
-    parts = options.only or (BY_ALL if options.all or options.smoke else BY_DEFAULT)
-    wanted = sweeps(sizes.budget, sizes.budgets, at_most=2 if options.smoke else None)
+    parts = {"prepare", *(options.only or (BY_ALL if options.all or options.smoke else BY_DEFAULT))}
+    wanted = sweeps(sizes)
     for sweep in wanted:
         if sweep.part in parts:
-            run(sweep, artifacts, sizes.overrides, options.jobs)
+            run(sweep, artifacts, sizes, options.jobs)
 
     from experiments.efficiency import findings, plots
+    from experiments.lqs.findings import put_tables
 
     cells, seconds = made(wanted, artifacts)
     found = findings.collect(cells, sizes.budgets) | {"cpu_seconds": seconds}
@@ -134,19 +125,17 @@ def main() -> None:
     plots.draw_all(found, output / "figures")
     tables = findings.tables(found)
     if output == HERE:
-        findings.put_tables(HERE / "README.md", tables)
+        put_tables(HERE / "README.md", tables)
     print("\n\n".join(tables.values()))
 
 
-def sweeps(budget: int, budgets: Sequence[int], at_most: int | None = None) -> list[Sweep]:
-    """All calls of run.py, in their order: the most important ones first.
-
-    Args:
-        at_most: so many seeds of each method; None: as many as the constants say.
-    """
-    main, others, size, folding = (
-        {"replicate": seeds[:at_most]} for seeds in (MAIN_SEEDS, OTHER_SEEDS, SIZE_SEEDS, FOLDING_SEEDS)
-    )
+def sweeps(sizes: Sizes) -> list[Sweep]:
+    """All calls of run.py, in their order: the most important ones first."""
+    budget, budgets = sizes.budget, sizes.budgets
+    main: Swept = {"replicate": MAIN_SEEDS[: sizes.main_seeds]}
+    others: Swept = {"replicate": OTHER_SEEDS[: sizes.other_seeds]}
+    size: Swept = {"replicate": SIZE_SEEDS[: sizes.other_seeds]}
+    folding: Swept = {"replicate": FOLDING_SEEDS[: sizes.other_seeds]}
     trained: dict[str, object] = {"stage": TRAINED, "num_tokens": budget}
     half = trained | {"num_tokens": budgets[0]}
     lqs = trained | {"criterion": "lqs"}
@@ -155,55 +144,49 @@ def sweeps(budget: int, budgets: Sequence[int], at_most: int | None = None) -> l
     found = [
         Sweep("prepare", "corpus", {"stage": ("[prepare_corpus,prepare_target]",)}),
         Sweep("prepare", "scores", {"stage": (rated, scored)}),
-        Sweep("main", "uniform", {"num_tokens": budgets} | main, {"stage": TRAINED, "selection": "uniform"}),
-        Sweep("main", "rated", {"selection": ("top_k", "sample_temperature1")} | main, trained),
-        Sweep("main", "lqs", {"selection": ("top_k", "pool")} | main, lqs),
+        Sweep("main", "uniform", {"num_tokens": budgets, **main}, {"stage": TRAINED, "selection": "uniform"}),
+        Sweep("main", "rated", {"selection": ("top_k", "sample_temperature1"), **main}, trained),
+        Sweep("main", "lqs", {"selection": ("top_k", "pool"), **main}, lqs),
         Sweep("prepare", "baselines", {"stage": ("[measure_perplexity]", "[weigh_importance]")}),
         Sweep("prepare", "pds", {"stage": ("[rescore_proxy,train_scorer,score]",)}, {"annotation.denominator": "none"}),
-        Sweep("prepare", "dsir_mean", {"stage": ("[weigh_importance]",)}, {"stages.weigh_importance.per_ngram": "true"}),
         Sweep(
-            "others",
-            "plain",
-            {
-                "selection": (
-                    *("prose_only", "sample_temperature2", "mix"),
-                    *("dsir", "perplexity_lowest", "perplexity_highest"),
-                )
-            }
-            | others,
-            trained,
+            "prepare", "dsir_mean", {"stage": ("[weigh_importance]",)}, {"stages.weigh_importance.per_ngram": "true"}
         ),
-        Sweep("others", "pds", {"selection": ("top_k",)} | others, lqs | {"annotation.denominator": "none"}),
+        Sweep("others", "oracle", {"selection": ("prose_only",), **others}, trained | PROSE),
+        Sweep("others", "plain", {"selection": PLAIN, **others}, trained),
+        Sweep("others", "pds", {"selection": ("top_k",), **others}, lqs | {"annotation.denominator": "none"}),
         Sweep(
             "others",
             "dsir_mean",
-            {"selection": ("top_k",)} | others,
+            {"selection": ("top_k",), **others},
             trained | {"criterion": "dsir", "stages.weigh_importance.per_ngram": "true"},
         ),
-        Sweep("others", "half_rated", {"selection": ("top_k",)} | others, half),
-        Sweep("others", "half_lqs", {"selection": ("top_k", "pool")} | others, half | {"criterion": "lqs"}),
+        Sweep("others", "half_rated", {"selection": ("top_k",), **others}, half),
+        Sweep("others", "half_lqs", {"selection": ("top_k", "pool"), **others}, half | {"criterion": "lqs"}),
     ]
-    data = {"selection": ("uniform", "top_k")}
+    data: Swept = {"selection": ("uniform", "top_k")}
     folded = lqs | {"ordering": "folding"}
     constant = lqs | PROXY | {"model.name": "constant_rate", "model.schedule.min_lr_rate": 1.0}
-    batches = lqs | PROXY | {"model.name": "large_batches", "model.batch_size_sequences": 8}
-    orders = {"ordering": ("shuffle", "folding")}
+    batches = (
+        lqs | PROXY | {"model.name": "large_batches", "model.batch_size_sequences": 8, "model.micro_batch_size": 8}
+    )
+    orders: Swept = {"ordering": ("shuffle", "folding")}
     found += [
-        Sweep("folding", "folded", data | folding, folded),
-        Sweep("folding", "constant_rate", data | orders | folding, constant),
-        Sweep("folding", "large_batches", data | orders | folding, batches),
-        Sweep("folding", "windows", data | folding, folded | {"ordering.window": 64}),
-        Sweep("folds", "folds", data | {"ordering.num_folds": (1, 2, 8)} | folding, folded),
+        Sweep("folding", "folded", {**data, **folding}, folded),
+        Sweep("folding", "constant_rate", {**data, **orders, **folding}, constant),
+        Sweep("folding", "large_batches", {**data, **orders, **folding}, batches),
+        Sweep("folding", "windows", {**data, **folding}, folded | {"ordering.window": 64}),
+        Sweep("folds", "folds", {**data, "ordering.num_folds": (1, 2, 8), **folding}, folded),
         Sweep(
             "folds",
             "descending",
-            data | {"ordering.num_folds": (1, 3)} | folding,
+            {**data, "ordering.num_folds": (1, 3), **folding},
             folded | {"ordering.descending": "true"},
         ),
     ]
-    raters = {"stages.train_rater.seed": AGAIN}
+    raters: Swept = {"stages.train_rater.seed": AGAIN}
     found.append(Sweep("raters", "more_raters", raters, {"stage": "[train_rater,rate]"}))
-    found.append(Sweep("raters", "raters", raters | others, trained | {"selection": "top_k"}))
+    found.append(Sweep("raters", "raters", {**raters, **others}, trained | {"selection": "top_k"}))
     for seed in AGAIN:
         again = {f"stages.{stage}.seed": seed for stage in ("sample_proxy", "annotate_proxy", "train_scorer")}
         stages = "[sample_proxy,annotate_proxy,train_scorer,score,select,order,train_lm,evaluate]"
@@ -214,23 +197,25 @@ def sweeps(budget: int, budgets: Sequence[int], at_most: int | None = None) -> l
         Sweep(
             "sizes",
             "medium_uniform",
-            {"num_tokens": budgets} | size,
+            {"num_tokens": budgets, **size},
             {"stage": TRAINED, "selection": "uniform"} | MEDIUM,
         ),
-        Sweep("sizes", "medium_rated", {"selection": ("top_k", "sample_temperature1", "prose_only")} | size, in_size),
-        Sweep("sizes", "medium_lqs", {"selection": ("top_k", "pool")} | size, in_size | {"criterion": "lqs"}),
-        Sweep("sizes", "medium_dsir", {"selection": ("dsir",)} | size, in_size),
+        Sweep("sizes", "medium_rated", {"selection": ("top_k", "sample_temperature1"), **size}, in_size),
+        Sweep("sizes", "medium_oracle", {"selection": ("prose_only",), **size}, in_size | PROSE),
+        Sweep("sizes", "medium_lqs", {"selection": ("top_k", "pool"), **size}, in_size | {"criterion": "lqs"}),
+        Sweep("sizes", "medium_dsir", {"selection": ("dsir",), **size}, in_size),
     ]
     return found
 
 
-def run(sweep: Sweep, artifacts: Path, overrides: Sequence[str], jobs: int) -> None:
+def run(sweep: Sweep, artifacts: Path, sizes: Sizes, jobs: int) -> None:
     """Run the cells of one command, unless they are complete.
 
     Raises:
         SystemExit: it failed; names its log.
     """
-    given = ["-m", *EXPERIMENT, f"paths.artifacts={artifacts}", *overrides, *sweep.overrides()]
+    given = ["-m", "--config-dir", "experiments/efficiency/conf", f"+experiment={sizes.experiment}"]
+    given += [f"paths.artifacts={artifacts}", *sizes.overrides, *sweep.overrides()]
     done = _record(sweep, artifacts)
     if done.is_file() and read_json(done)["arguments"] == given:
         return
@@ -267,15 +252,15 @@ def made(wanted: Sequence[Sweep], artifacts: Path) -> tuple[list[Cell], dict[str
 
 
 def _cells(sweep: Sweep, artifacts: Path) -> Iterator[Cell]:
-    """Hydra numbers cells with the last swept setting changing fastest, as `product` does."""
+    from omegaconf import OmegaConf
+
     if "replicate" not in sweep.swept:
         return
-    for number, values in enumerate(itertools.product(*sweep.swept.values())):
-        choice = dict(zip(sweep.swept, values, strict=True))
-        replicate = int(str(choice.pop("replicate")))
-        names = read_json(_folder(sweep, artifacts) / str(number) / "artifacts.json")
-        folders = {stage: artifacts / name for stage, name in names.items()}
-        yield Cell(":".join([sweep.name, *map(str, choice.values())]), replicate, folders)
+    for file in sorted(_folder(sweep, artifacts).glob("*/artifacts.json")):
+        given = dict(str(line).split("=", 1) for line in OmegaConf.load(file.parent / ".hydra" / "overrides.yaml"))
+        choice = [given[key] for key in sweep.swept if key != "replicate"]
+        folders = {stage: artifacts / name for stage, name in read_json(file).items() if name}
+        yield Cell(":".join([sweep.name, *choice]), int(given["replicate"]), folders)
 
 
 def _folder(sweep: Sweep, artifacts: Path) -> Path:

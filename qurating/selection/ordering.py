@@ -42,8 +42,8 @@ def fold(
         num_folds: L, at least 1. L = 1 is sorting.
         ids: (N,) that break ties; None: ties go by position.
         descending: sort from the highest score down instead (DELT does not).
-        window: shuffle each run of so many sequences within a layer, by (seed, id), so that batches are less alike (DELT
-            does not); a window as long as a layer shuffles the layer. None: keep the order by score.
+        window: shuffle each run of so many sequences within a layer, by (seed, id), so that batches are less alike
+            (DELT does not). A window as long as a layer shuffles the layer. None: keep the order by score.
 
     Raises:
         ValueError: NaN or infinite scores; a number of folds or a window that is not a whole number of at least one.

@@ -51,8 +51,9 @@ def order(
     If all scores are equal, a warning says so, and this artifact and all later ones have the label `constant scores`.
 
     Raises:
-        StageError: an unknown method, or one that needs ratings without them; a window with a method other than folding;
-            ratings or a column that do not exist, are of another corpus, or are not numbers; a subset of another corpus.
+        StageError: an unknown method, or one that needs ratings without them; a window with a method other than
+            folding; ratings or a column that do not exist, are of another corpus, or are not numbers; a subset of
+            another corpus.
     """
     if method not in METHODS:
         raise StageError(f"unknown ordering {method!r}: use {', '.join(METHODS)}")
