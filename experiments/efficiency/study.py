@@ -6,11 +6,13 @@ python experiments/efficiency/study.py --only main  one part: prepare, main, oth
 python experiments/efficiency/study.py --smoke      minutes, to check that it runs; writes no number and no figure here
 
 The study calls the framework by `python run.py -m ...`, as any user would. It prints each of these commands, and keeps
-their output in <artifacts>/logs. The cells of a command run with one thread each, two at a time, so that no figure
-depends on the number of cores. Results are made from the parts that are complete.
+their output in <artifacts>/logs. The cells of a command run one after another in one process, because a process of its
+own costs a cell of this size as much again. Two commands run at a time, with one thread each, so that no figure depends
+on the number of cores. Results are made from the commands that are complete.
 """
 
 import argparse
+import concurrent.futures
 import dataclasses
 import os
 import shlex
@@ -77,6 +79,7 @@ class Sweep:
     name: str
     swept: Swept
     fixed: Mapping[str, object] = dataclasses.field(default_factory=dict)
+    after: tuple[str, ...] = ()  # names of earlier sweeps whose artifacts it reads
 
     def overrides(self) -> list[str]:
         return [f"{key}={value}" for key, value in self.fixed.items()] + [
@@ -98,7 +101,7 @@ def main() -> None:
     parser.add_argument(
         "--artifacts", default="artifacts/efficiency_study", help="folder of all artifacts (%(default)s)"
     )
-    parser.add_argument("--jobs", type=int, default=2, help="parallel cells, of one thread each (%(default)s)")
+    parser.add_argument("--jobs", type=int, default=2, help="parallel commands, of one thread each (%(default)s)")
     parser.add_argument("--only", action="append", choices=BY_ALL, help="a part; may be repeated")
     parser.add_argument("--all", action="store_true")
     parser.add_argument("--smoke", action="store_true", help="all parts, tiny, with few seeds")
@@ -111,9 +114,7 @@ def main() -> None:
         sizes = dataclasses.replace(sizes, overrides=(*sizes.overrides, f"corpus.own_text={options.own_text}"))
     parts = {"prepare", *(options.only or (BY_ALL if options.all or options.smoke else BY_DEFAULT))}
     wanted = sweeps(sizes)
-    for sweep in wanted:
-        if sweep.part in parts:
-            run(sweep, artifacts, sizes, options.jobs)
+    run_all([sweep for sweep in wanted if sweep.part in parts], artifacts, sizes, options.jobs)
 
     from experiments.efficiency import findings, plots
     from experiments.lqs.findings import put_tables
@@ -143,14 +144,25 @@ def sweeps(sizes: Sizes) -> list[Sweep]:
     rated = "[judge,train_rater,rate]"
     found = [
         Sweep("prepare", "corpus", {"stage": ("[prepare_corpus,prepare_target]",)}),
-        Sweep("prepare", "scores", {"stage": (rated, scored)}),
+        Sweep("prepare", "ratings", {"stage": (rated,)}, after=("corpus",)),
+        Sweep("prepare", "scores", {"stage": (scored,)}, after=("corpus",)),
         Sweep("main", "uniform", {"num_tokens": budgets, **main}, {"stage": TRAINED, "selection": "uniform"}),
         Sweep("main", "rated", {"selection": ("top_k", "sample_temperature1"), **main}, trained),
         Sweep("main", "lqs", {"selection": ("top_k", "pool"), **main}, lqs),
-        Sweep("prepare", "baselines", {"stage": ("[measure_perplexity]", "[weigh_importance]")}),
-        Sweep("prepare", "pds", {"stage": ("[rescore_proxy,train_scorer,score]",)}, {"annotation.denominator": "none"}),
+        Sweep("prepare", "baselines", {"stage": ("[measure_perplexity]", "[weigh_importance]")}, after=("scores",)),
         Sweep(
-            "prepare", "dsir_mean", {"stage": ("[weigh_importance]",)}, {"stages.weigh_importance.per_ngram": "true"}
+            "prepare",
+            "pds_scores",
+            {"stage": ("[rescore_proxy,train_scorer,score]",)},
+            {"annotation.denominator": "none"},
+            ("scores",),
+        ),
+        Sweep(
+            "prepare",
+            "dsir_mean_weights",
+            {"stage": ("[weigh_importance]",)},
+            {"stages.weigh_importance.per_ngram": "true"},
+            ("corpus",),
         ),
         Sweep("others", "oracle", {"selection": ("prose_only",), **others}, trained | PROSE),
         Sweep("others", "plain", {"selection": PLAIN, **others}, trained),
@@ -185,11 +197,11 @@ def sweeps(sizes: Sizes) -> list[Sweep]:
         ),
     ]
     raters: Swept = {"stages.train_rater.seed": AGAIN}
-    found.append(Sweep("raters", "more_raters", raters, {"stage": "[train_rater,rate]"}))
-    found.append(Sweep("raters", "raters", {**raters, **others}, trained | {"selection": "top_k"}))
+    rerated = trained | {"stage": f"[train_rater,rate,{TRAINED[1:]}", "selection": "top_k"}
+    found.append(Sweep("raters", "raters", {**raters, **others}, rerated))
     for seed in AGAIN:
         again = {f"stages.{stage}.seed": seed for stage in ("sample_proxy", "annotate_proxy", "train_scorer")}
-        stages = "[sample_proxy,annotate_proxy,train_scorer,score,select,order,train_lm,evaluate]"
+        stages = f"[sample_proxy,annotate_proxy,train_scorer,score,{TRAINED[1:]}"
         fixed = lqs | again | {"stage": stages, "selection": "top_k"}
         found.append(Sweep("raters", f"annotation_{seed}", others, fixed))
     in_size = trained | MEDIUM
@@ -208,7 +220,25 @@ def sweeps(sizes: Sizes) -> list[Sweep]:
     return found
 
 
-def run(sweep: Sweep, artifacts: Path, sizes: Sizes, jobs: int) -> None:
+def run_all(wanted: Sequence[Sweep], artifacts: Path, sizes: Sizes, jobs: int) -> None:
+    """Run commands in parallel, each after those that it needs; models need all of `prepare`."""
+    futures: dict[str, concurrent.futures.Future[None]] = {}
+    prepared = tuple(sweep.name for sweep in wanted if sweep.part == "prepare")
+
+    def do(sweep: Sweep) -> None:
+        for name in sweep.after if sweep.part == "prepare" else prepared:
+            futures[name].result()
+        run(sweep, artifacts, sizes)
+
+    # a command comes after those that it needs, so that none waits for one that has not begun
+    with concurrent.futures.ThreadPoolExecutor(jobs) as pool:
+        for sweep in sorted(wanted, key=lambda sweep: sweep.part != "prepare"):
+            futures[sweep.name] = pool.submit(do, sweep)
+        for future in futures.values():
+            future.result()
+
+
+def run(sweep: Sweep, artifacts: Path, sizes: Sizes) -> None:
     """Run the cells of one command, unless they are complete.
 
     Raises:
@@ -219,16 +249,16 @@ def run(sweep: Sweep, artifacts: Path, sizes: Sizes, jobs: int) -> None:
     done = _record(sweep, artifacts)
     if done.is_file() and read_json(done)["arguments"] == given:
         return
-    launcher = ["hydra/launcher=local", f"hydra.launcher.max_cells={jobs}", "hydra.launcher.threads_per_cell=1"]
-    print(f"python run.py {shlex.join([*given, *launcher])}", flush=True)
+    print(f"python run.py {shlex.join(given)}", flush=True)
     log = artifacts / "logs" / f"{sweep.part}_{sweep.name}.log"
     log.parent.mkdir(parents=True, exist_ok=True)
     start = time.monotonic()
     with open(log, "w", encoding="utf-8") as stream:
         process = subprocess.Popen(
-            [sys.executable, "run.py", *given, *launcher, f"hydra.sweep.dir={_folder(sweep, artifacts)}"],
+            [sys.executable, "run.py", *given, f"hydra.sweep.dir={_folder(sweep, artifacts)}"],
             stdout=stream,
             stderr=subprocess.STDOUT,
+            env=os.environ | {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"},
         )
         _, status, used = os.wait4(process.pid, 0)
     if status:

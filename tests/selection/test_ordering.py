@@ -1,5 +1,6 @@
 """Orders against the papers' definitions, spelt out."""
 
+import itertools
 import math
 from collections import Counter
 
@@ -33,7 +34,7 @@ def test_windows_shuffle_runs_within_a_layer() -> None:
     order = fold(scores, 3, ids, window=8, seed=1)
     starts = [0, 35, 69, 103]  # of the layers: 35, 34 and 34 sequences
     moved = 0
-    for start, end in zip(starts, starts[1:], strict=False):
+    for start, end in itertools.pairwise(starts):
         for begin in range(start, end, 8):
             run = slice(begin, min(begin + 8, end))
             assert set(order[run]) == set(plain[run])
