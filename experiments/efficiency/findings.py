@@ -115,8 +115,10 @@ def compared(methods: Mapping[str, Runs], uniform: Sequence[Runs]) -> Found:
         methods: the runs of each by its label.
         uniform: its runs at each budget, ascending; differences are from the second.
     """
+    first = next(iter(uniform[1].values()))
+    kinds = list(first["losses"])  # of which some text is held out
     found: Found = {
-        "parameters": uniform[1][0]["parameters"],
+        "parameters": first["parameters"],
         "uniform": [
             {
                 "tokens": mean([run["tokens"] for run in runs.values()]),
@@ -124,7 +126,7 @@ def compared(methods: Mapping[str, Runs], uniform: Sequence[Runs]) -> Found:
             }
             for runs in uniform
         ],
-        "uniform_losses": {kind: mean([run["losses"][kind] for run in uniform[1].values()]) for kind in KINDS},
+        "uniform_losses": {kind: mean([run["losses"][kind] for run in uniform[1].values()]) for kind in kinds},
         "uniform_shares": {kind: mean([run["shares"][kind] for run in uniform[1].values()]) for kind in KINDS},
         "methods": {},
     }
@@ -137,7 +139,7 @@ def compared(methods: Mapping[str, Runs], uniform: Sequence[Runs]) -> Found:
             "shares": {kind: mean([run["shares"][kind] for run in runs.values()]) for kind in KINDS},
             "factor": factors(runs, uniform),
             "difference": differences(pairs, "prose"),
-            "price": {kind: differences(pairs, kind)["mean"] for kind in KINDS},
+            "price": {kind: differences(pairs, kind)["mean"] for kind in kinds},
         }
     tested = [each["difference"] for each in found["methods"].values() if each["difference"]["p"] is not None]
     for each, adjusted in zip(tested, student.holm([each["p"] for each in tested]), strict=True):
@@ -323,13 +325,13 @@ def _methods_table(found: Found) -> str:
 
 
 def _price_table(found: Found) -> str:
-    lines = [["uniform: loss", *(f"{found['uniform_losses'][kind]:.2f}" for kind in KINDS)]]
+    lines = [["uniform: loss", *(f"{loss:.2f}" for loss in found["uniform_losses"].values())]]
     lines += [
-        [label, *(_signed(own["price"][kind]) for kind in KINDS)]
+        [label, *map(_signed, own["price"].values())]
         for label, own in found["methods"].items()
         if not label.endswith("half the tokens")
     ]
-    return markdown_table(["method", *KINDS], lines)
+    return markdown_table(["method", *found["uniform_losses"]], lines)
 
 
 def _pipeline_table(found: Found) -> str:

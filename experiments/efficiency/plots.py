@@ -11,12 +11,10 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
 
-from experiments.efficiency.crawl import SHARES
 from experiments.lqs.plots import BLUE, GREEN, GREY, ORANGE, PURPLE, RED
 
 Found = Mapping[str, Any]
 
-KINDS = tuple(SHARES)
 COLOURS = (BLUE, ORANGE, GREEN, RED, PURPLE, GREY, "#56b4e9", "#000000")
 
 
@@ -76,14 +74,15 @@ def factors(found: Found) -> plt.Figure:
 def price(found: Found) -> plt.Figure:
     """The difference of the loss from uniform by kind of text."""
     labels = [label for label in found["methods"] if not label.endswith("half the tokens")]
-    values = np.array([[found["methods"][label]["price"][kind] for kind in KINDS] for label in labels])
+    kinds = list(found["uniform_losses"])
+    values = np.array([[found["methods"][label]["price"][kind] for kind in kinds] for label in labels])
     figure, axes = plt.subplots(figsize=(9, 0.8 + 0.32 * len(labels)), layout="constrained")
     most = float(np.abs(values).max()) or 1.0
     image = axes.imshow(values, cmap="RdBu_r", vmin=-most, vmax=most, aspect="auto")
     for (row, column), value in np.ndenumerate(values):
         colour = "white" if abs(value) > 0.6 * most else "black"
         axes.text(column, row, f"{value:+.2f}".replace("-", "−"), ha="center", va="center", fontsize=7, color=colour)
-    axes.set_xticks(range(len(KINDS)), KINDS, rotation=30, ha="right")
+    axes.set_xticks(range(len(kinds)), kinds, rotation=30, ha="right")
     axes.set_yticks(range(len(labels)), labels)
     axes.set_title("Loss against uniform at the same budget, by kind of text (nats a token)")
     figure.colorbar(image, ax=axes, fraction=0.03)
