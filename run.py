@@ -1,6 +1,6 @@
 """qurating: choose what a language model is pre-trained on, and compare the choices.
 
-python run.py                          the whole method on the embedded corpus, in minutes
+python run.py                          the main job, +experiment=quickstart: the whole method on the embedded corpus
 python run.py +experiment=NAME         a named experiment
 python run.py -m +experiment=select_and_train selection=top_k,sample criterion=educational_value,writing_style
                                        a sweep; hydra/launcher=slurm sends it to a cluster
@@ -21,7 +21,7 @@ import warnings
 import hydra
 from omegaconf import DictConfig
 
-from qurating.pipeline import help, hydra_internals, resolvers
+from qurating.pipeline import help, hydra_internals, overrides, resolvers
 from qurating.runtime.errors import user_message
 
 resolvers.register_resolvers()
@@ -57,7 +57,8 @@ def _command_line() -> int:
         print(__doc__, *help.groups(), sep="\n")
         return 0
     # argparse refuses a flag among the overrides
-    sys.argv[1:] = sorted(sys.argv[1:], key=lambda word: word not in {"-m", "--multirun"})
+    words = overrides.with_main_job(sys.argv[1:])
+    sys.argv[1:] = sorted(words, key=lambda word: word not in {"-m", "--multirun"})
     try:
         main()
     except KeyboardInterrupt:
@@ -74,10 +75,10 @@ def _command_line() -> int:
     return 0
 
 
-def _explain(overrides: list[str]) -> None:
+def _explain(given: list[str]) -> None:
     """After Hydra refused a config: print the alternatives to each unknown key and choice."""
     with hydra.initialize(config_path="conf", version_base="1.3"):
-        print(*help.explain(overrides), sep="\n", file=sys.stderr)
+        print(*help.explain(given), sep="\n", file=sys.stderr)
 
 
 if __name__ == "__main__":

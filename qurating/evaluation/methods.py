@@ -11,7 +11,7 @@ from typing import Any
 import pyarrow as pa
 
 from qurating.artifacts.ancestry import Made
-from qurating.evaluation import papers, parts, task_columns, token_factors
+from qurating.evaluation import budget_factors, papers, parts, task_columns, token_factors
 from qurating.evaluation.comparison import Cell, with_distinct_names
 from qurating.evaluation.runs import COMPLETE, Run
 from qurating.metrics import student
@@ -35,6 +35,7 @@ COLUMNS = {
     **{"part": str, "heldout": str, "num_documents": int, "num_heldout_tokens": int, "is_uniform": bool},
     **{"reference": str, "num_pairs": int, "difference": float, "difference_low": float, "difference_high": float},
     **{"p": float, "p_holm": float, "token_factor": float, "token_factor_low": float, "token_factor_high": float},
+    **{"token_factor_bound": str, "token_factor_from": str, "elsewhere": dict},
     **task_columns.COLUMNS,
     **{f"paper_{measure}": float for measure in papers.MEASURES},
     **{"paper": str, "notes": list, "labels": list, "evaluations": list},
@@ -74,9 +75,10 @@ def rows(runs: Sequence[Run], tasks: str = "") -> list[dict[str, Any]]:
     num_seeds; loss (nats per token), perplexity, bits_per_byte, each the mean over seeds with `_low` and `_high` of its
     95 % interval; part (see `runs.Run`); heldout (a letter for each set of documents), num_documents,
     num_heldout_tokens; is_uniform, reference (the uniform row), num_pairs, difference (of the loss, this minus uniform
-    of the same seed) with `_low` and `_high`, p, p_holm; token_factor with `_low` and `_high` (see
-    `token_factors.compared`); tasks, num_tasks, task_* (see `task_columns`); paper and paper_* (see `papers`); notes,
-    labels, evaluations, task_results (lists of text).
+    of the same seed) with `_low` and `_high`, p, p_holm; token_factor with `_low`, `_high`, `_bound` and `_from`
+    (`budgets`, see `budget_factors.compared`, or `curve`, see `token_factors.compared`); elsewhere (part of the
+    held-out text -> difference of the loss from uniform there, None without pairs); tasks, num_tasks, task_* (see
+    `task_columns`); paper and paper_* (see `papers`); notes, labels, evaluations, task_results (lists of text).
 
     Args:
         runs: see `runs.find_runs`.
@@ -94,7 +96,8 @@ def rows(runs: Sequence[Run], tasks: str = "") -> list[dict[str, Any]]:
         if reference is None:
             row["notes"].append("no uniform of the same model settings and corpus")
         elif not method.runs[0].is_uniform:
-            row |= _against(method, reference, row["notes"]) | {"reference": found[methods.index(reference)]["method"]}
+            row |= _against(method, reference, row["notes"], _budgets_of(reference, methods))
+            row["reference"] = found[methods.index(reference)]["method"]
         place = None if reference is None else methods.index(reference)
         groups.append((method.trained, frozenset(method.documents), place))
     _correct(found)
@@ -184,7 +187,14 @@ def _known(run: Run) -> dict[str, Any]:
     corpus = learnt_from.inputs.get("corpus") if learnt_from else None
     row: dict[str, Any] = dict.fromkeys(COLUMNS)
     row |= {"method": run.label, "state": run.state, "seeds": [run.seed] if run.seed else [], "num_seeds": 0}
-    row |= {"evaluations": [run.source], "notes": [], "labels": [], "task_results": [], "num_pairs": 0}
+    row |= {
+        "elsewhere": None,
+        "evaluations": [run.source],
+        "notes": [],
+        "labels": [],
+        "task_results": [],
+        "num_pairs": 0,
+    }
     row |= {"is_uniform": run.is_uniform, "part": run.part or None}
     row |= {"tokens": _tokens(run), "corpus": corpus.folder.name if corpus else None}
     if model:
@@ -256,8 +266,11 @@ def _excess(method: Method, reference: Method) -> float | None:
     return excess / reference.tokens if abs(excess) > EQUAL_BUDGETS * reference.tokens else None
 
 
-def _against(method: Method, reference: Method, notes: list[str]) -> dict[str, Any]:
-    """The columns of the paired difference from `reference`; what prevents or weakens it is added to `notes`."""
+def _against(method: Method, reference: Method, notes: list[str], uniform: Sequence[Method]) -> dict[str, Any]:
+    """The columns of the paired difference from `reference`; what prevents or weakens it is added to `notes`.
+
+    `uniform`: that method at all its budgets.
+    """
     if set(method.documents).isdisjoint(reference.documents):
         notes.append("other held-out documents than uniform: not compared")
         return {}
@@ -284,10 +297,49 @@ def _against(method: Method, reference: Method, notes: list[str]) -> dict[str, A
     if len({other.source for _, other in pairs}) < len(pairs):
         notes.append("several runs share one uniform run: no interval of the difference")
         return row
-    factors, said = token_factors.compared(pairs)
+    factors, said = budget_factors.compared(_losses([run for run, _ in pairs], method, uniform))
+    if not factors and not said:
+        factors, said = token_factors.compared(pairs)
     notes += said
+    row["elsewhere"] = _elsewhere(pairs)
     low, high = student.interval(differences) or (None, None)
     return row | factors | {"difference_low": low, "difference_high": high, "p": student.p_value(differences)}
+
+
+def _budgets_of(uniform: Method, methods: Sequence[Method]) -> list[Method]:
+    """The methods that differ from a uniform one in their budget alone, itself among them."""
+
+    def apart_from_budget(method: Method) -> tuple[Any, ...]:
+        settings = (method.chain[stage].settings if stage in method.chain else {} for stage in ("select", "order"))
+        return method.trained, *({k: v for k, v in each.items() if "num_tokens" not in k} for each in settings)
+
+    return [
+        other
+        for other in methods
+        if other.runs[0].is_uniform and apart_from_budget(other) == apart_from_budget(uniform)
+    ]
+
+
+def _losses(runs: Sequence[Run], method: Method, uniform: Sequence[Method]) -> list[budget_factors.Losses]:
+    """For each run its tokens, its loss, and tokens -> loss of uniform with the same seeds and documents."""
+    of: dict[Hashable, dict[float, float]] = defaultdict(dict)
+    for other in uniform:
+        for run, documents in zip(other.runs, other.documents, strict=True):
+            if tokens := _tokens(run):
+                of[_replicate(run, documents)][tokens] = run.measures["nats_per_token"]
+    documents_of = {run.source: documents for run, documents in zip(method.runs, method.documents, strict=True)}
+    return [
+        budget_factors.Losses(tokens, run.measures["nats_per_token"], of[_replicate(run, documents_of[run.source])])
+        for run in runs
+        if (tokens := _tokens(run))
+    ]
+
+
+def _elsewhere(pairs: Sequence[tuple[Run, Run]]) -> dict[str, float]:
+    """Part of the held-out text -> the mean difference of the loss from uniform there, for parts that all runs have."""
+    names = [name for name in pairs[0][0].parts if all(name in run.parts for pair in pairs for run in pair)]
+    losses = {name: [run.parts[name] - other.parts[name] for run, other in pairs] for name in names}
+    return {name: sum(values) / len(values) for name, values in losses.items()}
 
 
 def _replicate(run: Run, documents: Hashable) -> Hashable:

@@ -195,3 +195,9 @@ def measured(metrics: Mapping[str, Any], name: str) -> dict[str, Any]:
         near = get_close_matches(name, known, n=3) or sorted(known)[:10]
         raise StageError(f"it has no part {name!r}, but {', '.join(near)}")
     return dict(known[name])
+
+
+def others(metrics: Mapping[str, Any], name: str) -> dict[str, dict[str, Any]]:
+    """What `metrics.json` has on the named sets other than this part; without sets, on the other domains."""
+    known = metrics.get("sets") or metrics.get("domains") or {}
+    return {other: measures for other, measures in known.items() if other != name}

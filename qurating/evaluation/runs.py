@@ -34,6 +34,7 @@ class Run:
     `tasks`: results of the model on tasks.
     `part`: the part of the held-out text that it is measured on, see `parts.evaluated`; empty: all that was evaluated.
     `measures`: those of the part in `metrics.json`; empty if that is missing or damaged.
+    `parts`: the loss in nats per token on the other named sets of the evaluation; without sets, on its domains.
     """
 
     source: str
@@ -46,6 +47,7 @@ class Run:
     problem: str = ""
     tasks: Sequence[TaskResults] = ()
     part: str = ""
+    parts: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def seed(self) -> str:
@@ -59,11 +61,11 @@ class Run:
         return f"{seed} r{number}" if number else str(used)
 
 
-def runs_of(root: Path, evaluations: Collection[str]) -> list[Run]:
-    """The runs of these evaluations, names under `root`, sorted by name."""
+def runs_of(root: Path, evaluations: Collection[str], part: str = "") -> list[Run]:
+    """The runs of these evaluations, names under `root`, sorted by name; `part` as in `find_runs`."""
     ancestry = Ancestry(root)
     tasks = task_columns.find(ancestry, _by_stage(root).get("evaluate_tasks", []))
-    found = [_evaluated(ancestry, name, "") for name in sorted(evaluations)]
+    found = [_evaluated(ancestry, name, part) for name in sorted(evaluations)]
     return [replace(run, tasks=tasks.get(model or "", ())) for run, model in found]
 
 
@@ -135,7 +137,8 @@ def _evaluated(ancestry: Ancestry, name: str, part: str) -> tuple[Run, str | Non
         return Run(source, "part not evaluated", **known, problem=str(error)), model
     if not math.isfinite(measures["nats_per_token"]):
         return Run(source, "diverged", **known, problem="its loss is not finite"), model
-    return Run(source, COMPLETE, **known, measures=measures, part=part), model
+    others = {name: each["nats_per_token"] for name, each in parts.others(metrics, part).items()}
+    return Run(source, COMPLETE, **known, measures=measures, part=part, parts=others), model
 
 
 def _known(chain: Mapping[str, Made], otherwise: str) -> dict[str, Any]:

@@ -40,6 +40,7 @@ def compared(pairs: Sequence[tuple[Run, Run]]) -> tuple[dict[str, Any], list[str
         "token_factor": math.exp(sum(inside) / len(inside)),
         "token_factor_low": None if low is None else math.exp(low),
         "token_factor_high": None if high is None else math.exp(high),
+        "token_factor_from": "curve",
     }
     return row, []
 

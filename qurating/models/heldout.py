@@ -1,5 +1,6 @@
 """The held-out sequences of a corpus, all or of a fixed sample of documents, and their likelihoods under a model."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -44,22 +45,22 @@ class HeldOut(NamedTuple):
         )
 
 
-def read_heldout(corpus: Path, excluded: Path | None = None, max_tokens: int | None = None) -> HeldOut:
-    """The held-out sequences of a corpus, without the documents of a target set.
+def read_heldout(corpus: Path, excluded: Sequence[Path] = (), max_tokens: int | None = None) -> HeldOut:
+    """The held-out sequences of a corpus, without the documents of target sets.
 
     Args:
         corpus: its `heldout` shards are read, one at a time.
-        excluded: a target set (`target.parquet`), whose documents are left out.
+        excluded: target sets (`target.parquet`), whose documents are left out.
         max_tokens: whole documents are taken in the order of a hash of their ids, up to this number of tokens, and one
-            at least. It is the same sample for every model, seed and target set (whose documents are then left out of
+            at least. It is the same sample for every model, seed and target sets (whose documents are then left out of
             it), and a smaller one is a part of a larger one. None takes all.
 
     Raises:
         StageError: the corpus holds out no document, or no token is left to predict.
     """
     folder = corpus / "heldout"
-    target = None if excluded is None else pq.read_table(excluded / "target.parquet", columns=["document_id"])
-    out = None if target is None else target["document_id"].combine_chunks()
+    targets = [pq.read_table(target / "target.parquet", columns=["document_id"]) for target in excluded]
+    out = pa.concat_tables(targets)["document_id"].combine_chunks() if targets else None
     chosen = None if max_tokens is None else _sample(folder, max_tokens)
     rows, tokens, lengths = [], [np.empty(0, np.int32)], [np.zeros(1, np.int64)]
     found: set[str] = set()
@@ -80,7 +81,8 @@ def read_heldout(corpus: Path, excluded: Path | None = None, max_tokens: int | N
         lengths.append(length.to_numpy().astype(np.int64))
     flat = np.concatenate(tokens)
     if not len(flat):
-        without = f" without the {len(found)} documents of the target set" if found else ""
+        sets = "target set" if len(excluded) == 1 else "target sets"
+        without = f" without the {len(found)} documents of the {sets}" if found else ""
         raise StageError(f"{folder} holds no token to predict{without}; hold out more documents")
     return HeldOut(pa.concat_tables(rows).combine_chunks(), flat, np.cumsum(np.concatenate(lengths)), len(found))
 

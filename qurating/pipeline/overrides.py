@@ -4,6 +4,7 @@ A cell whose choices lack a setting is composed without its override (`hydra_int
 Here the user is told, and a setting that no cell has is refused.
 """
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
@@ -12,6 +13,14 @@ from omegaconf import DictConfig
 
 from qurating.pipeline.hydra_internals import choices_with, lacks
 from qurating.runtime.errors import StageError
+
+MAIN_JOB = "+experiment=quickstart"
+
+
+def with_main_job(words: Sequence[str]) -> list[str]:
+    """The words of a command line, with the main job first if they name neither an experiment nor another config."""
+    named = any(re.match(r"\+*experiment=|--config-name\b|-cn\b", word) for word in words)
+    return [*words] if named else [MAIN_JOB, *words]
 
 
 def left_out(overrides: Sequence[str], cells: Iterable[DictConfig]) -> list[str]:

@@ -1,10 +1,10 @@
-"""Checks before the work starts: a process per device, access to the Hub, files that exist, valid settings of the
-annotation, and a budget within the corpus."""
+"""Checks before the work starts: a process per device, access to the Hub, files and target sets that exist, valid
+settings of the annotation, and a budget within the corpus."""
 
 from collections.abc import Sequence
 from pathlib import Path
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from qurating.artifacts.manifest import manifest
 from qurating.pipeline import sources
@@ -19,6 +19,7 @@ def check(config: DictConfig, stages: Sequence[str]) -> None:
     """Run all checks but that of the budget, before the first stage; raises StageError."""
     check_processes(config, stages)
     check_files(config, stages)
+    check_targets(config, stages)
     check_annotation(config, stages)
     check_access(config, stages)
 
@@ -75,6 +76,26 @@ def check_files(config: DictConfig, stages: Sequence[str]) -> None:
             raise StageError(f"{setting}: {error}.{still} Put the files back, or name other files")
 
 
+def check_targets(config: DictConfig, stages: Sequence[str]) -> None:
+    """Refuse a target set that neither exists nor is made by these stages: an evaluation would stop for it at the end.
+
+    Raises:
+        StageError: says which setting names it.
+    """
+    made = {config.artifacts[stage] for stage in stages}
+    for stage, key, setting in (
+        ("weigh_importance", "target", "importance_target"),
+        ("evaluate", "excluded", "evaluation_without"),
+    ):
+        given = config.stages[stage].inputs[key] if stage in stages else None
+        for name in given if isinstance(given, list | ListConfig) else [given]:
+            if name and name not in made and not Path(config.paths.artifacts, name, "manifest.json").is_file():
+                raise StageError(
+                    f"{setting}: {Path(config.paths.artifacts, name)} does not exist: make it first, with "
+                    "stage=[prepare_corpus,prepare_target] and the settings of its target"
+                )
+
+
 def check_annotation(config: DictConfig, stages: Sequence[str]) -> None:
     """Refuse invalid settings of the annotation before the stages that it needs run; raises StageError."""
     made = Path(config.paths.artifacts, str(config.artifacts.annotate_proxy), "manifest.json")
@@ -91,7 +112,9 @@ def check_corpus(config: DictConfig, stages: Sequence[str], corpus: Path) -> Non
     if "evaluate" in stages and any(config.evaluation.values()):
         from qurating.evaluation import parts
 
-        parts.check(corpus, **OmegaConf.to_container(config.evaluation, resolve=True))  # type: ignore[arg-type]
+        given = OmegaConf.to_container(config.stages.evaluate, resolve=True)
+        assert isinstance(given, dict)
+        parts.check(corpus, given["domains"], given["documents"], given["sets"] or {})
 
 
 def check_budget(config: DictConfig, corpus: Path) -> None:

@@ -19,11 +19,13 @@ def register_resolvers() -> None:
     resolvers: dict[str, Any] = {
         "among": lambda value, *others: value in others,
         "any": lambda *conditions: any(conditions),
-        "base": lambda path: str(path).rstrip("/").rsplit("/", 1)[-1],
+        "base": _base,
         "count": _count,
         "cpus": usable_cores,
+        "distinct": _distinct,
         "listing": sources.listing,
         "listings": _listings,
+        "merged": lambda *given: {k: v for each in given for k, v in (each or {}).items()} or None,
         "named": lambda path: safe_names.of_path(str(path)),
         "not": lambda condition: not condition,
         "replicated": replicated,
@@ -36,6 +38,22 @@ def register_resolvers() -> None:
     }
     for name, function in resolvers.items():
         OmegaConf.register_new_resolver(name, function, replace=True)
+
+
+def _base(paths: Any) -> str:
+    """The last part of an artifact's name; of several, joined by +."""
+    parts = [str(path).rstrip("/").rsplit("/", 1)[-1] for path in _each(paths)]
+    return "+".join(sorted(set(parts)))
+
+
+def _distinct(*given: Any) -> Any:
+    """The arguments, and members of lists among them, that are not null: each once, sorted; one alone, or null."""
+    found = sorted({item for value in given for item in _each(value) if item is not None})
+    return found if len(found) > 1 else found[0] if found else None
+
+
+def _each(value: Any) -> list[Any]:
+    return list(value) if OmegaConf.is_list(value) or isinstance(value, list) else [value]
 
 
 def _count(number: float | str) -> str:

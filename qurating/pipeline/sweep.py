@@ -38,9 +38,8 @@ class Sweep(Callback):
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
         """Copy conf/ into the folder of the sweep and compose from the copy: waiting jobs do not see later edits.
 
-        A parameter of the sweep that an experiment sets to "" is removed: it is the main job's. If no chosen stage
-        depends on the selection, the config's own sweep over selections and orderings is removed, too: it would only
-        repeat the same cell.
+        If no chosen stage depends on the selection, the experiment's own sweep over selections, orderings and
+        replicates is removed: it would only repeat the same cell.
         """
         failures.forget(Path(config.hydra.sweep.dir))
         hydra_internals.compose_from_copy(Path(config.hydra.sweep.dir).resolve() / "conf")
@@ -116,14 +115,11 @@ def _is_basic(config: DictConfig) -> bool:
 
 
 def drop_repetitions(config: DictConfig) -> None:
-    """Remove parameters of the config's own sweep that are set to "", and, if no chosen stage depends on the selection,
-    its selections and orderings."""
-    swept = config.hydra.sweeper.params or {}
-    removed = {key for key, values in swept.items() if values == ""}
-    if not any(map(lineage.depends_on_selection, config.stages)):
-        removed |= {"selection", "ordering"} & swept.keys()
+    """Without a stage that depends on the selection, remove the experiment's sweep over what starts there."""
+    if any(map(lineage.depends_on_selection, config.stages)):
+        return
     with read_write(config), open_dict(config):
-        for key in removed:
+        for key in {"selection", "ordering", "replicate"} & (config.hydra.sweeper.params or {}).keys():
             del config.hydra.sweeper.params[key]
 
 
@@ -143,24 +139,35 @@ def _tell_what_is_left_out(config: DictConfig, cells: Iterable[DictConfig]) -> N
 
 
 def _compare(cells: list[dict[str, str]], config: DictConfig) -> None:
-    """Run `analyse` on the cells, then print the table and the path of the report."""
-    from qurating.reports.table import format_table
-
-    last = prepare_comparison(cells, config)
+    """Run `analyse` on the cells, and print what it found."""
+    prepare_comparison(cells, config)
     HydraConfig.instance().set_config(config)  # it is over, and the tracker groups by the folder of the sweep
     with tracked(config, "comparison", config.artifacts[lineage.COMPARISON]):
         folder = run_stage(lineage.COMPARISON, config, "[end of sweep]" if len(cells) > 1 else "[last]")
-    print(f"\n{format_table(read_json(folder / 'table.json'))}\n")
-    if last_stage(config, cells[0]) == lineage.LAST_CELL_STAGE:
-        _print_results(Path(config.paths.artifacts), last, folder.name)
+    _print_comparison(folder, Path(config.paths.artifacts))
+
+
+def _print_comparison(folder: Path, root: Path) -> None:
+    """Print the table of methods if some have several seeds, otherwise that of the cells, and the path of the report.
+
+    The table of methods is also written to `<root>/results/<name of the comparison>`.
+    """
+    from qurating.reports import answer, results
+    from qurating.reports.table import format_table
+
+    methods = read_json(folder / "answer.json")
+    shown = (
+        answer.markdown(methods) if answer.is_one(methods) else format_table(read_json(folder / "table.json")) + "\n"
+    )
+    print(f"\n{shown}")
+    if methods:
+        files = results.write(methods, root / "results" / folder.name, [*results.FORMATS])
+        print(f"Results: {', '.join(str(file) for file in files)}")
     print(f"Report: {(folder / 'report.html').resolve()}")
 
 
-def prepare_comparison(cells: list[dict[str, str]], config: DictConfig) -> list[str]:
+def prepare_comparison(cells: list[dict[str, str]], config: DictConfig) -> None:
     """Set the inputs of `analyse` in a config, and its name, which depends on the cells.
-
-    Returns:
-        the names of the last artifacts of the cells.
 
     Raises:
         StageError: the last artifact of a cell does not exist, or is damaged.
@@ -172,23 +179,6 @@ def prepare_comparison(cells: list[dict[str, str]], config: DictConfig) -> list[
         digest = hashlib.blake2b("\n".join(names).encode(), digest_size=4).hexdigest()
         OmegaConf.update(config, f"artifacts.{lineage.COMPARISON}", f"analyses/{len(cells)}_cells-{digest}")
     OmegaConf.update(config, f"stages.{lineage.COMPARISON}.inputs.cells", cells, force_add=True)
-    return names
-
-
-def _print_results(root: Path, evaluations: list[str], name: str) -> None:
-    """Write the table of methods over these evaluations to `results/<name>`; print it if a method has several seeds.
-
-    With one seed each it says what the table of cells says.
-    """
-    from qurating.evaluation.methods import rows
-    from qurating.evaluation.runs import runs_of
-    from qurating.reports import results
-
-    table = rows(runs_of(root, evaluations))
-    if any(row["num_seeds"] > 1 for row in table):
-        print(results.as_markdown(table, evaluations=False))
-    files = results.write(table, root / "results" / name, [*results.FORMATS])
-    print(f"Results: {', '.join(str(file) for file in files)}")
 
 
 def _needed(cell: Mapping[str, str], last: str, root: Path) -> dict[str, str]:

@@ -10,6 +10,7 @@ import numpy.typing as npt
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from qurating.reports.numbers import short_count
 from qurating.reports.style import ACCENT, COLOURS, GREY, HATCHES, INK, WARM, WIDTH, panel_grid, short, signed, styled
 
 
@@ -35,6 +36,44 @@ def changes(names: Sequence[str], middle: Sequence[float], intervals: Sequence[t
     axes.tick_params(axis="y", length=0)
     axes.spines["left"].set_visible(False)
     axes.set_xlabel("change of held-out perplexity against uniform, %   (lower is better)")
+    return figure
+
+
+@styled
+def loss_by_tokens(methods: Mapping[str, Sequence[tuple[float, float, float, float]]], reference: str) -> Figure:
+    """Loss against tokens on a logarithmic axis, a line with a band or a point with a bar per method.
+
+    Args:
+        methods: name -> (tokens, loss, low, high), sorted by tokens.
+        reference: the method whose line the others are compared with: from each point a dotted line leads to it.
+    """
+    figure = Figure(figsize=(WIDTH, 4.2))
+    axes = figure.subplots()
+    line = np.array(methods.get(reference, ()), dtype=np.float64).reshape(-1, 4)
+    if len(line):
+        axes.fill_between(line[:, 0], line[:, 2], line[:, 3], color=GREY, alpha=0.25, linewidth=0)
+        axes.plot(line[:, 0], line[:, 1], "o-", color=INK, label=reference, linewidth=1.5, markersize=4)
+    others = [name for name in methods if name != reference]
+    for place, name in enumerate(others):
+        points = np.array(methods[name], dtype=np.float64)
+        # bars of methods with one budget lie side by side
+        shift = 1.0 + 0.03 * (place - (len(others) - 1) / 2) if len(points) == 1 else 1.0
+        colour = COLOURS[place % len(COLOURS)]
+        bars = np.stack([points[:, 1] - points[:, 2], points[:, 3] - points[:, 1]])
+        x, y = points[:, 0] * shift, points[:, 1]
+        axes.errorbar(x, y, bars, fmt="o-", color=colour, label=short(name), linewidth=1.2, markersize=5)
+        if len(line) > 1 and len(points) == 1 and line[-1, 1] <= y[0] <= line[0, 1]:
+            needed = np.exp(np.interp(-y[0], -line[:, 1], np.log(line[:, 0])))
+            axes.plot([x[0], needed], [y[0], y[0]], ":", color=colour, linewidth=1.2)
+    axes.set_xscale("log")
+    ticks = sorted({point[0] for points in methods.values() for point in points})
+    kept = [tick for place, tick in enumerate(ticks) if not place or tick > 1.2 * ticks[place - 1]]
+    axes.set_xticks(kept, [short_count(float(f"{tick:.2g}")) for tick in kept])
+    axes.minorticks_off()
+    axes.grid(axis="y", color="#e4e4e4")
+    axes.set_xlabel("tokens trained on   (logarithmic)")
+    axes.set_ylabel("loss on held-out text, nats per token")
+    axes.legend(loc="upper right", fontsize=8)
     return figure
 
 

@@ -22,6 +22,7 @@ Row = Mapping[str, Any]
 FORMATS = {"parquet": "parquet", "csv": "csv", "markdown": "md", "latex": "tex"}  # and the ends of their files
 
 _ARROW = {int: pa.int64(), float: pa.float64(), str: pa.string(), bool: pa.bool_(), list: pa.list_(pa.string())}
+_ARROW[dict] = pa.map_(pa.string(), pa.float64())
 _LATEX = {
     **{character: f"\\{character}" for character in "&%$#_{}"},
     **{"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"},
@@ -50,7 +51,8 @@ def write(rows: Sequence[Row], folder: Path, formats: Sequence[str]) -> list[Pat
 
 def as_arrow(rows: Sequence[Row]) -> pa.Table:
     schema = pa.schema([(name, _ARROW[kind]) for name, kind in COLUMNS.items()])
-    return pa.Table.from_pylist([dict(row) for row in rows], schema)
+    plain = [{key: [*v.items()] if isinstance(v, Mapping) else v for key, v in row.items()} for row in rows]
+    return pa.Table.from_pylist(plain, schema)
 
 
 def as_csv(rows: Sequence[Row]) -> str:
@@ -59,11 +61,17 @@ def as_csv(rows: Sequence[Row]) -> str:
     writer = csv.writer(stream)
     writer.writerow(COLUMNS)
     for row in rows:
-        cells = ["; ".join(cell) if isinstance(cell, list) else cell for cell in (row[name] for name in COLUMNS)]
+        cells = [_joined(row[name]) for name in COLUMNS]
         writer.writerow(
             [f"'{cell}" if isinstance(cell, str) and cell[:1] in tuple("=+-@\t\r") else cell for cell in cells]
         )
     return stream.getvalue()
+
+
+def _joined(cell: Any) -> Any:
+    if isinstance(cell, Mapping):
+        cell = [f"{name}: {value}" for name, value in cell.items()]
+    return "; ".join(cell) if isinstance(cell, list) else cell
 
 
 def as_markdown(rows: Sequence[Row], evaluations: bool = True) -> str:
@@ -117,7 +125,14 @@ def notes(rows: Sequence[Row]) -> list[str]:
             "p: two-sided paired t-test over seeds. p (Holm): corrected for the "
             f"{tested} comparison{'s' if tested > 1 else ''} of this table by Holm's method."
         )
-    if any(row["token_factor"] is not None for row in rows):
+    ways = {row["token_factor_from"] for row in rows if row["token_factor"] is not None}
+    if "budgets" in ways:
+        found.append(
+            "Token factor: tokens that uniform needs for the loss of the method, interpolated between uniform "
+            "trainings of several budgets with the same seed, divided by the method's tokens; geometric mean over "
+            "seeds (95 % interval). ≥ and ≤: outside of uniform's budgets with some seed."
+        )
+    if "curve" in ways:
         found.append(
             "Token factor: tokens of uniform, divided by those after which the method is at uniform's last held-out "
             "loss; geometric mean over seeds (95 % interval). It is read along one training: while the learning rate "
@@ -213,7 +228,8 @@ def _factor(row: Row) -> str:
     factor, low, high = row["token_factor"], row["token_factor_low"], row["token_factor_high"]
     if factor is None:
         return "–"
-    return f"{factor:.2f}" if low is None else f"{factor:.2f} ({low:.2f} to {high:.2f})"
+    bound = {"at least": "≥ ", "at most": "≤ "}.get(row["token_factor_bound"], "")
+    return f"{bound}{factor:.2f}" if low is None else f"{factor:.2f} ({low:.2f} to {high:.2f})"
 
 
 def _decimals(value: float) -> str:
@@ -245,6 +261,8 @@ def _text(value: Any) -> str:
 def _readable(value: Any) -> Any:
     if isinstance(value, list):
         return [readable(each) for each in value]
+    if isinstance(value, Mapping):
+        return {readable(name): each for name, each in value.items()}
     return readable(value) if isinstance(value, str) else value
 
 

@@ -20,6 +20,7 @@ NAMED = {
     "subset": {"select", "check_subset"},
     "annotated": {"annotate_proxy", "rescore_proxy"},
     "evaluation_without": {"prepare_target"},
+    "importance_target": {"prepare_target"},
     "judge.compare_with": {"judge"},
     "perplexity.language_model": {"pretrain_proxy"},
 }
@@ -49,7 +50,7 @@ def test_inputs_are_artifacts_that_the_table_lets_a_stage_read() -> None:
         for value in given(stage.name)["inputs"].values():
             text = str(value)
             references |= set(re.findall(r"\$\{artifacts\.(\w+)\}", text))
-            named = re.findall(r"\$\{(?:oc\.select:)?((?!artifacts)[\w.]+)", text)
+            named = re.findall(r"\$\{(?:oc\.select:)?((?!artifacts)[\w.]+)[,}]", text)
             references |= set().union(*(NAMED[name] for name in named))
         assert references <= set(stage.reads), stage.name
         if stage.name != "report_subset":  # its other subsets are named by hand

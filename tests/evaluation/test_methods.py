@@ -233,3 +233,21 @@ def test_the_papers_figures_stand_beside_runs_of_their_size(tmp_path: Path) -> N
         ("uniform", None, None),
     ]
     assert found[0]["paper"] == "arXiv 2402.09739, table 1, second-hand"
+
+
+def test_a_model_has_the_papers_figures_of_the_scores_that_its_scorer_learned(tmp_path: Path) -> None:
+    """PDS, from an annotation of its own or from that of LQS."""
+    label = "lqs top-k, folding by lqs"
+    network = NETWORK | {"hidden_size": 768, "num_hidden_layers": 12}
+    lqs = make(tmp_path, "annotations/lqs", "annotate_proxy", {}, {"denominator": "next_visited"})
+    annotations = (
+        lqs,
+        make(tmp_path, "annotations/again", "rescore_proxy", {"annotation": lqs}, {"denominator": "none"}),
+        make(tmp_path, "annotations/own", "annotate_proxy", {}, {"denominator": "none"}),
+    )
+    for loss, annotation in enumerate(annotations, 2):
+        scorer = make(tmp_path, f"models/scorer-{loss}", "train_scorer", {"annotation": annotation}, {})
+        scores = make(tmp_path, f"scores/{loss}", "score", {"scorer": scorer}, {})
+        run(tmp_path, label, loss, tag=f"of{loss}", network=network, tokens=1_000_000_000, ratings=scores)
+    found = sorted(rows(find_runs(tmp_path)), key=lambda row: row["loss"])
+    assert [row["paper_average"] for row in found] == [38.08, 37.40, 37.40]

@@ -63,10 +63,15 @@ def test_documents_of_a_target_set_are_not_read_and_do_not_change_the_sample(cor
     chosen = documents(read_heldout(corpus, max_tokens=3000))
     first = sorted(chosen)[0]
     write_table(tmp_path / "target.parquet", pa.table({"document_id": [first, first, "elsewhere"]}))
-    every, some = read_heldout(corpus, tmp_path), read_heldout(corpus, tmp_path, max_tokens=3000)
+    every, some = read_heldout(corpus, [tmp_path]), read_heldout(corpus, [tmp_path], max_tokens=3000)
     assert every.num_excluded == 1
     assert documents(every) == documents(read_heldout(corpus)) - {first}
     assert documents(some) == chosen - {first}
+    second = sorted(chosen)[1]
+    write_table(tmp_path / "other/target.parquet", pa.table({"document_id": [second, first]}))
+    both = read_heldout(corpus, [tmp_path, tmp_path / "other"])
+    assert both.num_excluded == 2
+    assert documents(both) == documents(read_heldout(corpus)) - {first, second}
 
 
 def test_no_token_to_predict_is_an_error(corpus: Path, tmp_path: Path) -> None:
@@ -74,4 +79,4 @@ def test_no_token_to_predict_is_an_error(corpus: Path, tmp_path: Path) -> None:
     write_table(tmp_path / "target.parquet", everything)
     for max_tokens in (None, 100):
         with pytest.raises(StageError, match="no token to predict"):
-            read_heldout(corpus, tmp_path, max_tokens)
+            read_heldout(corpus, [tmp_path], max_tokens)

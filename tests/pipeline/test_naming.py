@@ -13,6 +13,9 @@ from qurating.pipeline.naming import STAGES, name_artifacts
 
 pytestmark = pytest.mark.usefixtures("conf")
 
+SAMPLED = "select_150K_tokens_by-educational_value-sample_with_temperature2.0-across_domains"
+TOP_K = "select_150K_tokens_by-educational_value-top_k-across_domains"
+
 
 @functools.cache
 def unchanged() -> dict[str, str]:
@@ -41,15 +44,13 @@ def test_plain_names() -> None:
         "score": "scores/scorer-tiny-of-tiny-towards-heldout-stdlib_docstrings",
         "measure_perplexity": "ratings/perplexity-by-proxy-tiny",
         "weigh_importance": "ratings/dsir-towards-heldout-stdlib_docstrings",
-        "select": "subsets/select_400K_tokens_by-educational_value-sample_with_temperature2.0",
-        "check_subset": "subsets/select_400K_tokens_by-educational_value-sample_with_temperature2.0-checked",
-        "report_subset": "reports/select_400K_tokens_by-educational_value-sample_with_temperature2.0",
-        "order": "orders/select_400K_tokens_by-educational_value-sample_with_temperature2.0",
-        "train_lm": "models/lm-tiny-select_400K_tokens_by-educational_value-sample_with_temperature2.0",
-        "evaluate": "evaluations/lm-tiny-select_400K_tokens_by-educational_value-sample_with_temperature2.0",
-        "evaluate_tasks": (
-            "task_results/lm-tiny-select_400K_tokens_by-educational_value-sample_with_temperature2.0-offline"
-        ),
+        "select": f"subsets/{SAMPLED}",
+        "check_subset": f"subsets/{SAMPLED}-checked",
+        "report_subset": f"reports/{SAMPLED}",
+        "order": f"orders/{SAMPLED}",
+        "train_lm": f"models/lm-tiny-{SAMPLED}",
+        "evaluate": f"evaluations/lm-tiny-{SAMPLED}",
+        "evaluate_tasks": (f"task_results/lm-tiny-{SAMPLED}-offline"),
         "analyse": None,
         "order_lines": "lines/lines",
     }
@@ -94,9 +95,9 @@ def test_a_value_may_make_a_stage_depend_on_another_setting() -> None:
 
 def test_an_override_is_appended_where_it_changes_something_unsaid() -> None:
     found = changed("model.optimizer.lr=0.001", "selection=top_k")
-    assert found["train_lm"] == "models/lm-tiny-select_400K_tokens_by-educational_value-top_k,lr=0.001"
-    assert found["evaluate"] == "evaluations/lm-tiny-select_400K_tokens_by-educational_value-top_k,lr=0.001"
-    assert found["select"] == "subsets/select_400K_tokens_by-educational_value-top_k"
+    assert found["train_lm"] == f"models/lm-tiny-{TOP_K},lr=0.001"
+    assert found["evaluate"] == f"evaluations/lm-tiny-{TOP_K},lr=0.001"
+    assert found["select"] == f"subsets/{TOP_K}"
     # the proxy model of LQS has the language model's shape and training
     scores = {"pretrain_proxy", "annotate_proxy", "train_scorer", "score", "measure_perplexity"}
     assert set(found) - scores == {
@@ -123,8 +124,8 @@ def test_a_change_reaches_all_later_stages_and_no_others() -> None:
         "rate": "ratings/rater-tiny-by-simulated,judge.num_pairs=10",
     }  # a uniform selection reads no ratings
     found = changed("judge.num_pairs=10", "selection=top_k")
-    assert found["select"] == "subsets/select_400K_tokens_by-educational_value-top_k,judge.num_pairs=10"
-    assert found["train_lm"] == "models/lm-tiny-select_400K_tokens_by-educational_value-top_k,judge.num_pairs=10"
+    assert found["select"] == f"subsets/{TOP_K},judge.num_pairs=10"
+    assert found["train_lm"] == f"models/lm-tiny-{TOP_K},judge.num_pairs=10"
 
 
 def test_settings_of_one_key_are_told_apart() -> None:
@@ -159,10 +160,10 @@ def test_names_do_not_depend_on_the_order_of_overrides() -> None:
 def test_a_group_with_a_name_is_appended_by_its_name() -> None:
     found = changed("corpus=jsonl", "corpus.paths=/data/my wiki.jsonl.zst", "selection=top_k")
     assert found["prepare_corpus"] == "corpora/my_wiki"
-    assert found["select"] == "subsets/select_400K_tokens_by-educational_value-top_k,corpus=my_wiki"
+    assert found["select"] == f"subsets/{TOP_K},corpus=my_wiki"
     named = changed("corpus=jsonl", "corpus.paths=/data/x.jsonl", "corpus.name=mine", "corpus.sequence_length=64")
     assert named["prepare_corpus"] == "corpora/mine"
-    assert named["select"] == "subsets/select_400K_tokens_uniform,corpus=mine"
+    assert named["select"] == "subsets/select_150K_tokens_uniform-across_domains,corpus=mine"
 
 
 def test_a_name_set_by_hand_is_kept_and_inherited() -> None:
@@ -180,7 +181,7 @@ def test_seed_marks_every_name() -> None:
     found = changed("seed=5")
     without = {"import_judgments", "rescore_proxy", "analyse"}  # which need no seed, or are not needed
     assert set(found) == {*STAGES} - without
-    assert found["train_lm"] == "models/lm-tiny-select_400K_tokens_uniform,seed=5"
+    assert found["train_lm"] == "models/lm-tiny-select_150K_tokens_uniform-across_domains,seed=5"
 
 
 def test_a_replicate_shares_everything_before_the_selection() -> None:
@@ -188,7 +189,7 @@ def test_a_replicate_shares_everything_before_the_selection() -> None:
     found = changed("replicate=1")
     after = {"select", "check_subset", "report_subset", "order", "train_lm", "evaluate", "evaluate_tasks"}
     assert set(found) == after | {"order_lines"}
-    assert found["evaluate"] == "evaluations/lm-tiny-select_400K_tokens_uniform,replicate=1"
+    assert found["evaluate"] == "evaluations/lm-tiny-select_150K_tokens_uniform-across_domains,replicate=1"
     lqs = name_artifacts([LQS, "selection=top_k", "ordering=folding", "replicate=2"])
     shared = name_artifacts([LQS, "selection=top_k", "ordering=folding"])
     assert {stage for stage in STAGES if lqs[stage] != shared[stage]} == after | {"order_lines"}
@@ -263,6 +264,22 @@ def test_other_scores_go_down_to_what_is_selected_by_them() -> None:
         assert (one != other) == differ
 
 
+def test_scores_of_different_targets_are_left_out_together() -> None:
+    own, other = "heldout-stdlib_docstrings", "heldout-package_readmes"
+    baselines = ["+experiment=baselines", "selection=dsir"]
+    plain = name_artifacts(baselines)
+    found = name_artifacts([*baselines, f"importance_target=targets/{other}"])
+    assert found["prepare_target"] == plain["prepare_target"] == f"targets/{own}"  # of LQS
+    assert found["weigh_importance"] == f"ratings/dsir-towards-{other}"
+    assert found["select"] == f"subsets/select_400K_tokens_dsir-towards-{other}-sample_with_temperature1.0"
+    assert found["evaluate"].endswith(f"-without_{other}+{own}")
+    # in whichever order they are given, and given twice
+    given = f"evaluation_without=[targets/{own},null,targets/{other},targets/{own}]"
+    uniform = name_artifacts(["+experiment=baselines", "selection=uniform", given])
+    assert uniform["evaluate"].endswith(f"_uniform-without_{other}+{own}")
+    assert name_artifacts([*baselines, f"evaluation_without=[targets/{own}]"])["evaluate"] == plain["evaluate"]
+
+
 def test_an_existing_scorer_needs_no_annotation() -> None:
     found = name_artifacts([LQS, "scorer.from_pretrained=/data/my scorer/", "selection=top_k"])
     made = {stage for stage in STAGES if found[stage] is None} - {"import_judgments", "analyse"}
@@ -294,8 +311,8 @@ def test_an_existing_rater_needs_no_judge() -> None:
 
 def test_a_model_that_continues_another_is_named_after_it() -> None:
     found = name_artifacts(["model.from_pretrained=lab/small", "selection=top_k"])
-    assert found["train_lm"] == "models/lm-tiny-from-small-select_400K_tokens_by-educational_value-top_k"
-    assert found["evaluate"] == "evaluations/lm-tiny-from-small-select_400K_tokens_by-educational_value-top_k"
+    assert found["train_lm"] == f"models/lm-tiny-from-small-{TOP_K}"
+    assert found["evaluate"] == f"evaluations/lm-tiny-from-small-{TOP_K}"
     alone = name_artifacts(["selection=top_k"])
     assert {stage for stage in STAGES if found[stage] != alone[stage]} == {"train_lm", "evaluate", "evaluate_tasks"}
     # how a network that is not made looks is no part of the model; whose weights it had is

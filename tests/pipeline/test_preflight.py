@@ -115,6 +115,24 @@ def test_a_budget_beyond_the_corpus_is_refused_at_once(tmp_path: Path) -> None:
     preflight.check_budget(pool, corpus)
 
 
+@pytest.mark.usefixtures("conf")
+def test_a_target_set_that_nothing_makes_is_refused_before_the_training(tmp_path: Path) -> None:
+    other = "[targets/heldout-stdlib_docstrings,targets/mine]"
+    config, stages = composed(tmp_path, "+experiment=baselines", "selection=dsir", f"evaluation_without={other}")
+    with pytest.raises(StageError, match=r"evaluation_without: .*targets/mine does not exist: make it"):
+        preflight.check_targets(config, stages)
+    config.importance_target = "targets/yours"
+    with pytest.raises(StageError, match=r"importance_target: .*targets/yours does not exist"):
+        preflight.check_targets(config, stages)
+    preflight.check_targets(config, ["prepare_target", "annotate_proxy"])
+    for name in ("mine", "yours"):
+        (tmp_path / "targets" / name).mkdir(parents=True)
+        (tmp_path / "targets" / name / "manifest.json").write_text("{}")
+    preflight.check_targets(config, stages)
+    config.evaluation_without = None
+    preflight.check_targets(config, stages)
+
+
 def test_a_gate_stops_the_run_before_any_work(tmp_path: Path) -> None:
     """The command that people will type, against a Hub on which LIMA is gated."""
     hub = Hub()

@@ -29,7 +29,10 @@ from qurating.pipeline import run as pipeline_run
 from qurating.pipeline.naming import STAGES, name_artifacts
 from qurating.training import tracking
 
-SMALL = ["scale=smoke", "corpus.reader.max_characters_per_domain=60_000", "num_workers=1"]
+SMALL = [
+    *("scale=smoke", "corpus.reader.max_characters_per_domain=60_000", "num_workers=1"),
+    *("hydra/launcher=basic", "replicate=0"),
+]
 
 
 def command(artifacts: Path, *arguments: str) -> list[str]:
@@ -376,7 +379,7 @@ def test_the_stages_of_a_language_model_share_a_run_of_the_tracker(monkeypatch: 
     ids = {name: run["run_id"] for name, run in runs.items()}
     assert ids["before"] == ids["after"] == ids["whole"] != ids["scores"]
     assert runs["scores"]["name"] == "scorer-tiny-of-tiny-towards-heldout-stdlib_docstrings"
-    assert runs["whole"]["name"] == "select_400K_tokens_uniform-across_domains"
+    assert runs["whole"]["name"] == "select_150K_tokens_uniform-across_domains"
 
 
 @pytest.mark.usefixtures("conf")

@@ -16,6 +16,7 @@ from markdown_pages import ROOT, Command
 from omegaconf import OmegaConf
 
 from qurating.pipeline import checks, preflight
+from qurating.pipeline.overrides import with_main_job
 
 
 def text_of(override: Override, value: str) -> str:
@@ -47,8 +48,7 @@ def cells(overrides: Sequence[str], multirun: bool) -> list[list[str]]:
 def mode_and_sweep(overrides: tuple[str, ...]) -> tuple[str, tuple[tuple[str, str], ...]]:
     """Hydra's mode, and what is swept if nobody says otherwise, under an experiment."""
     hydra = compose("config", list(overrides), return_hydra_config=True).hydra
-    params = {key: values for key, values in (hydra.sweeper.params or {}).items() if values != ""}  # as pipeline.sweep
-    return hydra.mode.name if hydra.mode else "RUN", tuple(params.items())
+    return hydra.mode.name if hydra.mode else "RUN", tuple((hydra.sweeper.params or {}).items())
 
 
 def values(override: Override) -> list[str]:
@@ -85,7 +85,7 @@ def check_run(arguments: Sequence[str], num_processes: int = 1) -> None:
     multirun = "-m" in left
     overrides = [word for word in left if word != "-m"]
     assert not [word for word in overrides if word.startswith("-")], "a flag that nobody knows here"
-    for cell in cells(overrides, multirun):
+    for cell in cells(with_main_job(overrides), multirun):
         check_cell(cell, num_processes)
 
 

@@ -9,8 +9,11 @@ from tqdm import tqdm
 
 from qurating.artifacts import lineage
 from qurating.artifacts.files import read_json, write_json
+from qurating.evaluation import methods
 from qurating.evaluation.comparison import Cell, compare, distinct_ratings, labels_of, read_cells
-from qurating.reports import page, style, table
+from qurating.evaluation.runs import runs_of
+from qurating.reports import answer, page, style, table
+from qurating.reports.figures import loss_by_tokens
 from qurating.reports.rated_rows import excerpts, read_rated_rows
 from qurating.reports.sweep_figures import (
     MAX_DOMAINS,
@@ -36,8 +39,11 @@ def analyse(
     num_resamples: int,
     excerpt_characters: int,
     seed: int,
+    about: str | None = None,
 ) -> dict[str, Any]:
-    """Write `table.json`, `table.csv`, `report.html` and `plots/*.png`.
+    """Write `table.json`, `table.csv`, `answer.json`, `report.html` and `plots/*.png`.
+
+    `answer.json` has the methods over their seeds, see `methods.rows`: empty where no cell was evaluated.
 
     Args:
         cells: stage -> folder of the artifact that the cell used; stages that the cell did not use are absent.
@@ -46,6 +52,8 @@ def analyse(
         num_resamples: of the paired bootstrap over held-out documents.
         excerpt_characters: shown of a document.
         seed: of the bootstrap.
+        about: the part of the held-out text that methods are compared on over their seeds, a set or a domain of the
+            evaluations; None: all.
 
     Raises:
         StageError: no cell, or ratings that are not of their corpus.
@@ -63,7 +71,11 @@ def analyse(
     def keep(name: str, figure: Any, **said: Any) -> None:
         figures[name] = {"image": style.save(figure, output / "plots" / f"{name}.png"), **said}
 
+    answered = _methods(read, about or "")
+    write_json(output / "answer.json", answered)
     with tqdm(total=5, desc="report", unit="part", mininterval=0.5) as progress:
+        if answer.is_one(answered):
+            keep("loss_by_tokens", loss_by_tokens(answer.losses(answered), "uniform"))
         draw_results(rows, read, keep)
         progress.update()
         draw_shares(rows, read, keep)
@@ -97,6 +109,8 @@ def analyse(
         progress.update()
         content = {
             "title": title,
+            "answer": answer.cells(answered) if answer.is_one(answered) else [],
+            "sentences": answer.sentences(answered) if answer.is_one(answered) else [],
             "rows": rows,
             "domains": table.domains_by_size(rows)[:MAX_DOMAINS],
             "num_domains": len(table.domains_by_size(rows)),
@@ -125,6 +139,15 @@ def analyse(
         progress.update()
     evaluated = sum(row["perplexity"] is not None for row in rows)
     return {"methods": len(rows), "evaluated": evaluated, "plots": len(figures)}
+
+
+def _methods(cells: Sequence[Cell], part: str) -> list[dict[str, Any]]:
+    """The table of methods over the evaluations of the cells."""
+    folders = [cell.folders["evaluate"] for cell in cells if "evaluate" in cell.folders]
+    by_root: dict[Path, list[str]] = {}
+    for folder in folders:
+        by_root.setdefault(folder.parents[1], []).append(f"{folder.parent.name}/{folder.name}")
+    return methods.rows([run for root, names in by_root.items() for run in runs_of(root, names, part)])
 
 
 def _write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:

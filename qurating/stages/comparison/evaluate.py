@@ -28,7 +28,7 @@ def evaluate(
     batch_size_sequences: int,
     precision: str,
     accelerator: str,
-    excluded: Path | None = None,
+    excluded: Path | Sequence[Path] | None = None,
     domains: Sequence[str] | None = None,
     documents: str | None = None,
     sets: Mapping[str, Any] | None = None,
@@ -45,7 +45,8 @@ def evaluate(
         batch_size_sequences: sequences per forward pass; changes the result by rounding alone.
         precision: 32-true, or bf16-mixed (faster on a GPU, about three digits).
         accelerator: auto, cpu or gpu.
-        excluded: a target set (`target.parquet`) whose documents are left out, because the data were selected for them.
+        excluded: a target set (`target.parquet`), or several, whose documents are left out, because the data of some
+            methods were selected for them.
         domains: only these are read; None: all.
         documents: a file of ids: only these documents are read, see `parts.document_ids`; None: all.
         sets: named parts of what is read, each with `domains`, `documents` or both. `metrics.json` has each under
@@ -69,7 +70,8 @@ def evaluate(
         raise StageError(f"{corpus / 'tokenizer'} has no end-of-text token, which the model reads before each sequence")
     whole = parts.part("evaluation", domains, documents)
     named = parts.named_parts("evaluation.sets", sets or {})
-    heldout = read_heldout(corpus, excluded)
+    targets = [] if excluded is None else [excluded] if isinstance(excluded, Path) else list(excluded)
+    heldout = read_heldout(corpus, targets)
     missing = sum(parts.missing_documents(heldout.rows, each) for each in (whole, *named.values()))
     if not whole.is_everything:
         heldout = heldout.only(parts.chosen(heldout.rows, whole, corpus))
@@ -105,7 +107,7 @@ def evaluate(
     write_json(output / "metrics.json", result)
     counts = {"sequences": len(nll), **result["overall"]}
     counts |= {f"{name}: perplexity": each["perplexity"] for name, each in result.get("sets", {}).items()}
-    counts |= {} if excluded is None else {"excluded_documents": heldout.num_excluded}
+    counts |= {"excluded_documents": heldout.num_excluded} if targets else {}
     return counts | ({"named_documents_not_held_out": missing} if missing else {})
 
 

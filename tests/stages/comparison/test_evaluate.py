@@ -87,6 +87,8 @@ def test_documents_of_the_target_set_are_left_out(made: tuple[Path, Path], tmp_p
     kept = a.filter(pa.array([name not in excluded for name in a["document_id"].to_pylist()]))
     assert b.drop("nll_nats").equals(kept.drop("nll_nats").combine_chunks())
     np.testing.assert_allclose(b["nll_nats"].to_numpy(), kept["nll_nats"].to_numpy(), rtol=1e-5)
+    write_table(tmp_path / "other/target.parquet", pa.table({"document_id": documents[:2]}))
+    assert run(made, tmp_path / "d", excluded=[tmp_path / "target", tmp_path / "other"])["excluded_documents"] == 3
     write_table(tmp_path / "all/target.parquet", pa.table({"document_id": documents}))
     with pytest.raises(StageError, match=f"no token to predict without the {len(documents)} documents of the target"):
         run(made, tmp_path / "c", excluded=tmp_path / "all")
