@@ -26,7 +26,7 @@ Runs = Mapping[int, Found]  # what is known of a language model, by replicate
 KINDS = tuple(SHARES)
 MISSING = "(this part has not run)"
 METHODS = {  # in the order of the tables; a name begins with that of the sweep in study.py
-    "oracle:prose_only": "prose only (oracle)",
+    "plain:prose_only": "prose only (oracle)",
     "lqs:top_k": "LQS, top-k",
     "lqs:pool": "LQS, random from the top 20 %",
     "pds:top_k": "PDS, top-k",
@@ -43,7 +43,7 @@ METHODS = {  # in the order of the tables; a name begins with that of the sweep 
     "half_lqs:pool": "LQS, random from the top 20 %, half the tokens",
 }
 MEDIUM = {
-    "medium_oracle:prose_only": "prose only (oracle)",
+    "medium_rated:prose_only": "prose only (oracle)",
     "medium_lqs:top_k": "LQS, top-k",
     "medium_lqs:pool": "LQS, random from the top 20 %",
     "medium_dsir:dsir": "DSIR, sampled",

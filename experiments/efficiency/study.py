@@ -49,8 +49,7 @@ MEDIUM = {
 }
 PROXY = {"artifacts.pretrain_proxy": "models/proxy-small"}  # also where the language model is another one
 Swept = Mapping[str, Sequence[object]]
-PROSE = {"selection.by_domain": "true"}  # prose_only has a weight for the domain
-PLAIN = ("sample_temperature2", "mix", "dsir", "perplexity_lowest", "perplexity_highest")
+PLAIN = ("prose_only", "sample_temperature2", "mix", "dsir", "perplexity_lowest", "perplexity_highest")
 TRAINED = "[select,order,train_lm,evaluate]"
 
 
@@ -164,7 +163,6 @@ def sweeps(sizes: Sizes) -> list[Sweep]:
             {"stages.weigh_importance.per_ngram": "true"},
             ("corpus",),
         ),
-        Sweep("others", "oracle", {"selection": ("prose_only",), **others}, trained | PROSE),
         Sweep("others", "plain", {"selection": PLAIN, **others}, trained),
         Sweep("others", "pds", {"selection": ("top_k",), **others}, lqs | {"annotation.denominator": "none"}),
         Sweep(
@@ -212,8 +210,7 @@ def sweeps(sizes: Sizes) -> list[Sweep]:
             {"num_tokens": budgets, **size},
             {"stage": TRAINED, "selection": "uniform"} | MEDIUM,
         ),
-        Sweep("sizes", "medium_rated", {"selection": ("top_k", "sample_temperature1"), **size}, in_size),
-        Sweep("sizes", "medium_oracle", {"selection": ("prose_only",), **size}, in_size | PROSE),
+        Sweep("sizes", "medium_rated", {"selection": ("top_k", "sample_temperature1", "prose_only"), **size}, in_size),
         Sweep("sizes", "medium_lqs", {"selection": ("top_k", "pool"), **size}, in_size | {"criterion": "lqs"}),
         Sweep("sizes", "medium_dsir", {"selection": ("dsir",), **size}, in_size),
     ]
