@@ -15,7 +15,7 @@ from experiments.lqs.plots import BLUE, GREEN, GREY, ORANGE, PURPLE, RED
 
 Found = Mapping[str, Any]
 
-COLOURS = (BLUE, ORANGE, GREEN, RED, PURPLE, GREY, "#56b4e9", "#000000")
+COLOURS = (BLUE, ORANGE, GREEN, RED, PURPLE, "#8c564b", "#56b4e9", "#000000")
 
 
 def draw_all(found: Found, folder: Path) -> None:
@@ -132,6 +132,9 @@ def folding(found: Found) -> plt.Figure:
                     axes.fill_between(curve["tokens"], *ends, color=colours[own["order"]], alpha=0.15, linewidth=0)
         named = "cosine, batches of 2" if training == "as in the tables above" else training
         axes.set(title=f"{data} data, {named}", xscale="log", xlabel="tokens")
+        at = next(own for own in found[data] if own["training"] == training)["curve"]["tokens"][-5::2]
+        axes.set_xticks(at, [f"{each / 1000:.0f}K" for each in at])
+        axes.minorticks_off()
     for row in grid:
         row[0].set_ylabel("loss on held-out prose")
     handles = {label: line for axes in grid.flat for line, label in zip(*axes.get_legend_handles_labels(), strict=True)}

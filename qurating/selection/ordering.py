@@ -59,7 +59,7 @@ def fold(
     return np.concatenate(layers)
 
 
-def _shuffle_windows(layer: Indices, ids: npt.NDArray[np.int64], window: int, seed: int) -> Indices:
+def _shuffle_windows(layer: Indices, ids: npt.NDArray[np.uint64], window: int, seed: int) -> Indices:
     """Each run of `window` sequences in a random order; `ids` are those of the layer, in its order."""
     return layer[np.lexsort((ids, gumbel(ids, seed), np.arange(len(layer)) // window))]
 
