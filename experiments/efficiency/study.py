@@ -1,8 +1,8 @@
 """The study of token efficiency: from the text to the numbers and figures of the README, in one command.
 
 python experiments/efficiency/study.py              from the root of the repository; complete commands are skipped
-python experiments/efficiency/study.py --all        also the parts that take longest: more folds, raters, model sizes
-python experiments/efficiency/study.py --only main  one part: prepare, main, others, folding, folds, raters, sizes
+python experiments/efficiency/study.py --all        also the larger model, which takes a third of the time
+python experiments/efficiency/study.py --only main  one part: prepare, main, others, folding, raters, folds, sizes
 python experiments/efficiency/study.py --smoke      minutes, to check that it runs; writes no number and no figure here
 
 The study calls the framework by `python run.py -m ...`, as any user would. It prints each of these commands, and keeps
@@ -35,8 +35,8 @@ OTHER_SEEDS = (0, 1, 2)
 SIZE_SEEDS = (0, 1, 2)
 FOLDING_SEEDS = (0, 1, 2)
 AGAIN = (1, 2)  # seeds of the second raters and annotations; the first has 0
-BY_DEFAULT = ("prepare", "main", "others", "folding")
-BY_ALL = (*BY_DEFAULT, "folds", "raters", "sizes")
+BY_DEFAULT = ("prepare", "main", "others", "folding", "raters", "folds")
+BY_ALL = (*BY_DEFAULT, "sizes")
 
 # Four times the parameters of the small one, which makes the scores for both.
 MEDIUM = {
@@ -186,13 +186,6 @@ def sweeps(sizes: Sizes) -> list[Sweep]:
         Sweep("folding", "constant_rate", {**data, **orders, **folding}, constant),
         Sweep("folding", "large_batches", {**data, **orders, **folding}, batches),
         Sweep("folding", "windows", {**data, **folding}, folded | {"ordering.window": 64}),
-        Sweep("folds", "folds", {**data, "ordering.num_folds": (1, 2, 8), **folding}, folded),
-        Sweep(
-            "folds",
-            "descending",
-            {**data, "ordering.num_folds": (1, 3), **folding},
-            folded | {"ordering.descending": "true"},
-        ),
     ]
     raters: Swept = {"stages.train_rater.seed": AGAIN}
     rerated = trained | {"stage": f"[train_rater,rate,{TRAINED[1:]}", "selection": "top_k"}
@@ -202,6 +195,15 @@ def sweeps(sizes: Sizes) -> list[Sweep]:
         stages = f"[sample_proxy,annotate_proxy,train_scorer,score,{TRAINED[1:]}"
         fixed = lqs | again | {"stage": stages, "selection": "top_k"}
         found.append(Sweep("raters", f"annotation_{seed}", others, fixed))
+    found += [
+        Sweep("folds", "folds", {**data, "ordering.num_folds": (1, 2, 8), **folding}, folded),
+        Sweep(
+            "folds",
+            "descending",
+            {**data, "ordering.num_folds": (1, 3), **folding},
+            folded | {"ordering.descending": "true"},
+        ),
+    ]
     in_size = trained | MEDIUM
     found += [
         Sweep(
