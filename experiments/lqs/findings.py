@@ -297,7 +297,7 @@ def tables(found: Found) -> dict[str, str]:
     }
 
 
-def _rows(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+def markdown_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     lines = [head, ["---", *["---:"] * (len(head) - 1)], *rows]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
@@ -324,7 +324,7 @@ def _kinds_table(found: Found) -> str:
         for kind in KINDS
     ]
     head = ["kind", "LQS", "LQS, second run", "PDS", "median gradient norm", "sequences / documents"]
-    return _rows(head, rows)
+    return markdown_table(head, rows)
 
 
 def _scorers_table(found: Found) -> str:
@@ -351,7 +351,7 @@ def _scorers_table(found: Found) -> str:
         "fresh: Spearman within kinds",
         "the kind alone: Spearman",
     ]
-    return _rows(head, rows)
+    return markdown_table(head, rows)
 
 
 def _approximations_table(found: Found) -> str:
@@ -365,7 +365,7 @@ def _approximations_table(found: Found) -> str:
         for name, own in found.items()
         if isinstance(own, dict)
     ]
-    return _rows(["what is changed", "Spearman", "within kinds", "of the top half kept"], rows)
+    return markdown_table(["what is changed", "Spearman", "within kinds", "of the top half kept"], rows)
 
 
 def _language_models_table(found: Found) -> str:
@@ -385,4 +385,4 @@ def _language_models_table(found: Found) -> str:
             changes, others = ["—"] * 3, ["—"] * 2
         rows.append([label, f"{own['perplexity']:.1f}", *changes, *others])
     head = ["trained on", "perplexity", "change", "over seeds", "over documents", "manuals", "code"]
-    return _rows(head, rows)
+    return markdown_table(head, rows)

@@ -80,7 +80,7 @@ class Embedded:
     @functools.cached_property
     def _documents(self) -> list[Document]:
         """All documents; cached, because finding them takes longer than any use of them."""
-        packages = _package_files()
+        packages = package_files()
         modules = [file for file in packages if file.name.endswith(".py")]
         domains: dict[str, Iterable[Candidate]] = {
             "language_reference": _language_reference(),
@@ -151,7 +151,7 @@ def _standard_library() -> list[File]:
     return _sorted_by_hash(file for file in _walk(Path(sysconfig.get_path("stdlib"))) if file.name.endswith(".py"))
 
 
-def _package_files() -> list[File]:
+def package_files() -> list[File]:
     """The files of the installed packages; if two library folders have a file of one name, the first one counts."""
     roots = dict.fromkeys(Path(os.path.realpath(sysconfig.get_path(key))) for key in ("purelib", "platlib"))
     found: dict[str, File] = {}

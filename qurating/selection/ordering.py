@@ -27,7 +27,14 @@ def sort(scores: npt.ArrayLike, ids: npt.ArrayLike, descending: bool = False) ->
     return np.lexsort((as_ids(ids), -scores_n if descending else scores_n)).astype(np.int64)
 
 
-def fold(scores: npt.ArrayLike, num_folds: int, ids: npt.ArrayLike | None = None, descending: bool = False) -> Indices:
+def fold(
+    scores: npt.ArrayLike,
+    num_folds: int,
+    ids: npt.ArrayLike | None = None,
+    descending: bool = False,
+    window: int | None = None,
+    seed: int = 0,
+) -> Indices:
     """Folding (DELT eq. 10): sort ascending; layer l of L holds the ranks ≡ l (mod L); the layers follow one another.
 
     Args:
@@ -35,14 +42,26 @@ def fold(scores: npt.ArrayLike, num_folds: int, ids: npt.ArrayLike | None = None
         num_folds: L, at least 1. L = 1 is sorting.
         ids: (N,) that break ties; None: ties go by position.
         descending: sort from the highest score down instead (DELT does not).
+        window: shuffle each run of so many sequences within a layer, by (seed, id), so that batches are less alike
+            (DELT does not). A window as long as a layer shuffles the layer. None: keep the order by score.
 
     Raises:
-        ValueError: NaN or infinite scores; a number of folds that is not a whole number of at least one.
+        ValueError: NaN or infinite scores; a number of folds or a window that is not a whole number of at least one.
     """
-    if not isinstance(num_folds, int) or num_folds < 1:
-        raise ValueError(f"the number of folds must be a whole number, at least one, not {num_folds}")
-    ranked = sort(scores, np.arange(len(np.asarray(scores))) if ids is None else ids, descending)
-    return np.concatenate([ranked[layer::num_folds] for layer in range(num_folds)])
+    for what, number in (("number of folds", num_folds), ("window", 1 if window is None else window)):
+        if not isinstance(number, int) or number < 1:
+            raise ValueError(f"the {what} must be a whole number, at least one, not {number}")
+    by = as_ids(np.arange(len(np.asarray(scores))) if ids is None else ids)
+    ranked = sort(scores, by, descending)
+    layers = [ranked[layer::num_folds] for layer in range(num_folds)]
+    if window is not None:
+        layers = [_shuffle_windows(layer, by[layer], window, seed) for layer in layers]
+    return np.concatenate(layers)
+
+
+def _shuffle_windows(layer: Indices, ids: npt.NDArray[np.uint64], window: int, seed: int) -> Indices:
+    """Each run of `window` sequences in a random order; `ids` are those of the layer, in its order."""
+    return layer[np.lexsort((ids, gumbel(ids, seed), np.arange(len(layer)) // window))]
 
 
 def curriculum(

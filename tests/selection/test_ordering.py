@@ -1,5 +1,6 @@
 """Orders against the papers' definitions, spelt out."""
 
+import itertools
 import math
 from collections import Counter
 
@@ -24,6 +25,28 @@ def test_fold_is_the_papers_definition() -> None:
         fold([1.0], 2.5)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="1 scores are NaN"):
         fold([1.0, math.nan], 2)
+
+
+def test_windows_shuffle_runs_within_a_layer() -> None:
+    draw = np.random.default_rng(0)
+    ids, scores = draw.permutation(10**6)[:103], draw.normal(size=103)
+    plain = fold(scores, 3, ids)
+    order = fold(scores, 3, ids, window=8, seed=1)
+    starts = [0, 35, 69, 103]  # of the layers: 35, 34 and 34 sequences
+    moved = 0
+    for start, end in itertools.pairwise(starts):
+        for begin in range(start, end, 8):
+            run = slice(begin, min(begin + 8, end))
+            assert set(order[run]) == set(plain[run])
+            moved += int((order[run] != plain[run]).sum())
+    assert moved > 60
+    # by seed and id alone, not by the order of the rows
+    back = fold(scores[::-1], 3, ids[::-1], window=8, seed=1)
+    assert ids[::-1][back].tolist() == ids[order].tolist()
+    assert fold(scores, 3, ids, window=8, seed=2).tolist() != order.tolist()
+    assert fold(scores, 3, ids, window=1, seed=1).tolist() == plain.tolist()
+    with pytest.raises(ValueError, match="the window must be a whole number, at least one, not 0"):
+        fold(scores, 3, ids, window=0)
 
 
 def test_fold_with_more_folds_than_scores_is_sorting() -> None:

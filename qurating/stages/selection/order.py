@@ -34,6 +34,7 @@ def order(
     temperature: float,
     descending: bool,
     seed: int,
+    window: int | None = None,
 ) -> dict[str, Any]:
     """Write `order.parquet` (`id`, `offset`, `length`; in training order) and `tokens.npy`, the token stream.
 
@@ -45,15 +46,19 @@ def order(
         num_folds: L of folding.
         temperature: τ of a curriculum.
         descending: from the highest score down; for a curriculum: most likely drawn first.
+        window: of folding: shuffle each run of so many sequences within a layer; None: do not.
 
     If all scores are equal, a warning says so, and this artifact and all later ones have the label `constant scores`.
 
     Raises:
-        StageError: an unknown method, or one that needs ratings without them; ratings or a column that do not exist,
-            are of another corpus, or are not numbers; a subset of another corpus.
+        StageError: an unknown method, or one that needs ratings without them; a window with a method other than
+            folding; ratings or a column that do not exist, are of another corpus, or are not numbers; a subset of
+            another corpus.
     """
     if method not in METHODS:
         raise StageError(f"unknown ordering {method!r}: use {', '.join(METHODS)}")
+    if window is not None and method != "folding":
+        raise StageError(f"ordering.window is for folding, not for {method}; folding with one fold is sorting")
     index = pq.read_table(subset / "subset.parquet", columns=["id", "shard", "row", "length"])
     ids = index["id"].to_numpy()
     is_constant = False
@@ -66,7 +71,7 @@ def order(
             if method == "sorting":
                 permutation = ordering.sort(scores, ids, descending)
             elif method == "folding":
-                permutation = ordering.fold(scores, num_folds, ids, descending)
+                permutation = ordering.fold(scores, num_folds, ids, descending, window, own_seed)
             else:
                 permutation = ordering.curriculum(scores, ids, temperature, own_seed, descending)
             is_constant = len(scores) > 1 and bool(is_equal(scores, scores[0]).all())

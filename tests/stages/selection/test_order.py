@@ -38,6 +38,17 @@ def test_the_stage_orders_as_the_maths_orders(corpus: Path, tmp_path: Path, meth
     assert stream.tolist() == [token for sequence in found["id"].to_pylist() for token in by_id[sequence]]
 
 
+def test_windows_are_for_folding(corpus: Path, tmp_path: Path) -> None:
+    ratings = rate_all(corpus, tmp_path / "r", np.random.default_rng(0).normal(size=len(rows(corpus))))
+    subset = chosen(corpus, tmp_path / "s", ratings)
+    found = ordered(corpus, tmp_path / "o", tmp_path / "s", ratings, "folding", window=4)
+    ids, own = subset["id"].to_numpy(), subset["score"].to_numpy()
+    expected = ids[ordering.fold(own, 3, ids, window=4, seed=seed_for(5, "order", "folding"))]
+    assert found["id"].to_numpy().tolist() == expected.tolist() != ids[ordering.fold(own, 3, ids)].tolist()
+    with pytest.raises(StageError, match=r"ordering\.window is for folding, not for sorting"):
+        ordered(corpus, tmp_path / "o", tmp_path / "s", ratings, "sorting", window=4)
+
+
 def test_a_column_of_the_corpus_orders(corpus: Path, tmp_path: Path) -> None:
     ratings = rate_all(corpus, tmp_path / "r", np.random.default_rng(0).normal(size=len(rows(corpus))))
     subset = chosen(corpus, tmp_path / "s", ratings)
