@@ -140,7 +140,7 @@ def example_artifacts(folder: Path) -> None:
     for place, table in (("corpora/embedded", corpus), ("ratings/rater-tiny-by-simulated", ratings)):
         (folder / "artifacts" / place / "train").mkdir(parents=True)
         pq.write_table(table, folder / "artifacts" / place / "train" / "00000.parquet")
-    model = folder / "artifacts/models/lm-tiny-select_150K_tokens_uniform-across_domains"
+    model = folder / "artifacts/models/lm-tiny-select_120K_tokens_uniform-across_domains"
     sizes = {"hidden_size": 8, "intermediate_size": 8, "num_hidden_layers": 1, "num_attention_heads": 1}
     LlamaForCausalLM(LlamaConfig(vocab_size=300, **sizes)).save_pretrained(model)
     PreTrainedTokenizerFast(tokenizer_object=bpe._tokenizer, eos_token="<|endoftext|>").save_pretrained(model)

@@ -13,8 +13,8 @@ from qurating.pipeline.naming import STAGES, name_artifacts
 
 pytestmark = pytest.mark.usefixtures("conf")
 
-SAMPLED = "select_150K_tokens_by-educational_value-sample_with_temperature2.0-across_domains"
-TOP_K = "select_150K_tokens_by-educational_value-top_k-across_domains"
+SAMPLED = "select_120K_tokens_by-educational_value-sample_with_temperature2.0-across_domains"
+TOP_K = "select_120K_tokens_by-educational_value-top_k-across_domains"
 
 
 @functools.cache
@@ -163,7 +163,7 @@ def test_a_group_with_a_name_is_appended_by_its_name() -> None:
     assert found["select"] == f"subsets/{TOP_K},corpus=my_wiki"
     named = changed("corpus=jsonl", "corpus.paths=/data/x.jsonl", "corpus.name=mine", "corpus.sequence_length=64")
     assert named["prepare_corpus"] == "corpora/mine"
-    assert named["select"] == "subsets/select_150K_tokens_uniform-across_domains,corpus=mine"
+    assert named["select"] == "subsets/select_120K_tokens_uniform-across_domains,corpus=mine"
 
 
 def test_a_name_set_by_hand_is_kept_and_inherited() -> None:
@@ -181,7 +181,7 @@ def test_seed_marks_every_name() -> None:
     found = changed("seed=5")
     without = {"import_judgments", "rescore_proxy", "analyse"}  # which need no seed, or are not needed
     assert set(found) == {*STAGES} - without
-    assert found["train_lm"] == "models/lm-tiny-select_150K_tokens_uniform-across_domains,seed=5"
+    assert found["train_lm"] == "models/lm-tiny-select_120K_tokens_uniform-across_domains,seed=5"
 
 
 def test_a_replicate_shares_everything_before_the_selection() -> None:
@@ -189,7 +189,7 @@ def test_a_replicate_shares_everything_before_the_selection() -> None:
     found = changed("replicate=1")
     after = {"select", "check_subset", "report_subset", "order", "train_lm", "evaluate", "evaluate_tasks"}
     assert set(found) == after | {"order_lines"}
-    assert found["evaluate"] == "evaluations/lm-tiny-select_150K_tokens_uniform-across_domains,replicate=1"
+    assert found["evaluate"] == "evaluations/lm-tiny-select_120K_tokens_uniform-across_domains,replicate=1"
     lqs = name_artifacts([LQS, "selection=top_k", "ordering=folding", "replicate=2"])
     shared = name_artifacts([LQS, "selection=top_k", "ordering=folding"])
     assert {stage for stage in STAGES if lqs[stage] != shared[stage]} == after | {"order_lines"}

@@ -15,7 +15,7 @@ from omegaconf import DictConfig
 from repository import ROOT
 
 from qurating.pipeline.naming import STAGES, name_artifacts
-from qurating.pipeline.overrides import left_out
+from qurating.pipeline.overrides import left_out, with_main_job
 from qurating.runtime.errors import StageError
 
 
@@ -141,3 +141,19 @@ def test_an_experiment_may_do_without_the_sweep_of_the_main_job(tmp_path: Path) 
     found = run(tmp_path, "-m", "+experiment=table_1", "method=uniform,mix")
     assert found.returncode == 0, found.stderr
     assert "Launching 2 jobs locally" in found.stdout
+
+
+@pytest.mark.parametrize(
+    ("words", "added"),
+    [
+        ([], True),
+        (["-m", "selection=top_k"], True),
+        (["+experiment=table_1"], False),
+        (["++experiment=table_1"], False),
+        (["experiment=table_1"], False),
+        (["--config-name=other"], False),
+        (["model.name=+experiment=x"], True),
+    ],
+)
+def test_the_main_job_is_run_where_no_experiment_is_named(words: list[str], added: bool) -> None:
+    assert with_main_job(words) == (["+experiment=quickstart", *words] if added else words)

@@ -54,7 +54,7 @@ def test_rules_that_differ_in_a_nested_setting_are_different_artifacts(
 @pytest.mark.parametrize(("key", "one", "other"), NESTED)
 def test_they_have_different_names_in_a_sweep(key: str, one: str, other: str) -> None:
     names = [name_artifacts([f"+selection.rule.{key}={value}"])["select"] for value in (one, other)]
-    assert names == [f"subsets/select_150K_tokens_uniform-across_domains,{key}={value}" for value in (one, other)]
+    assert names == [f"subsets/select_120K_tokens_uniform-across_domains,{key}={value}" for value in (one, other)]
 
 
 @pytest.mark.usefixtures("conf")

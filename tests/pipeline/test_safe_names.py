@@ -104,7 +104,7 @@ def test_every_character_that_a_shell_interprets_goes() -> None:
         (
             ["ordering=column", "ordering.column='a b'"],
             "order",
-            "orders/select_150K_tokens_uniform-across_domains-sorting_by_column-a_b",
+            "orders/select_120K_tokens_uniform-across_domains-sorting_by_column-a_b",
         ),
         (["perplexity=kenlm", "perplexity.kenlm='/m/*.arpa'"], "measure_perplexity", "ratings/perplexity-by-m"),
         (["perplexity=pretrained", "perplexity.from_pretrained=models/.."], "measure_perplexity", None),
