@@ -11,8 +11,8 @@ MAX_PARTS = 5  # of the held-out text that get a column
 
 
 def is_one(rows: Sequence[Row]) -> bool:
-    """Whether the rows of a table of methods answer the question: one at least has a factor, or several seeds."""
-    return any(row["token_factor"] is not None or row["num_seeds"] > 1 for row in rows)
+    """Whether the rows of a table of methods answer the question: uniform has several budgets, or some several seeds."""
+    return any(row["token_factor_from"] == "budgets" or row["num_seeds"] > 1 for row in rows)
 
 
 def losses(rows: Sequence[Row]) -> dict[str, list[tuple[int, float, float, float]]]:

@@ -111,8 +111,8 @@ def test_commands_name_choices_that_exist_and_make_what_the_tables_show() -> Non
             choices = {file.stem for at in (study.ROOT, study.HERE) for file in at.glob(f"conf/{group}/*.yaml")}
             assert set(given.get(group, ())) <= choices
         if "replicate" in sweep.swept:
-            choices = [values for key, values in sweep.swept.items() if key != "replicate"]
-            made |= {":".join([sweep.name, *map(str, choice)]) for choice in itertools.product(*choices)}
+            swept = [values for key, values in sweep.swept.items() if key != "replicate"]
+            made |= {":".join([sweep.name, *map(str, choice)]) for choice in itertools.product(*swept)}
     assert {*findings.METHODS, *findings.MEDIUM} <= made
     for name in findings.ORDERS:
         head, *choice = name.split(":")

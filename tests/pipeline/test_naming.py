@@ -271,12 +271,14 @@ def test_scores_of_different_targets_are_left_out_together() -> None:
     found = name_artifacts([*baselines, f"importance_target=targets/{other}"])
     assert found["prepare_target"] == plain["prepare_target"] == f"targets/{own}"  # of LQS
     assert found["weigh_importance"] == f"ratings/dsir-towards-{other}"
-    assert found["select"] == f"subsets/select_400K_tokens_dsir-towards-{other}-sample_with_temperature1.0"
+    assert (
+        found["select"] == f"subsets/select_120K_tokens_dsir-towards-{other}-sample_with_temperature1.0-across_domains"
+    )
     assert found["evaluate"].endswith(f"-without_{other}+{own}")
     # in whichever order they are given, and given twice
     given = f"evaluation_without=[targets/{own},null,targets/{other},targets/{own}]"
     uniform = name_artifacts(["+experiment=baselines", "selection=uniform", given])
-    assert uniform["evaluate"].endswith(f"_uniform-without_{other}+{own}")
+    assert uniform["evaluate"].endswith(f"_uniform-across_domains-without_{other}+{own}")
     assert name_artifacts([*baselines, f"evaluation_without=[targets/{own}]"])["evaluate"] == plain["evaluate"]
 
 
@@ -322,7 +324,9 @@ def test_a_model_that_continues_another_is_named_after_it() -> None:
     )
     other = name_artifacts(["model.from_pretrained=other/small", "selection=top_k"])
     assert other["train_lm"] == found["train_lm"]  # the fingerprint of what is there tells them apart
-    assert name_artifacts(["model.network.hidden_size=96"])["train_lm"].endswith("_uniform,hidden_size=64")
+    assert name_artifacts(["model.network.hidden_size=96"])["train_lm"].endswith(
+        "_uniform-across_domains,hidden_size=96"
+    )
 
 
 def test_how_many_share_the_work_is_no_part_of_a_name() -> None:

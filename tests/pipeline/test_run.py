@@ -382,7 +382,7 @@ def test_the_stages_of_a_language_model_share_a_run_of_the_tracker(monkeypatch: 
     ids = {name: run["run_id"] for name, run in runs.items()}
     assert ids["before"] == ids["after"] == ids["whole"] != ids["scores"]
     assert runs["scores"]["name"] == "scorer-tiny-of-tiny-towards-heldout-stdlib_docstrings"
-    assert runs["whole"]["name"] == "select_120K_tokens_uniform-across_domains"
+    assert runs["whole"]["name"] == "select_400K_tokens_uniform-across_domains"
 
 
 @pytest.mark.usefixtures("conf")
