@@ -265,4 +265,4 @@ def test_readme_is_a_front_door() -> None:
     assert first == [("make", "demo"), ("make", "test")]
     picture = next(number for number, line in enumerate(lines) if line.startswith("!["))
     assert not [line for line in lines[1:picture] if line and not line.startswith(("```", "make "))]
-    assert (ROOT / "docs/images/report.png").stat().st_size < 300_000
+    assert (ROOT / "docs/images/loss_by_tokens.png").stat().st_size < 300_000
