@@ -18,8 +18,8 @@ MAIN_JOB = "+experiment=quickstart"
 
 
 def with_main_job(words: Sequence[str]) -> list[str]:
-    """The words of a command line, with the main job first if they name neither an experiment nor another config."""
-    named = any(re.match(r"\+*experiment=|--config-name\b|-cn\b", word) for word in words)
+    """The words of a command line, with the main job first if they name no experiment, config or sweep."""
+    named = any(re.match(r"\+*experiment=|--config-name\b|-cn\b|-m$|--multirun$", word) for word in words)
     return [*words] if named else [MAIN_JOB, *words]
 
 

@@ -11,7 +11,7 @@ MAX_PARTS = 5  # of the held-out text that get a column
 
 
 def is_one(rows: Sequence[Row]) -> bool:
-    """Whether the rows of a table of methods answer the question: uniform has several budgets, or some several seeds."""
+    """Whether rows of `methods.rows` answer the question: uniform has several budgets, or some have several seeds."""
     return any(row["token_factor_from"] == "budgets" or row["num_seeds"] > 1 for row in rows)
 
 

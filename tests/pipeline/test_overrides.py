@@ -147,7 +147,8 @@ def test_an_experiment_may_do_without_the_sweep_of_the_main_job(tmp_path: Path) 
     ("words", "added"),
     [
         ([], True),
-        (["-m", "selection=top_k"], True),
+        (["selection=top_k"], True),
+        (["selection=top_k", "-m"], False),
         (["+experiment=table_1"], False),
         (["++experiment=table_1"], False),
         (["experiment=table_1"], False),

@@ -85,7 +85,7 @@ def check_run(arguments: Sequence[str], num_processes: int = 1) -> None:
     multirun = "-m" in left
     overrides = [word for word in left if word != "-m"]
     assert not [word for word in overrides if word.startswith("-")], "a flag that nobody knows here"
-    for cell in cells(with_main_job(overrides), multirun):
+    for cell in cells([word for word in with_main_job(left) if word != "-m"], multirun):
         check_cell(cell, num_processes)
 
 
