@@ -64,6 +64,11 @@ def factors(found: Found) -> plt.Figure:
             label=label,
         )
     axes.set(xscale="log", xlabel="training tokens", ylabel="loss on held-out prose (nats a token)")
+    top = float(mean.max()) + 0.3
+    axes.set_ylim(top=top)
+    losses = {label: float(np.mean(found["methods"][label]["loss"])) for label in whole}
+    above = [f"{label}: {loss:.2f}" for label, loss in losses.items() if loss > top]
+    axes.text(0.98, 0.98, "\n".join(["above:", *above]) if above else "", ha="right", va="top", transform=axes.transAxes)
     axes.set_xticks(tokens, [f"{each / 1000:.0f}K" for each in tokens])
     axes.minorticks_off()
     axes.set_title("Mean and standard deviation over seeds")
