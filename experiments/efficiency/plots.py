@@ -68,7 +68,8 @@ def factors(found: Found) -> plt.Figure:
     axes.set_ylim(top=top)
     losses = {label: float(np.mean(found["methods"][label]["loss"])) for label in whole}
     above = [f"{label}: {loss:.2f}" for label, loss in losses.items() if loss > top]
-    axes.text(0.98, 0.98, "\n".join(["above:", *above]) if above else "", ha="right", va="top", transform=axes.transAxes)
+    if above:
+        axes.text(0.98, 0.98, "\n".join(["above:", *above]), ha="right", va="top", transform=axes.transAxes)
     axes.set_xticks(tokens, [f"{each / 1000:.0f}K" for each in tokens])
     axes.minorticks_off()
     axes.set_title("Mean and standard deviation over seeds")

@@ -6,7 +6,6 @@ from typing import Any, TypeVar
 from torch import nn
 from torch.distributed.device_mesh import DeviceMesh
 from torch.distributed.fsdp import FSDPModule, fully_shard, register_fsdp_forward_method
-from torch.distributed.tensor import DTensor
 
 from qurating.runtime import internals
 
@@ -33,7 +32,8 @@ def shard(network: nn.Module, mesh: DeviceMesh | None) -> None:
 
 
 def is_sharded(network: nn.Module) -> bool:
-    return isinstance(next(network.parameters()), DTensor)
+    """Whether `shard` has sharded a network; its parameters do not tell, since some stay whole after a forward pass."""
+    return isinstance(network, FSDPModule)
 
 
 def whole(network: nn.Module, function: Callable[..., Result], *arguments: Any) -> Result:
