@@ -145,7 +145,7 @@ def test_a_gate_stops_the_run_before_any_work(tmp_path: Path) -> None:
     hub.shutdown()
     hub.server_close()
     assert found.returncode == 1, found.stdout + found.stderr
-    assert "not needed: pretrain_proxy\n" in found.stdout
+    assert "not needed: pretrain_proxy, rescore_proxy\n" in found.stdout
     assert f"GAIR/lima (data set): it is gated and you have no access: ask for access at {hub.url}" in found.stderr
     assert "HF_TOKEN" in found.stderr
     assert TOKEN not in found.stdout + found.stderr

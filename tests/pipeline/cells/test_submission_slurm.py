@@ -129,7 +129,7 @@ def test_a_cell_that_is_killed_ends_as_if_it_had_not_been(project: Project) -> N
     looked = only(sweep)
     assert (looked.state, looked.stage, looked.place, looked.num_stages) == ("running", "train_lm", 1, 2)
     assert looked.progress
-    assert (looked.progress.total, looked.progress.unit) == (16, "steps")
+    assert (looked.progress.total, looked.progress.unit) == (15, "steps")
     os.kill(running.process.pid, signal.SIGKILL)
     hold.unlink()
     until(lambda: overview.read(sweep).exit_status != 3, "end of a killed cell", sweep)
@@ -146,7 +146,7 @@ def test_a_cell_that_is_killed_ends_as_if_it_had_not_been(project: Project) -> N
     until(lambda: overview.read(again).exit_status != 3, "end of the same command again", again)
     (project.folder / "conf/config.yaml").write_text(original, encoding="utf-8")
     assert overview.read(again).exit_status == 0, log(again)
-    assert "resuming from step 4 of 16" in log(again)
+    assert "resuming from step 4 of 15" in log(again)
     assert trained(artifacts) == project.undisturbed
     assert "Report: " in log(again)
     assert len(list(artifacts.glob("analyses/*/report.html"))) == 1
@@ -189,7 +189,7 @@ def test_a_cell_that_is_preempted_and_then_out_of_time_ends_as_if_it_had_not_bee
 
     assert only(sweep).state == "finished", log(sweep)
     printed = log(sweep)
-    assert [printed.count(f"resuming from step {step} of 16") for step in (4, 8)] == [1, 1]
+    assert [printed.count(f"resuming from step {step} of 15") for step in (4, 8)] == [1, 1]
     assert "this job is timed-out" in printed
     assert trained(artifacts) == project.undisturbed
 
