@@ -23,7 +23,7 @@ class Losses(NamedTuple):
 
 
 def compared(runs: Sequence[Losses]) -> tuple[dict[str, Any], list[str]]:
-    """The columns `token_factor*` of a method, and notes; empty if a seed has fewer than two budgets of uniform.
+    """The columns `token_factor*` of a method, and notes; both empty if no seed has two budgets of uniform.
 
     The factor of one seed is the tokens that uniform of this seed needs for the loss of the method, by interpolation in
     log tokens, divided by the method's tokens. The columns are the geometric mean over seeds, and its 95 % interval
@@ -31,8 +31,11 @@ def compared(runs: Sequence[Losses]) -> tuple[dict[str, Any], list[str]]:
     with the nearest one, `token_factor_bound` says that the mean is a bound ("at least", "at most"), and there is no
     interval; seeds outside on both sides have no mean.
     """
-    if not runs or any(len(run.uniform) < MIN_BUDGETS for run in runs):
+    complete = sum(len(run.uniform) >= MIN_BUDGETS for run in runs)
+    if not complete:
         return {}, []
+    if complete < len(runs):  # a factor of another kind beside those of other methods would not be told apart
+        return {}, [f"no token factor: uniform has several budgets with {complete} of {len(runs)} seeds alone"]
     factors = [_factor(run) for run in runs]
     beyond, short = sum(math.isinf(each.high) for each in factors), sum(each.low == 0.0 for each in factors)
     if beyond and short:

@@ -122,11 +122,7 @@ def chosen(rows: pa.Table, part: Part, corpus: Path) -> npt.NDArray[np.bool_]:
     Raises:
         StageError: a domain that no sequence has; no token belongs to the part.
     """
-    keep = np.ones(rows.num_rows, dtype=bool)
-    for column, values in (("domain", part.domains), ("document_id", part.documents)):
-        if values is not None:
-            is_in = pc.is_in(rows[column], value_set=pa.array(sorted(values), pa.string()))
-            keep &= is_in.combine_chunks().to_numpy(zero_copy_only=False)
+    keep = _mask(rows, part)
     if part.domains is not None:
         known = sorted(pc.unique(rows["domain"]).to_pylist())
         for unknown in sorted(part.domains.difference(known)):
@@ -141,10 +137,18 @@ def chosen(rows: pa.Table, part: Part, corpus: Path) -> npt.NDArray[np.bool_]:
 
 
 def chosen_if_any(rows: pa.Table, part: Part) -> npt.NDArray[np.bool_] | None:
-    """Which of N sequences belong to a part of domains: (N,); None if none of them has a token to predict."""
-    keep = pc.is_in(rows["domain"], value_set=pa.array(sorted(part.domains or ()), pa.string()))
-    mask: npt.NDArray[np.bool_] = keep.combine_chunks().to_numpy(zero_copy_only=False)
+    """Which of N sequences belong to a part: (N,); None if none of them has a token to predict."""
+    mask = _mask(rows, part)
     return mask if rows["num_tokens"].to_numpy()[mask].sum() else None
+
+
+def _mask(rows: pa.Table, part: Part) -> npt.NDArray[np.bool_]:
+    keep = np.ones(rows.num_rows, dtype=bool)
+    for column, values in (("domain", part.domains), ("document_id", part.documents)):
+        if values is not None:
+            is_in = pc.is_in(rows[column], value_set=pa.array(sorted(values), pa.string()))
+            keep &= is_in.combine_chunks().to_numpy(zero_copy_only=False)
+    return keep
 
 
 def missing_documents(rows: pa.Table, part: Part) -> int:

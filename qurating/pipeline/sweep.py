@@ -152,6 +152,7 @@ def _print_comparison(folder: Path, root: Path) -> None:
 
     The table of methods is also written to `<root>/results/<name of the comparison>`.
     """
+    from qurating.evaluation.runs import COMPLETE
     from qurating.reports import answer, results
     from qurating.reports.table import format_table
 
@@ -160,6 +161,9 @@ def _print_comparison(folder: Path, root: Path) -> None:
         answer.markdown(methods) if answer.is_one(methods) else format_table(read_json(folder / "table.json")) + "\n"
     )
     print(f"\n{shown}")
+    if methods and all(row["state"] != COMPLETE for row in methods):
+        why = "; ".join(dict.fromkeys(f"{row['state']}: {', '.join(row['notes'])}" for row in methods))
+        print(f"No cell has a result in the table of methods ({why})")
     if methods:
         files = results.write(methods, root / "results" / folder.name, [*results.FORMATS])
         print(f"Results: {', '.join(str(file) for file in files)}")

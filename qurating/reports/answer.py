@@ -71,10 +71,10 @@ def sentences(rows: Sequence[Row]) -> list[str]:
             "above 0 is worse."
         )
     simulated = any("simulated judge" in row["labels"] for row in rows)
-    judge = "a simulated judge (text statistics, no language model)" if simulated else "one judge"
+    judge = ", of a simulated judge (text statistics, no language model)" if simulated else ""
     found.append(
-        f"Believe it for this corpus, {judge} and one rater: the seeds cover selection, order and training alone. What "
-        "it says about other text, another judge or a larger model is not known."
+        f"Believe it for this corpus and these ratings{judge}: the seeds cover selection, order and training alone. "
+        "What it says about other text, other ratings or a larger model is not known."
     )
     return found
 
@@ -91,7 +91,7 @@ def _result(row: Row) -> list[str]:
     factor, low, high = row["token_factor"], row["token_factor_low"], row["token_factor_high"]
     if row["is_uniform"]:
         return [loss, "1", short_count(row["tokens"])]
-    if factor is None:
+    if factor is None or row["token_factor_from"] != "budgets":  # one along a training does not say what uniform needs
         return [loss, "–", "–"]
     bound = {"at least": "≥ ", "at most": "≤ "}.get(row["token_factor_bound"], "")
     span = "" if low is None else f" [{low:.2f}, {high:.2f}]"

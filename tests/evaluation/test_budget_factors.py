@@ -43,9 +43,14 @@ def test_outside_of_the_budgets_it_is_a_bound(
     assert notes == [f"token factor: {note}"]
 
 
-@pytest.mark.parametrize("runs", [[], [Losses(10, 3.0, {10: 3.0})], [Losses(10, 3.0, UNIFORM), Losses(10, 3.0, {})]])
-def test_a_seed_without_several_budgets_gives_no_factor(runs: list[Losses]) -> None:
+@pytest.mark.parametrize("runs", [[], [Losses(10, 3.0, {10: 3.0})]])
+def test_without_several_budgets_there_is_no_factor(runs: list[Losses]) -> None:
     assert compared(runs) == ({}, [])
+
+
+def test_a_seed_without_several_budgets_is_told() -> None:
+    told = ["no token factor: uniform has several budgets with 1 of 2 seeds alone"]
+    assert compared([Losses(10, 3.0, UNIFORM), Losses(10, 3.0, {})]) == ({}, told)
 
 
 def table(root: Path) -> dict[tuple[str, int], dict[str, Any]]:

@@ -12,11 +12,11 @@ from qurating.evaluation.runs import runs_of
 from qurating.pipeline.sweep import _print_comparison
 
 
-def compared(root: Path, names: list[str]) -> Path:
+def compared(root: Path, names: list[str], part: str = "") -> Path:
     """What `analyse` leaves for two cells of this comparison."""
     folder = root / "analyses" / "cells-00ff"
     folder.mkdir(parents=True)
-    write_json(folder / "answer.json", rows(runs_of(root, names)))
+    write_json(folder / "answer.json", rows(runs_of(root, names, part)))
     write_json(folder / "table.json", [])
     return folder
 
@@ -37,6 +37,13 @@ def test_several_seeds_have_the_table_of_methods(tmp_path: Path, capsys: pytest.
     assert table["num_seeds"].to_pylist() == [2, 2]
     for end in ("csv", "md", "tex"):
         assert str(tmp_path / "results" / "cells-00ff" / f"results.{end}") in printed
+
+
+def test_a_part_that_was_not_evaluated_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    names = [run(tmp_path, "uniform", 3.0, seed).split(" ")[0] for seed in (0, 1)]
+    _print_comparison(compared(tmp_path, names, "prsoe"), tmp_path)
+    told = "No cell has a result in the table of methods (part not evaluated: it has no part 'prsoe', but prose)"
+    assert told in capsys.readouterr().out
 
 
 def test_one_seed_each_has_the_table_of_cells(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

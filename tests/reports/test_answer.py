@@ -48,6 +48,13 @@ def test_markdown_escapes_names_and_says_what_not_to_believe(table: list[dict[st
     assert "the price" in text
 
 
+def test_a_factor_along_one_training_does_not_say_what_uniform_needs(table: list[dict[str, Any]]) -> None:
+    along = [{**row, "token_factor_from": row["token_factor"] and "curve", "labels": []} for row in table]
+    found = {line[0]: line for line in answer.cells(along)}
+    assert found["top|k"][3:5] == ["–", "–"]
+    assert not any("judge" in sentence for sentence in answer.sentences(along))
+
+
 def test_one_seed_without_a_factor_is_no_answer(tmp_path: Path) -> None:
     for label, loss in (("uniform", 4.0), ("top-k", 3.0)):
         evaluated(tmp_path, trained(tmp_path, label), loss)

@@ -54,7 +54,7 @@ def evaluate(
             `sets`, and `sequences.parquet` a column `sets` with the names that a sequence belongs to.
         document_files: the files that `documents` name; other files make another artifact.
         corpus_sets: more `sets`, those that the corpus brings along. One without held-out text is left out and counted,
-            and `sets` win over one of the same name.
+            and `sets` win over one of the same name. They have `domains` alone: no file of theirs would count.
 
     Raises:
         StageError: no held-out shard, or no document that is not excluded; a model with another tokenizer, or with too
@@ -79,8 +79,11 @@ def evaluate(
     if not whole.is_everything:
         heldout = heldout.only(parts.chosen(heldout.rows, whole, corpus))
     brought = parts.named_parts("corpus.sets", corpus_sets or {})
+    if files := [each.setting for each in brought.values() if each.documents is not None]:
+        raise StageError(f"{files[0]}.documents: sets of a corpus have domains alone; put it into evaluation.sets")
     if clash := sorted((named.keys() | brought.keys()) & set(heldout.rows["domain"].to_pylist())):
-        raise StageError(f"evaluation.sets.{clash[0]} has the name of a domain: choose another one")
+        setting = "evaluation" if clash[0] in named else "corpus"
+        raise StageError(f"{setting}.sets.{clash[0]} has the name of a domain: choose another one")
     masks = {name: parts.chosen_if_any(heldout.rows, each) for name, each in brought.items() if name not in named}
     members = {name: mask for name, mask in masks.items() if mask is not None}
     members |= {name: parts.chosen(heldout.rows, each, corpus) for name, each in named.items()}

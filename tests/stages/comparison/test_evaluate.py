@@ -130,6 +130,11 @@ def test_sets_of_the_corpus_are_left_out_where_it_holds_out_no_such_text(
     counts = run(made, tmp_path / "a", corpus_sets=brought, sets={"mine": {"domains": [domain]}})
     measured = json.loads((tmp_path / "a" / "metrics.json").read_text())
     assert measured["sets"].keys() == {"its", "mine"}
+    (tmp_path / "ids.txt").write_text("a")
+    with pytest.raises(StageError, match=r"corpus\.sets\.some\.documents: sets of a corpus have domains alone"):
+        run(made, tmp_path / "b", corpus_sets={"some": {"documents": str(tmp_path / "ids.txt")}})
+    with pytest.raises(StageError, match=r"corpus\.sets\.\S+ has the name of a domain"):
+        run(made, tmp_path / "c", corpus_sets={domain: {"domains": [domain]}})
     assert counts["corpus_sets_without_text"] == 1  # "mine" is the user's
     assert measured["sets"]["its"]["nats_per_token"] == pytest.approx(measured["domains"][domain]["nats_per_token"])
 
