@@ -1,7 +1,8 @@
 """Draws the pairs of texts to judge from a corpus, and cuts their snippets."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -9,6 +10,7 @@ import numpy as np
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from qurating.artifacts.by_domain import count_domains
 from qurating.artifacts.files import row_files
 from qurating.artifacts.seeds import seed_for
 from qurating.corpus.records import BadRowError, json_rows, lookup, text_in
@@ -29,14 +31,14 @@ class Pairs(NamedTuple):
     texts: list[str]
     first: Indices
     second: Indices
-    num_too_short: int  # sequences that were drawn and skipped
+    too_short: Mapping[str, int]  # sequences that were drawn and left out, by domain
 
 
 def draw_pairs(
     folder: Path,
     tokenizer: "Tokenizer",
     num_pairs: int,
-    min_words: int,
+    min_tokens: int,
     max_snippet_tokens: int,
     seed: int,
     triple_fraction: float = 0.0,
@@ -45,17 +47,17 @@ def draw_pairs(
 
     Each sequence is in one pair if the corpus has enough of them (2 × num_pairs); else in as many as needed, but no
     pair is drawn twice. With enough sequences, `triple_fraction` of the pairs come first: they are the three pairs of
-    three sequences each, which show whether judgments are transitive. Sequences of fewer than `min_words` words are
-    skipped. The snippet of a sequence depends on (seed, id) alone. In memory: the snippets, and one row group at a
-    time. Raises StageError if fewer than two sequences can be judged, or if the corpus has fewer than `num_pairs`
-    different pairs.
+    three sequences each, which show whether judgments are transitive. Sequences of fewer than `min_tokens` tokens, or
+    of white space alone, are left out and counted. The snippet of a sequence depends on (seed, id) alone. In memory:
+    the snippets, and one row group at a time. Raises StageError if fewer than two sequences can be judged, or if the
+    corpus has fewer than `num_pairs` different pairs.
     """
     files = row_files(folder)
     starts = np.cumsum([0, *(pq.read_metadata(file).num_rows for file in files)])
     num_rows, wanted = int(starts[-1]), 2 * num_pairs
 
-    def cut(sequence: int, text: str) -> str | None:
-        if len(text.split()) < min_words:
+    def cut(sequence: int, length: int, text: str) -> str | None:
+        if length < min_tokens or not text.strip():
             return None
         return snippet(text, tokenizer, max_snippet_tokens, seed_for(seed, "snippet", str(sequence)))
 
@@ -65,25 +67,28 @@ def draw_pairs(
     ids: list[int] = []
     domains: list[str] = []
     texts: list[str] = []
+    too_short: Counter[str] = Counter()
     looked_at = 0
     while len(ids) < wanted and looked_at < len(order):
         batch = order[looked_at : looked_at + (wanted - len(ids))]
         looked_at += len(batch)
-        for row in _rows(files, starts, batch, cut):
-            if row is not None:
-                ids.append(row[0])
-                domains.append(row[1])
-                texts.append(row[2])
-    num_texts, num_too_short = len(ids), looked_at - len(ids)
+        for sequence, domain, text in _rows(files, starts, batch, cut):
+            if text is None:
+                too_short[domain] += 1
+            else:
+                ids.append(sequence)
+                domains.append(domain)
+                texts.append(text)
+    num_texts = len(ids)
     possible = num_texts * (num_texts - 1) // 2
     if num_texts < 2:
         raise StageError(
-            f"{folder} has {num_rows} sequences, and {num_texts} of them can be judged (at least {min_words} words): "
-            "judging needs two. Use a larger corpus, or lower judge.min_words"
+            f"{folder} has {num_rows} sequences, and {num_texts} of them can be judged (at least {min_tokens} tokens): "
+            "judging needs two. Use a larger corpus, or lower judge.min_tokens"
         )
     if num_pairs > possible:
         raise StageError(
-            f"{folder} has {num_texts} sequences of at least {min_words} words: {possible} different pairs, "
+            f"{folder} has {num_texts} sequences of at least {min_tokens} tokens: {possible} different pairs, "
             f"not {num_pairs}. Lower judge.num_pairs, or use a larger corpus"
         )
     if num_texts >= wanted:
@@ -96,7 +101,14 @@ def draw_pairs(
         ids, domains, texts = ([part[i] for i in used] for part in (ids, domains, texts))
     else:
         first, second = _unranked(draw.choice(possible, size=num_pairs, replace=False))
-    return Pairs(ids, domains, texts, first, second, num_too_short)
+    return Pairs(ids, domains, texts, first, second, too_short)
+
+
+def by_domain(pairs: Pairs) -> dict[str, dict[str, int]]:
+    """The texts that are `judged` and those that were `too_short`, by domain, most first."""
+    judged = Counter(pairs.domains)
+    drawn = count_domains([*pairs.domains, *Counter(pairs.too_short).elements()])
+    return {name: {"judged": judged[name], "too_short": pairs.too_short.get(name, 0)} for name in drawn}
 
 
 class Ranking(NamedTuple):
@@ -157,13 +169,13 @@ def _unranked(rank: Indices) -> tuple[Indices, Indices]:
 
 
 def _rows(
-    files: list[Path], starts: Indices, places: Indices, cut: Callable[[int, str], str | None]
-) -> list[tuple[int, str, str] | None]:
-    """Id, domain and `cut(id, text)` of rows by their number in the corpus, in the order of `places`.
+    files: list[Path], starts: Indices, places: Indices, cut: Callable[[int, int, str], str | None]
+) -> list[tuple[int, str, str | None]]:
+    """Id, domain and `cut(id, length, text)` of rows by their number in the corpus, in the order of `places`.
 
-    None where `cut` returns None. Reads only the row groups with requested rows.
+    Reads only the row groups with requested rows.
     """
-    found: list[tuple[int, str, str] | None] = [None] * len(places)
+    found: list[tuple[int, str, str | None]] = [(0, "", None)] * len(places)
     by_place = np.argsort(places)
     ordered = places[by_place]
     for index, file in enumerate(files):
@@ -177,9 +189,9 @@ def _rows(
                 low, high = np.searchsorted(ordered, [begin, end])
                 if low == high:
                     continue
-                table = shard.read_row_group(group, columns=["id", "domain", "text"]).take(ordered[low:high] - begin)
-                columns = [table[name].to_pylist() for name in ("id", "domain", "text")]
-                for at, sequence, domain, text in zip(by_place[low:high], *columns, strict=True):
-                    if (kept := cut(sequence, text)) is not None:
-                        found[at] = (sequence, domain, kept)
+                names = ["id", "domain", "length", "text"]
+                table = shard.read_row_group(group, columns=names).take(ordered[low:high] - begin)
+                columns = [table[name].to_pylist() for name in names]
+                for at, sequence, domain, length, text in zip(by_place[low:high], *columns, strict=True):
+                    found[at] = (sequence, domain, cut(sequence, length, text))
     return found

@@ -16,7 +16,15 @@ CHOICES = {
     "api": ("openai", "azure"),
 }
 
-AT_LEAST = {"timeout_seconds": 0.001, "poll_seconds": 0, "patience_seconds": 0, "max_retries": 0, "temperature": 0}
+RENAMED = {"min_words": "min_tokens, and counts tokens: scripts without spaces have no words to count"}
+AT_LEAST: dict[str, float] = {
+    "min_tokens": 0,
+    "timeout_seconds": 0.001,
+    "poll_seconds": 0,
+    "patience_seconds": 0,
+    "max_retries": 0,
+    "temperature": 0,
+}
 
 
 @dataclass(frozen=True)
@@ -42,7 +50,7 @@ class JudgeSettings:
     temperature: float = 1.0
     request_options: Mapping[str, Any] = field(default_factory=dict)
     label_options: Mapping[str, Any] = field(default_factory=dict)
-    min_words: int = 20
+    min_tokens: int = 32
     triple_fraction: float = 0.0
     ranking: str | None = None
     ranking_sha256: str | None = None
@@ -69,6 +77,8 @@ class JudgeSettings:
     def read(cls, given: Mapping[str, Any]) -> "JudgeSettings":
         """Check and read the settings; raises StageError, which names the invalid one."""
         known = {entry.name for entry in fields(cls)}
+        if old := sorted(set(given) & RENAMED.keys()):
+            raise StageError(f"judge.{old[0]} is now called {RENAMED[old[0]]}")
         if unknown := sorted(set(given) - known):
             raise StageError(f"judge has no setting {', '.join(unknown)}; its settings are {', '.join(sorted(known))}")
         try:

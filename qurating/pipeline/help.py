@@ -95,6 +95,10 @@ def _explained(override: Override, config: DictConfig) -> list[str]:
         if part not in node.keys():  # noqa: SIM118  (`in node` is false for a missing value)
             if choices_with(override.key_or_group):
                 break  # other choices have it
+            from qurating.judging.settings import RENAMED  # not for --help: it imports numpy
+
+            if walked == "judge" and part in RENAMED:
+                return [f"judge.{part} is now called {RENAMED[part]}."]
             known = {str(key) for key in node if not str(key).startswith("_")}
             problem = f"{walked} has no setting {part!r}" if walked else f"Unknown setting {part!r}"
             return [f"{problem}; {alternatives(part, known, settings_of_choices(walked))}."]

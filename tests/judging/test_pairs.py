@@ -11,7 +11,7 @@ from judge_fixtures import EXPLANATION, make_corpus, real_corpus
 from judge_stage import run, settings
 from tokenizers import Tokenizer
 
-from qurating.judging.pairs import _unranked, draw_pairs, read_ranking
+from qurating.judging.pairs import _unranked, by_domain, draw_pairs, read_ranking
 from qurating.runtime.errors import StageError
 
 
@@ -36,9 +36,30 @@ def test_pairs_never_repeat_and_use_every_sequence_once_where_there_are_enough(c
     assert len({frozenset(pair) for pair in zip(many.first.tolist(), many.second.tolist(), strict=True)}) == 500
     assert all(len(pair) == 2 for pair in map(set, zip(many.first, many.second, strict=True)))
     assert len(set(many.ids)) == len(many.ids) == 61
-    assert many.num_too_short == 3
+    assert many.too_short == {"short": 3}
     snippets = dict(zip(many.ids, many.texts, strict=True))
     assert all(snippets[sequence] == text for sequence, text in zip(once.ids, once.texts, strict=True))
+
+
+CHINESE = """道可道，非常道。名可名，非常名。無名天地之始，有名萬物之母。故常無欲以觀其妙，常有欲以觀其徼。
+天下皆知美之為美，斯惡已。皆知善之為善，斯不善已。故有無相生，難易相成，長短相較，高下相傾，音聲相和，前後相隨。
+上善若水。水善利萬物而不爭，處衆人之所惡，故幾於道。居善地，心善淵，與善仁，言善信，正善治，事善能，動善時。
+三十輻共一轂，當其無，有車之用。埏埴以為器，當其無，有器之用。鑿戶牖以為室，當其無，有室之用。""".splitlines()
+
+
+def test_texts_without_spaces_are_as_long_as_their_tokens(tmp_path: Path) -> None:
+    corpus = make_corpus(tmp_path / "c", {"zh": CHINESE, "topics": [EXPLANATION], "blank": [" \n" * 200]})
+    tokenizer = Tokenizer.from_file(str(corpus / "tokenizer" / "tokenizer.json"))
+    pairs = draw_pairs(corpus / "train", tokenizer, 6, 32, 16, seed=1)
+    assert by_domain(pairs) == {
+        "zh": {"judged": 4, "too_short": 0},
+        "blank": {"judged": 0, "too_short": 1},
+        "topics": {"judged": 1, "too_short": 0},
+    }
+    # they are cut by tokens, too, and between characters
+    cut = [text for text, domain in zip(pairs.texts, pairs.domains, strict=True) if domain == "zh"]
+    assert all(any(text in whole and text != whole for whole in CHINESE) for text in cut)
+    assert all(len(tokenizer.encode(text).ids) <= 16 + 6 for text in cut)  # a character may be of several tokens
 
 
 def test_all_pairs_have_a_number() -> None:

@@ -20,6 +20,7 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
     [
         ({"method": "guess"}, "auto, logprobs, votes or separate_votes"),
         ({"modell": "x"}, "no setting modell"),
+        ({"min_words": 20}, "judge.min_words is now called min_tokens"),
         ({"num_pairs": 0}, "num_pairs is 0"),
         ({"num_pairs": "many"}, "num_pairs is many: it must be a whole number"),
         ({"max_cost_usd": "abc"}, "max_cost_usd is abc: it must be a sum in US dollars"),
@@ -27,7 +28,7 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ({"simulated": False, "base_url": "http://x/v1", "api_key_variable": "NO_SUCH_KEY"}, "NO_SUCH_KEY"),
         ({"prompt": "conf/prompts/none.txt"}, "none.txt"),
         ({"num_pairs": 10**6}, "different pairs.*Lower judge.num_pairs"),
-        ({"min_words": 10**6}, "and 0 of them can be judged"),
+        ({"min_tokens": 10**6}, "and 0 of them can be judged"),
     ],
 )
 def test_settings_that_cannot_work(tmp_path: Path, corpus: Path, changes: dict[str, Any], says: str) -> None:

@@ -25,6 +25,7 @@ def test_a_key_that_does_not_exist_is_explained() -> None:
     explained = help.explain(["corpus=jsonl", "selection=topk", "corpus.paths=x", "corpus.pats=x"])
     assert len(explained) == 1
     assert "did you mean 'paths'" in explained[0]
+    assert "judge.min_words is now called min_tokens" in help.explain(["judge.min_words=10"])[0]
     assert help.explain(["seed=1", "+trainer.max_time=x", "hydra/launcher=slurm"]) == []
 
 

@@ -52,6 +52,7 @@ def make_corpus(folder: Path, texts: dict[str, list[str]], rows_per_shard: int =
                 "id": pa.array(range(1000 + start, 1000 + start + len(rows)), pa.int64()),
                 "document_id": pa.array([f"document {start + row}" for row in range(len(rows))], pa.string()),
                 "domain": pa.array([domain for domain, _ in rows], pa.string()),
+                "length": pa.array([len(bpe.encode(text).ids) for _, text in rows], pa.int32()),
                 "text": pa.array([text for _, text in rows], pa.string()),
             }
         )

@@ -15,7 +15,7 @@ from qurating.judging.settings import JudgeSettings
 
 TWO = {name: CRITERIA[name] for name in ("educational_value", "writing_style")}
 TEXTS = [EXPLANATION, LICENCE, TABLE, CODE]
-PAIRS = Pairs([10, 11, 12, 13], ["a", "b", "b", "c"], TEXTS, np.array([0, 2, 3]), np.array([1, 0, 1]), num_too_short=0)
+PAIRS = Pairs([10, 11, 12, 13], ["a", "b", "b", "c"], TEXTS, np.array([0, 2, 3]), np.array([1, 0, 1]), too_short={})
 
 
 def example_requests(method: str, mode: str = "pairwise", num_votes: int = 5) -> Requests:

@@ -46,7 +46,7 @@ def estimate(given: Mapping[str, Any], criteria: Mapping[str, Any], snippet_toke
     text = ("word " * round(snippet_tokens * BYTES_PER_TOKEN / 5)).strip()
     texts = [text] * (2 * settings.num_pairs)
     first = np.arange(0, len(texts), 2)
-    pairs = Pairs([], [], texts, first, first + 1, 0)
+    pairs = Pairs([], [], texts, first, first + 1, {})
     requests = Requests(settings, criteria, settings.read_prompts(criteria), pairs, Method(method))
     found = requests.estimate(_Tokenizer(), price)
     if settings.where != "remote":

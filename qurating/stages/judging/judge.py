@@ -9,16 +9,17 @@ from typing import Any
 
 from tokenizers import Tokenizer
 
+from qurating.artifacts.by_domain import shortened
 from qurating.artifacts.files import read_json, write_json
 from qurating.artifacts.seeds import seed_for
 from qurating.corpus.files import in_repository
+from qurating.judging import findings, tables
 from qurating.judging import summary as judging_summary
-from qurating.judging import tables
 from qurating.judging.asking import ask
 from qurating.judging.endpoint.base import Endpoint
 from qurating.judging.endpoint.failures import too_many_failed
 from qurating.judging.endpoint.response_log import Answer, ResponseLog
-from qurating.judging.pairs import draw_pairs, read_ranking, with_ranked
+from qurating.judging.pairs import by_domain, draw_pairs, read_ranking, with_ranked
 from qurating.judging.requests import Method, Requests
 from qurating.judging.servers import local, simulated
 from qurating.judging.settings import JudgeSettings, check_criteria
@@ -45,9 +46,9 @@ def judge(
     `criteria`: name -> {name, question, description, simulated_weights, prompt}. `judge`: see JudgeSettings. A pair
     needs 2 × len(criteria) calls, an individually graded text len(criteria); num_votes times as many if votes must be
     requested one by one. `compared`: other judgments to compare with these.
-    Sequences of fewer than `min_words` words are skipped: they cannot be judged. Rows of judgments.parquet are in the
-    order in which the pairs were drawn, whatever the order of the answers. A request that fails for good leaves -100 in
-    its place, and failures.jsonl has its reason.
+    Sequences of fewer than `min_tokens` tokens are left out and counted by domain: they cannot be judged. Rows of
+    judgments.parquet are in the order in which the pairs were drawn, whatever the order of the answers. A request that
+    fails for good leaves -100 in its place, and failures.jsonl has its reason.
 
     `responses.jsonl` with the answers of an earlier run may be in `output`: its failed requests are asked again, and
     nothing else. It is written if requests failed.
@@ -73,11 +74,14 @@ def judge(
             corpus / "train",
             tokenizer,
             settings.num_pairs,
-            settings.min_words,
+            settings.min_tokens,
             settings.max_snippet_tokens,
             seed,
             settings.triple_fraction,
         )
+        domains = by_domain(pairs)
+        for sentence in findings.left_out(domains, settings.min_tokens):
+            print(f"    warning: {sentence}", flush=True)
         if ranking:
             pairs = with_ranked(pairs, ranking, tokenizer, settings.max_snippet_tokens, seed)
 
@@ -110,7 +114,9 @@ def judge(
         "num_votes": None if requests.method == "logprobs" else settings.num_votes,
         "num_pairs": settings.num_pairs,
         "num_texts": len(pairs.ids) - (len(ranking.texts) if ranking else 0),
-        "num_sequences_too_short": pairs.num_too_short,
+        "num_sequences_too_short": sum(pairs.too_short.values()),
+        "min_tokens": settings.min_tokens,
+        "domains": domains,
         "num_requests": requests.num_calls,
         "failed": _by_reason(requests.failures),
         "cost": costs,
@@ -205,10 +211,12 @@ def _clean(output: Path) -> None:
 def _counts(summary: Mapping[str, Any]) -> dict[str, Any]:
     failed = {reason: found["num_requests"] for reason, found in summary["failed"].items()}
     usd = summary["cost"]["actual"]["usd"]
+    too_short = {name: found["too_short"] for name, found in summary["domains"].items() if found["too_short"]}
     return {
         "pairs": summary["num_pairs"],
         "texts": summary["num_texts"],
         "sequences_too_short": summary["num_sequences_too_short"],
+        **({"too_short_by_domain": shortened(too_short)} if too_short else {}),
         "requests": summary["num_requests"],
         "failed_requests": sum(failed.values()),
         **({"failed_by_reason": failed} if failed else {}),

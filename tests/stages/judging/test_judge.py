@@ -94,6 +94,16 @@ def test_the_result_does_not_depend_on_concurrency(tmp_path: Path, corpus: Path,
     assert files[0] == files[1]
 
 
+def test_what_is_too_short_is_counted_by_domain_and_told(
+    tmp_path: Path, corpus: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    counts = run(tmp_path / "o", corpus, settings(num_pairs=40))
+    assert counts["sequences_too_short"] == 3
+    assert counts["too_short_by_domain"] == {"short": 3}
+    assert "warning: nothing is judged of short (3 of 3)" in capsys.readouterr().out
+    assert read_json(tmp_path / "o" / "summary.json")["domains"]["topics"] == {"judged": 60, "too_short": 0}
+
+
 def test_seeds_draw_other_pairs(tmp_path: Path, corpus: Path) -> None:
     drawn = []
     for seed in (1, 2):
