@@ -40,5 +40,9 @@ def with_names(paths: Sequence[Path]) -> list[tuple[Path, str]]:
 
 
 def in_repository(path: str) -> Path:
-    """The file of a setting whose paths are relative to the repository, such as `judge.prompt`; `~` is the home."""
-    return ROOT / Path(path).expanduser()
+    """The file of a setting that names one of the repository's by default, such as `judge.prompt`; `~` is the home.
+
+    A relative path that the repository does not have is one of the working directory.
+    """
+    given = Path(path).expanduser()
+    return ROOT / given if (ROOT / given).is_file() else given.absolute()

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 
 from qurating.corpus.files import named_files
 from qurating.corpus.lines import lines_of
-from qurating.corpus.records import BadRowError, json_rows, lookup
+from qurating.corpus.records import BYTE_ORDER_MARK, BadRowError, json_rows, lookup
 from qurating.runtime.errors import StageError
 
 ID_FIELDS = ("document_id", "id")
@@ -82,7 +82,7 @@ def document_ids(paths: str) -> frozenset[str]:
         if path.suffix == ".parquet":
             found.update(_of_parquet(path))
         elif ".txt" in path.suffixes:
-            found.update(line.decode().strip() for line in lines_of(path))
+            found.update(_of_line(path, number, line) for number, line in enumerate(lines_of(path), start=1))
         else:
             found.update(_of_row(path, number, row) for number, row in json_rows(path))
         found.discard("")
@@ -100,6 +100,13 @@ def _of_parquet(path: Path) -> list[str]:
         return [str(value) for value in pq.read_table(path, columns=[field])[field].to_pylist()]
     except pa.ArrowException as error:
         raise StageError(f"{path} cannot be read as Parquet: {error}") from error
+
+
+def _of_line(path: Path, number: int, line: bytes) -> str:
+    try:
+        return line.removeprefix(BYTE_ORDER_MARK if number == 1 else b"").decode().strip()
+    except UnicodeDecodeError as error:
+        raise StageError(f"{path}, line {number}: not UTF-8 ({error.reason})") from None
 
 
 def _of_row(path: Path, number: int, row: Any) -> str:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from qurating.artifacts.by_domain import count_domains
 from qurating.artifacts.files import row_files
 from qurating.artifacts.seeds import seed_for
+from qurating.corpus.files import named_files
 from qurating.corpus.records import BadRowError, json_rows, lookup, text_in
 from qurating.judging.prompts import snippet
 from qurating.runtime.errors import StageError
@@ -118,11 +119,15 @@ class Ranking(NamedTuple):
     ranks: dict[str, list[float]]
 
 
-def read_ranking(file: Path, criteria: Sequence[str]) -> Ranking:
+def read_ranking(path: str, criteria: Sequence[str]) -> Ranking:
     """Read JSON lines with `text` and `rank` (finite): one number, or one number per criterion.
 
-    Raises StageError, which names the line, for anything else, and for fewer than three texts.
+    `path`: of one file, found as all files of the user are. Raises StageError, which names the line, for anything else,
+    and for fewer than three texts.
     """
+    (file, _), *others = named_files(path)
+    if others:
+        raise StageError(f"judge.ranking={path} names {1 + len(others)} files: a ranking is one file")
     texts: list[str] = []
     ranks: dict[str, list[float]] = {name: [] for name in criteria}
     for number, row in json_rows(file):

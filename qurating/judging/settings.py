@@ -16,7 +16,10 @@ CHOICES = {
     "api": ("openai", "azure"),
 }
 
-RENAMED = {"min_words": "min_tokens, and counts tokens: scripts without spaces have no words to count"}
+RENAMED = {
+    "min_words": "min_tokens, and counts tokens: scripts without spaces have no words to count",
+    "ranking_sha256": "ranking_listing: ${listing:${.ranking}}",
+}
 AT_LEAST: dict[str, float] = {
     "min_tokens": 0,
     "timeout_seconds": 0.001,
@@ -53,7 +56,7 @@ class JudgeSettings:
     min_tokens: int = 32
     triple_fraction: float = 0.0
     ranking: str | None = None
-    ranking_sha256: str | None = None
+    ranking_listing: str | None = None
     prices: str = "conf/prices.yaml"
     usd_per_million_tokens: Sequence[float] | None = None
     max_cost_usd: float | None = None

@@ -43,8 +43,8 @@ def settings(config: DictConfig, stage: str, kind: str) -> dict[str, Any]:
     """The settings of one kind that `fetches` of a stage lists, with their values, except those that are not set.
 
     Args:
-        kind: models, datasets, files, or repository_files (whose paths are relative to the repository). A `*` in a name
-            stands for each key of a mapping.
+        kind: models, datasets, files, or repository_files (of the repository, else of the working directory). A `*` in
+            a name stands for each key of a mapping.
 
     Raises:
         StageError: an entry is not the name of a setting.
@@ -109,7 +109,7 @@ def missing_files(config: DictConfig, stage: str) -> dict[str, str]:
             look(f"{setting.rpartition('.')[0]}.data_files", functools.partial(hub_data.local_files, pattern))
     for setting, path in settings(config, stage, "repository_files").items():
         if not in_repository(path).is_file():
-            found[setting] = f"no file {path} (looked in {ROOT})"
+            found[setting] = f"no file {path} (looked in {ROOT} and in {os.getcwd()})"
     return found
 
 

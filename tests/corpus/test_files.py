@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from qurating.corpus.files import in_repository, named_files, stem
+from qurating.corpus.files import ROOT, in_repository, named_files, stem
 from qurating.runtime.errors import StageError
 
 
@@ -31,4 +31,7 @@ def test_settings_of_the_repository_may_name_the_home_folder(tmp_path: Path, mon
     monkeypatch.setenv("HOME", str(tmp_path))
     assert in_repository("~/prompt.txt") == tmp_path / "prompt.txt"
     assert in_repository(str(tmp_path / "x")) == tmp_path / "x"
-    assert in_repository("conf/prices.yaml").is_file()
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine.yaml").touch()
+    assert in_repository("mine.yaml") == tmp_path / "mine.yaml"
+    assert in_repository("conf/prices.yaml") == ROOT / "conf/prices.yaml"

@@ -35,7 +35,7 @@ def test_the_forms_of_files_give_the_same_ids(tmp_path: Path) -> None:
     write_table(tmp_path / "a.parquet", pa.table({"document_id": ["x", "7"], "id": ["other", "others"]}))
     write_table(tmp_path / "b.parquet", pa.table({"id": pa.array([7, 8])}))
     (tmp_path / "c.jsonl").write_bytes(b'\xef\xbb\xbf{"document_id": "x"}\r\n\n{"id": 7}\n')
-    (tmp_path / "d.txt").write_text("x\n\n 7 \n")
+    (tmp_path / "d.txt").write_bytes(b"\xef\xbb\xbfx\r\n\n 7 \n")
     (tmp_path / "e.txt.gz").write_bytes(gzip.compress(b"x\n7"))
     assert document_ids(str(tmp_path / "b.parquet")) == {"7", "8"}
     for name in ("a.parquet", "c.jsonl", "d.txt", "e.txt.gz"):
@@ -56,6 +56,12 @@ def test_a_file_without_ids_is_named(tmp_path: Path, name: str, content: str, me
     (tmp_path / name).write_text(content)
     with pytest.raises(StageError, match=message):
         document_ids(str(tmp_path / name))
+
+
+def test_ids_that_are_not_utf_8_are_named_by_their_line(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_bytes("x\ncafé\n".encode("latin-1"))
+    with pytest.raises(StageError, match=r"a\.txt, line 2: not UTF-8"):
+        document_ids(str(tmp_path / "a.txt"))
 
 
 def test_a_table_without_ids_lists_its_columns(tmp_path: Path) -> None:

@@ -78,7 +78,7 @@ def test_a_ranking_is_read_like_all_json_lines(tmp_path: Path, ending: str) -> N
         {"text": "three", "rank": {"c": 3, "d": {"e": 1}}},
     ]
     content = "\ufeff" + "\r\n\r\n".join(json.dumps(row, ensure_ascii=False) for row in rows)
-    ranking = read_ranking(written(tmp_path / f"r.jsonl{ending}", content.encode()), ["c", "d.e"])
+    ranking = read_ranking(str(written(tmp_path / f"r.jsonl{ending}", content.encode())), ["c", "d.e"])
     assert ranking.texts == [row["text"] for row in rows]
     assert ranking.ranks == {"c": [2, 1, 3], "d.e": [2, 3, 1]}
 
@@ -98,6 +98,9 @@ def test_a_ranking_is_read_like_all_json_lines(tmp_path: Path, ending: str) -> N
 def test_a_bad_line_of_a_ranking_is_named(tmp_path: Path, line: str, message: str) -> None:
     (tmp_path / "r.jsonl").write_text('{"text": "x", "rank": 1}\n' + line, encoding="utf-8")
     with pytest.raises(StageError, match=rf"judge\.ranking=.*r\.jsonl, line 2: {message}.*; a line must be"):
-        read_ranking(tmp_path / "r.jsonl", ["c"])
-    with pytest.raises(StageError, match=r"absent\.jsonl cannot be read"):
-        read_ranking(tmp_path / "absent.jsonl", ["c"])
+        read_ranking(str(tmp_path / "r.jsonl"), ["c"])
+    with pytest.raises(StageError, match=r"no file matches .*absent\.jsonl"):
+        read_ranking(str(tmp_path / "absent.jsonl"), ["c"])
+    (tmp_path / "s.jsonl").touch()
+    with pytest.raises(StageError, match=r"names 2 files: a ranking is one file"):
+        read_ranking(str(tmp_path / "*.jsonl"), ["c"])

@@ -125,6 +125,18 @@ def test_an_edit_of_a_file_makes_another_artifact(stage: str, overrides: list[st
 
 
 @pytest.mark.usefixtures("conf")
+@pytest.mark.parametrize("setting", ["judge.ranking", "judge.prompt"])
+def test_relative_paths_of_a_judge_are_of_the_working_directory(setting: str, home: Path) -> None:
+    given = [f"{setting}=mine.jsonl"]
+    assert sources.missing_files(composed("judge", given), "judge").keys() >= {setting}
+    (home / "mine.jsonl").write_text("one")
+    assert sources.missing_files(composed("judge", given), "judge") == {}
+    before = identity(composed("judge", given), "judge")
+    (home / "mine.jsonl").write_text("two")
+    assert changes(before, identity(composed("judge", given), "judge"))
+
+
+@pytest.mark.usefixtures("conf")
 def test_order_lines_notices_an_edit_of_a_file_in_the_home_folder(home: Path) -> None:
     """The fingerprint was of no file: the lines of the first run were kept."""
     file = home / "it[em]s.jsonl"

@@ -12,7 +12,6 @@ from tokenizers import Tokenizer
 from qurating.artifacts.by_domain import shortened
 from qurating.artifacts.files import read_json, write_json
 from qurating.artifacts.seeds import seed_for
-from qurating.corpus.files import in_repository
 from qurating.judging import findings, tables
 from qurating.judging import summary as judging_summary
 from qurating.judging.asking import ask
@@ -64,7 +63,7 @@ def judge(
         _clean(output)
         return _counts(read_json(summary_file))
     prompts, price = settings.read_prompts(criteria), settings.price(batch=settings.transport == "batch")
-    ranking = read_ranking(in_repository(settings.ranking), list(criteria)) if settings.ranking else None
+    ranking = read_ranking(settings.ranking, list(criteria)) if settings.ranking else None
 
     with contextlib.ExitStack() as stack:
         endpoint = stack.enter_context(_endpoint(settings, criteria, seed))

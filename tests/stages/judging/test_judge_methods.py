@@ -178,7 +178,7 @@ def test_pairwise_and_individual_judgments_of_the_same_pairs_are_compared_and_ra
     server = Server(grade, logprobs=True, most_choices=99)
     common: dict[str, Any] = {
         "ranking": str(ranking),
-        "ranking_sha256": "x",
+        "ranking_listing": "x",
         "max_snippet_tokens": 2000,
         "num_pairs": 10,
     }
@@ -211,9 +211,29 @@ def test_pairwise_and_individual_judgments_of_the_same_pairs_are_compared_and_ra
 )
 def test_rankings_that_cannot_be_read(tmp_path: Path, corpus: Path, line: str, says: str) -> None:
     (tmp_path / "r.jsonl").write_text('{"text": "a", "rank": {"educational_value": 1}}\n' + line + "\n")
-    given = settings(ranking=str(tmp_path / "r.jsonl"), ranking_sha256="x")
+    given = settings(ranking=str(tmp_path / "r.jsonl"), ranking_listing="x")
     with pytest.raises(StageError, match=rf"r\.jsonl.*{says}"):
         run(tmp_path / "o", corpus, given, ONE)
+
+
+def test_relative_paths_are_of_the_working_directory(
+    tmp_path: Path, corpus: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They were taken from the repository. Its own prompts, which the settings name, are still found."""
+    monkeypatch.chdir(tmp_path)
+    rows = [json.dumps({"text": text, "rank": k}) + "\n" for k, text in enumerate([EXPLANATION, LICENCE, TABLE])]
+    Path("mine.jsonl").write_text("".join(rows), encoding="utf-8")
+    Path("mine.txt").write_text("{% block user %}{{ criterion.question }} {{ text_a }} / {{ text_b }}{% endblock %}")
+    server = Server(lambda text, k: "A", logprobs=True, most_choices=99)
+    given: dict[str, Any] = {"num_pairs": 1, "ranking": "mine.jsonl", "ranking_listing": "x"}
+    with endpoint(server) as url:
+        run(tmp_path / "o", corpus, settings("endpoint", base_url=url, **given), ONE)
+        assert all("text_a" in body["messages"][-1]["content"] for body in server.bodies)
+        server.bodies.clear()
+        run(tmp_path / "p", corpus, settings("endpoint", base_url=url, prompt="mine.txt", **given), ONE)
+    assert read_json(tmp_path / "o" / "summary.json")["criteria"]["educational_value"]["num_ranked"] == 3
+    assert all(ONE["educational_value"]["question"] in body["messages"][-1]["content"] for body in server.bodies)
+    assert not any("text_a" in body["messages"][-1]["content"] for body in server.bodies)
 
 
 def test_a_criterion_may_have_its_own_prompt(tmp_path: Path, corpus: Path) -> None:
