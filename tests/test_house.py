@@ -28,7 +28,7 @@ STRANGERS = {("models", "datamodules"), ("datamodules", "models")}  # rooms of o
 MATHS = {
     *("corpus.hashing", "corpus.labels", "corpus.windows", "corpus.words"),
     *("metrics.bradley_terry", "metrics.choices", "metrics.perplexity", "metrics.ranks", "metrics.rater"),
-    *("metrics.scorer", "metrics.student", "metrics.token_efficiency"),
+    *("metrics.scorer", "metrics.shares", "metrics.student", "metrics.token_efficiency"),
     *("selection.budgets", "selection.cutoff", "selection.noise", "selection.ordering", "selection.rows"),
     *("selection.rules", "selection.statistics"),
     *("judging.endpoint.replies", "judging.measures", "judging.preferences"),

@@ -1,7 +1,7 @@
 """Asks the requests of a run: the estimate before the first call, the method, the answers, and what they cost."""
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from qurating.judging.probe import check_cost, find_method
 from qurating.judging.requests import Method, Requests
 from qurating.judging.settings import JudgeSettings
 
+TRAFFIC = "traffic.json"  # calls besides the answers, until the end of the run
 PROBE_RETRIES = 2  # of a question that may be refused whatever method it asks for
 
 
@@ -50,7 +51,7 @@ async def ask(
     assumed = Method("logprobs" if settings.mode == "pairwise" else "votes")
     first = as_method(method if settings.method != "auto" else assumed).estimate(tokenizer, price)
     _print_estimate(settings, price, first, spending, method.name, len(response_log))
-    async with open_client(endpoint, response_log, spending) as client:
+    async with open_client(endpoint, response_log, spending) as client, _counted(client, output / TRAFFIC):
         if method.name == "auto":
             method = await _probe(settings, client, as_method)
             write_json(output / "method.json", _as_json(method))
@@ -85,7 +86,19 @@ async def ask(
         "price": price._asdict() if price else None,
         "actual": actual._asdict(),
         "estimate": estimate._asdict(),
+        "traffic": {what: number for what, number in sorted(client.calls.traffic.items()) if number},
     }
+
+
+@contextlib.asynccontextmanager
+async def _counted(client: Client, file: Path) -> AsyncIterator[None]:
+    """Continue the counts of calls of earlier runs that were stopped; one that was killed has left none."""
+    with contextlib.suppress(FileNotFoundError):
+        client.calls.traffic.update(read_json(file))
+    try:
+        yield
+    finally:
+        write_json(file, dict(client.calls.traffic))
 
 
 def _print_estimate(
@@ -116,6 +129,7 @@ async def _probe(settings: JudgeSettings, client: Client, as_method: Callable[[M
     """Find the method; the replies are logged, as answers if they are answers, else as lost tokens."""
 
     async def reply(requests: Requests, request: Request) -> Any:
+        client.calls.traffic["probes of the method"] += 1
         found, used = await client.calls.reply(request, PROBE_RETRIES)
         try:
             answer = Answer(requests.parse(found), "", "", *used)

@@ -1,9 +1,127 @@
 """What someone should know before more is spent on a judge, in sentences from its numbers."""
 
 from collections.abc import Iterator, Mapping
+from typing import Any
 
 LARGE_SHARE = 0.5  # of the texts drawn from a domain, from which their loss is told
 MAX_NAMED = 10  # domains in a sentence
+MANY_FAILED = 0.05  # of all judgments
+MANY_FAILED_OF_DOMAIN, FEWEST_PAIRS = 0.25, 8
+LOW_LABEL_SHARE = 0.5  # below it most answers mean something else than a label
+FEWEST_TRIPLES = 20  # of fewer, nothing follows
+ORDERS_BY_CHANCE, TRIPLES_BY_CHANCE = 0.5, 0.75
+
+
+def of_summary(summary: Mapping[str, Any]) -> list[str]:
+    """The sentences about the summary of a judge; none if nothing stands out."""
+    criteria = summary["criteria"]
+    return [
+        *left_out(summary["domains"], summary["min_tokens"]),
+        *_failed(summary),
+        *_label_shares(criteria, "votes name" if summary["num_votes"] else "probability lies on"),
+        *_orders(criteria),
+        *_triples(criteria),
+        *_models(summary),
+    ]
+
+
+def _failed(summary: Mapping[str, Any]) -> Iterator[str]:
+    if summary["failed_fraction"] > MANY_FAILED:
+        reasons = "; ".join(f"{found['num_requests']:,} × {reason}" for reason, found in summary["failed"].items())
+        yield f"{percent(summary['failed_fraction'])} of the judgments failed: {reasons}"
+    domains = [
+        f"{row['domain']} ({percent(row['failed'])} of {row['num_pairs']:,} pairs)"
+        for row in summary["by_domain"]
+        if row["num_pairs"] >= FEWEST_PAIRS and row["failed"] >= MANY_FAILED_OF_DOMAIN
+    ]
+    if domains:
+        yield f"many judgments failed where a text is of {_listed(domains)}"
+
+
+def _label_shares(criteria: Mapping[str, Mapping[str, Any]], of_what: str) -> Iterator[str]:
+    low = {
+        name: found
+        for name, found in criteria.items()
+        if (median := found.get("label_share_median")) is not None and median < LOW_LABEL_SHARE
+    }
+    if low:
+        named = [
+            f"{name} {percent(found['label_share_median'])} ({percent(found['label_share_decile'])})"
+            for name, found in low.items()
+        ]
+        yield (
+            f"little of the {of_what} the labels, in the median (and at most in the lowest tenth): {_listed(named)}. "
+            "The model mostly means to say something else, and preferences are ratios of small numbers: check the "
+            "model and judge.prompt"
+        )
+
+
+def _orders(criteria: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
+    yield from _at_chance(
+        {name: found for name, found in criteria.items() if found.get("orders_agree") is not None},
+        "orders_agree",
+        ORDERS_BY_CHANCE,
+        "the two orders of a pair agree",
+        "num_pairs",
+        "pairs",
+        "The place of a text decides, not the text",
+    )
+
+
+def _triples(criteria: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
+    yield from _at_chance(
+        {name: found for name, found in criteria.items() if found["num_triples"] >= FEWEST_TRIPLES},
+        "transitive",
+        TRIPLES_BY_CHANCE,
+        "triples of texts are free of cycles",
+        "num_triples",
+        "triples",
+        "The judge contradicts itself",
+    )
+
+
+def _at_chance(
+    criteria: Mapping[str, Mapping[str, Any]],
+    share: str,
+    chance: float,
+    what: str,
+    number: str,
+    unit: str,
+    if_below: str,
+) -> Iterator[str]:
+    """Criteria whose 95 % interval holds what guessing gives, or lies below it."""
+    for is_below, words in ((False, "no better than chance"), (True, "less often than by chance")):
+        named = []
+        for name, found in criteria.items():
+            low, high = found[f"{share}_interval"]
+            if low <= chance and (high < chance) == is_below:
+                interval = f"{100 * low:.0f} to {100 * high:.0f}"
+                named.append(f"{name} {percent(found[share])} ({interval}) of {found[number]:,} {unit}")
+        if named:
+            meaning = f". {if_below}" if is_below else ""
+            yield f"{what} {words}, which is {percent(chance)}: {_listed(named)}, with 95 % intervals{meaning}"
+
+
+def _models(summary: Mapping[str, Any]) -> Iterator[str]:
+    """Several models in the replies, or none that looks like the one asked for."""
+    models = [each for each in (summary.get("answers") or {}).get("models", []) if each["model"]]
+    if len(models) > 1:
+        named = [f"{each['model']} ({each['num_answers']:,})" for each in models]
+        yield f"several models answered (so many requests): {_listed(named)}"
+    asked = summary["model"].lower().rpartition("/")[2]
+    strangers = [each["model"] for each in models if asked not in each["model"].lower()]
+    if (summary["endpoint"]["kind"], summary["endpoint"]["api"]) == ("remote", "openai") and strangers:
+        yield f"{summary['model']} was asked for, and the replies name {_listed(strangers)}"
+
+
+def percent(share: float) -> str:
+    """A share in whole percent; with a decimal below 10 %."""
+    return f"{100 * share:.{1 if 0 < share < 0.0995 else 0}f} %"
+
+
+def _listed(words: list[str]) -> str:
+    more = [f"{len(words) - MAX_NAMED} more"] if len(words) > MAX_NAMED else []
+    return ", ".join([*words[:MAX_NAMED], *more])
 
 
 def left_out(by_domain: Mapping[str, Mapping[str, int]], min_tokens: int) -> Iterator[str]:
@@ -27,6 +145,4 @@ def left_out(by_domain: Mapping[str, Mapping[str, int]], min_tokens: int) -> Ite
 
 def _named(domains: Mapping[str, Mapping[str, int]]) -> str:
     """Domains with their texts that are too short, of all drawn."""
-    named = [f"{name} ({n['too_short']} of {n['too_short'] + n['judged']})" for name, n in domains.items()]
-    more = [f"{len(named) - MAX_NAMED} more"] if len(named) > MAX_NAMED else []
-    return ", ".join([*named[:MAX_NAMED], *more])
+    return _listed([f"{name} ({n['too_short']} of {n['too_short'] + n['judged']})" for name, n in domains.items()])

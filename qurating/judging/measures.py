@@ -2,11 +2,13 @@
 
 import re
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from qurating.judging.preferences import Floats, probability_of_b
+from qurating.judging.preferences import Floats, agreement
+from qurating.metrics.shares import wilson
 
 Indices = NDArray[np.int64]
 
@@ -22,18 +24,15 @@ def addresses_the_judge(text: str) -> bool:
     return any(found[0][-1] in "ABsS" for found in _INSTRUCTION.finditer(text))
 
 
-def flips(weights: Floats, instructed: NDArray[np.bool_]) -> dict[str, float | int | None]:
-    """Share of pairs whose preferred text changes with the order: of all, and of those that instruct the judge.
+def with_instructions(weights: Floats, instructed: NDArray[np.bool_]) -> dict[str, float | int | None]:
+    """Agreement of the two orders over the pairs in which a text instructs the judge.
 
     `weights`: (pairs, 2 orders, 2 labels), NaN where a request failed; `instructed`: (pairs,).
     """
-    p = probability_of_b(weights)
-    answered = ~np.isnan(p).any(axis=1)
-    flipped = (p[:, 0] >= 0.5) != (1.0 - p[:, 1] >= 0.5)
+    found = agreement(weights[instructed])
     return {
-        "flip_rate": _mean(flipped[answered]),
-        "num_pairs_with_instructions": int((answered & instructed).sum()),
-        "flip_rate_with_instructions": _mean(flipped[answered & instructed]),
+        "num_pairs_with_instructions": found["num_pairs"],
+        "orders_agree_with_instructions": found["orders_agree"],
     }
 
 
@@ -58,10 +57,11 @@ def length_bias(
     }
 
 
-def transitivity(preference: Floats, first: Indices, second: Indices) -> dict[str, float | int | None]:
-    """Share of transitive triples among three texts with all three pairs judged (random preferences: 75 %).
+def transitivity(preference: Floats, first: Indices, second: Indices) -> dict[str, Any]:
+    """Share of transitive triples among three texts with all three pairs judged (guessing: 75 %), its 95 % interval.
 
-    `preference`: (pairs,) P(second ≻ first), NaN where absent. At most a million triples are counted.
+    The interval takes triples as independent, which those with a text in common are not quite. At most a million
+    triples are counted. `preference`: (pairs,) P(second ≻ first), NaN where absent.
     """
     wins: dict[int, dict[int, bool]] = {}
     for p, i, j in zip(preference.tolist(), first.tolist(), second.tolist(), strict=True):
@@ -77,7 +77,10 @@ def transitivity(preference: Floats, first: Indices, second: Indices) -> dict[st
                 if k > j and num_triples < 1_000_000:
                     num_triples += 1
                     num_cycles += of_i[j] == wins[j][k] == wins[k][i]
-    return {"num_triples": num_triples, "transitive": 1 - num_cycles / num_triples if num_triples else None}
+    if not num_triples:
+        return {"num_triples": 0, "transitive": None, "transitive_interval": None}
+    share = 1 - num_cycles / num_triples
+    return {"num_triples": num_triples, "transitive": share, "transitive_interval": list(wilson(share, num_triples))}
 
 
 def kendall_tau(a: Sequence[float] | Floats, b: Sequence[float] | Floats) -> float | None:

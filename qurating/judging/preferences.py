@@ -7,10 +7,13 @@ then the probability that the text shown as B is preferred (a softmax over the l
 With grades, each text is graded alone from 1 to 10, several times; its grade is the mean.
 """
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
 from qurating.judging.endpoint.replies import GRADES
+from qurating.metrics.shares import wilson
 
 ABSENT = -100.0  # in the released 250K judgments: on the diagonal, and where a judgment failed
 CONFIDENT = 0.5  # |2p - 1| from which the rater trains on a pair (QuRating §3)
@@ -71,10 +74,10 @@ def grade_matrices(preference: Floats) -> dict[str, Floats]:
     return matrices
 
 
-def agreement(weights: Floats) -> dict[str, float | int | None]:
+def agreement(weights: Floats) -> dict[str, Any]:
     """Agreement of the two orders, over the pairs with both orders answered; None without such pairs.
 
-    - `orders_agree`: share of pairs in which both orders prefer the same text;
+    - `orders_agree`: share of pairs in which both orders prefer the same text (guessing: 50 %), and its 95 % interval;
     - `positional_bias`: mean probability of label A minus ½, in [−½, ½]: above 0, the first place is favoured.
       It is the mean of ½ ((1 − p_BA) − p_AB), and cancels in the average of the two orders;
     - `mean_order_gap`: mean of |p_AB − (1 − p_BA)|, which includes noise;
@@ -83,11 +86,14 @@ def agreement(weights: Floats) -> dict[str, float | int | None]:
     p = probability_of_b(weights)
     p = p[~np.isnan(p).any(axis=1)]
     if not len(p):
-        return dict.fromkeys(["orders_agree", "positional_bias", "mean_order_gap", "confident"]) | {"num_pairs": 0}
+        absent = ["orders_agree", "orders_agree_interval", "positional_bias", "mean_order_gap", "confident"]
+        return dict.fromkeys(absent) | {"num_pairs": 0}
     first, second = p[:, 0], 1.0 - p[:, 1]  # both: P(text 1 ≻ text 0)
+    agree = float(np.mean((first >= 0.5) == (second >= 0.5)))
     return {
         "num_pairs": len(p),
-        "orders_agree": float(np.mean((first >= 0.5) == (second >= 0.5))),
+        "orders_agree": agree,
+        "orders_agree_interval": list(wilson(agree, len(p))),
         "positional_bias": float(np.mean(second - first) / 2),
         "mean_order_gap": float(np.mean(np.abs(first - second))),
         "confident": float(np.mean(np.abs(first + second - 1.0) >= CONFIDENT)),

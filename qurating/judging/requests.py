@@ -151,6 +151,15 @@ class Requests:
         results = self.weights[..., 0] if self.pairwise else np.fmax.reduce(self.grades, axis=-1)
         return float(np.isnan(results).mean()) if results.size else 0.0
 
+    @property
+    def label_shares(self) -> preferences.Floats:
+        """How much of an answer is a label: of the probability, or of all votes asked for; (pairs, criteria, orders).
+
+        NaN where the weights are. The rest went to other words.
+        """
+        whole: preferences.Floats = self.weights.sum(axis=-1)
+        return whole if self.method == "logprobs" else whole / self.settings.num_votes
+
     def estimate(self, tokenizer: Any, price: Any) -> Estimate:
         """Calls, tokens (from a sample of prompts, by the tokenizer of the corpus) and cost of the whole run."""
         units = np.unique(np.linspace(0, self._shape[0] - 1, min(self._shape[0], SAMPLE)).astype(int)).tolist()

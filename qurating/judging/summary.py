@@ -1,27 +1,30 @@
 """The numbers that the judge stage writes to summary.json: measures of a judge, and a comparison of two."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
 
+from qurating.artifacts.by_domain import MAX_DOMAINS, OTHERS
 from qurating.artifacts.files import read_json
 from qurating.judging import preferences
 from qurating.judging.measures import (
     addresses_the_judge,
-    flips,
     kendall_tau,
     length_bias,
     same_side,
     transitivity,
     win_rates,
+    with_instructions,
 )
 from qurating.judging.pairs import Pairs, Ranking
 from qurating.judging.preferences import Floats
 from qurating.judging.requests import Requests
 from qurating.runtime.errors import StageError
+
+PAPER_PAIRS = 250_000  # judged in QuRating (§3)
 
 
 def measures(
@@ -45,7 +48,8 @@ def measures(
         p = preference[:num_pairs, c]
         if weights is not None:
             of_orders: dict[str, Any] = preferences.agreement(weights[:num_pairs, c])
-            of_orders |= flips(weights[:num_pairs, c], instructs[first] | instructs[second])
+            of_orders |= with_instructions(weights[:num_pairs, c], instructs[first] | instructs[second])
+            of_orders |= _label_shares(requests.label_shares[:num_pairs, c])
         else:
             usable = p[~np.isnan(p)]
             of_orders = {"num_pairs": len(usable), "ties": float(np.mean(usable == 0.5)) if len(usable) else None}
@@ -61,6 +65,65 @@ def measures(
             tau = kendall_tau(scores[rated], -np.array(ranking.ranks[name])[rated])
             found[name] |= {"num_ranked": int(rated.sum()), "kendall_tau": tau}
     return found
+
+
+def _label_shares(shares: Floats) -> dict[str, float | None]:
+    """Median and lowest decile of how much of an answer is a label, over pairs and orders."""
+    known = shares[~np.isnan(shares)]
+    low, median = np.quantile(known, [0.1, 0.5]).tolist() if len(known) else (None, None)
+    return {"label_share_median": median, "label_share_decile": low}
+
+
+def by_domain(
+    criteria: Sequence[str],
+    pairs: Pairs,
+    preference: Floats,
+    requests: Requests,
+    counts: Mapping[str, Mapping[str, int]],
+    num_pairs: int,
+) -> list[dict[str, Any]]:
+    """Failures and agreement over the pairs with a text of a domain; those after the first MAX_DOMAINS are one row.
+
+    `counts`: `judged` and `too_short` texts by domain, most first.
+    """
+    names = list(counts)
+    rows = [[name] for name in names[:MAX_DOMAINS]] + ([names[MAX_DOMAINS:]] if len(names) > MAX_DOMAINS else [])
+    place = {name: number for number, of_row in enumerate(rows) for name in of_row}
+    of_text = np.array([place.get(domain, -1) for domain in pairs.domains], np.int64)
+    first, second = of_text[pairs.first[:num_pairs]], of_text[pairs.second[:num_pairs]]
+    weights = requests.weights[:num_pairs] if requests.pairwise else None
+    found = []
+    for number, of_row in enumerate(rows):
+        mine = (first == number) | (second == number)
+        row: dict[str, Any] = {
+            "domain": of_row[0] if number < MAX_DOMAINS else OTHERS,
+            "judged": sum(counts[name]["judged"] for name in of_row),
+            "too_short": sum(counts[name]["too_short"] for name in of_row),
+            "num_pairs": int(mine.sum()),
+            "failed": float(np.isnan(preference[:num_pairs][mine]).mean()) if mine.any() and criteria else None,
+        }
+        if weights is not None:
+            agreed = {name: preferences.agreement(weights[mine, c]) for c, name in enumerate(criteria)}
+            keys = ("num_pairs", "orders_agree", "orders_agree_interval")
+            row["criteria"] = {name: {key: each[key] for key in keys} for name, each in agreed.items()}
+        found.append(row)
+    return found
+
+
+def extrapolated(actual: Mapping[str, Any], num_calls: int, num_pairs: int) -> dict[str, Any]:
+    """What a pair takes by all criteria, and as many pairs as the paper's, at the rate of the calls of this run.
+
+    `actual`: calls, tokens and dollars; `num_calls`: those that `num_pairs` pairs need.
+    """
+
+    def share(pairs: int) -> dict[str, Any]:
+        calls = num_calls / num_pairs * pairs
+        rates = {key: actual[key] for key in ("prompt_tokens", "completion_tokens", "usd")}
+        made = actual["num_calls"]
+        costs = {key: None if value is None or not made else value / made * calls for key, value in rates.items()}
+        return {"num_pairs": pairs, "num_calls": round(calls), **costs}
+
+    return {"per_pair": share(1), "paper": share(PAPER_PAIRS)}
 
 
 def _scores(pairs: Pairs, preference: Floats, requests: Requests, criterion: int, num_pairs: int) -> Floats:

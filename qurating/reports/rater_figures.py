@@ -8,17 +8,10 @@ import numpy.typing as npt
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
+from qurating.metrics.shares import wilson
 from qurating.reports.style import ACCENT, COLOURS, GREY, INK, WIDTH, panel_grid, short, signed, styled
 
-Z = 1.96  # standard errors in half a 95 % interval
 MAX_DOMAINS = 20
-
-
-def wilson(share: float, number: int) -> tuple[float, float]:
-    """Wilson's 95 % interval of a share among `number` trials."""
-    middle = (share + Z**2 / (2 * number)) / (1 + Z**2 / number)
-    half = Z / (1 + Z**2 / number) * np.sqrt(share * (1 - share) / number + Z**2 / (4 * number**2))
-    return float(middle - half), float(middle + half)
 
 
 @styled

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from qurating.judging import measures
+from qurating.metrics.shares import wilson
 
 
 def test_kendalls_tau_against_its_definition() -> None:
@@ -21,7 +22,9 @@ def test_kendalls_tau_against_its_definition() -> None:
 def test_transitivity_by_hand() -> None:
     first, second = np.array([0, 1, 0, 3, 4, 3, 0]), np.array([1, 2, 2, 4, 5, 5, 3])
     cyclic = np.array([0.9, 0.8, 0.1, 0.9, 0.8, 0.7, np.nan])  # 0 ≺ 1 ≺ 2 ≺ 0; 3 ≺ 4 ≺ 5, 3 ≺ 5
-    assert measures.transitivity(cyclic, first, second) == {"num_triples": 2, "transitive": 0.5}
+    found = measures.transitivity(cyclic, first, second)
+    assert (found["num_triples"], found["transitive"]) == (2, 0.5)
+    assert found["transitive_interval"] == pytest.approx(list(wilson(0.5, 2)))
     draw = np.random.default_rng(1)
     first, second = np.triu_indices(30, 1)
     guessed = measures.transitivity(draw.random(len(first)), first, second)
@@ -29,16 +32,15 @@ def test_transitivity_by_hand() -> None:
     assert guessed["transitive"] == pytest.approx(0.75, abs=0.04)
 
 
-def test_length_bias_and_flips_by_hand() -> None:
+def test_length_bias_and_instructions_by_hand() -> None:
     first, second, lengths = np.array([0, 1, 2]), np.array([1, 2, 0]), np.array([10, 20, 10])
     found = measures.length_bias(np.array([0.9, 0.3, 0.5]), lengths, first, second)
     assert found["longer_preferred"] == pytest.approx((0.9 + 0.7) / 2)  # the third pair is of equal lengths
     assert found["length_correlation"] == pytest.approx(1.0)
     weights = np.array([[[0.2, 0.8], [0.9, 0.1]], [[0.9, 0.1], [0.9, 0.1]], [[np.nan, np.nan], [0.9, 0.1]]])
-    assert measures.flips(weights, np.array([False, True, True])) == {
-        "flip_rate": 0.5,
+    assert measures.with_instructions(weights, np.array([False, True, True])) == {
         "num_pairs_with_instructions": 1,
-        "flip_rate_with_instructions": 1.0,
+        "orders_agree_with_instructions": 0.0,
     }
 
 

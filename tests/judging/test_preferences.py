@@ -47,6 +47,7 @@ def test_agreement_of_an_unbiased_judge_and_of_none() -> None:
     assert report == {
         "num_pairs": 1,
         "orders_agree": 1.0,
+        "orders_agree_interval": [pytest.approx(0.2065, abs=1e-4), pytest.approx(1.0)],
         "positional_bias": pytest.approx(0.0),
         "mean_order_gap": pytest.approx(0.0),
         "confident": 1.0,

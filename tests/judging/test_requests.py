@@ -35,6 +35,8 @@ def test_separate_votes_add_up_where_more_than_half_name_a_label() -> None:
     assert np.isnan(asked.weights[:, 0]).all()  # two of five
     assert (asked.weights[:, 1] == [2, 1]).all()
     assert len(asked.failures) == 6 * 3 + 6 * 2
+    assert np.isnan(asked.label_shares[:, 0]).all()
+    assert asked.label_shares[:, 1] == pytest.approx(3 / 5)
     pair, criterion, _, repeat = asked.place(min(asked.failures))
     assert (pair, criterion, repeat) == (0, 0, 2)
 

@@ -13,10 +13,12 @@ from qurating.judging import tables
 from qurating.reports import judge, judge_figures
 
 AGREEMENT: dict[str, Any] = dict.fromkeys(
-    ("orders_agree", "flip_rate", "positional_bias", "ties", "confident", "longer_preferred", "length_correlation",
-     "transitive", "flip_rate_with_instructions", "kendall_tau")
+    ("orders_agree", "orders_agree_interval", "positional_bias", "ties", "confident", "longer_preferred",
+     "length_correlation", "transitive", "transitive_interval", "orders_agree_with_instructions", "kendall_tau",
+     "label_share_median", "label_share_decile")
 ) | {"num_pairs": 2, "num_triples": 0, "num_ranked": 0, "num_pairs_with_instructions": 0}  # fmt: skip
 CALLS = {"num_calls": 12, "prompt_tokens": 5000, "completion_tokens": 12, "usd": None}
+COSTS = {"num_pairs": 1, "num_calls": 4, "prompt_tokens": 1700.4, "completion_tokens": 4.0, "usd": 0.00123}
 SUMMARY: dict[str, Any] = {
     "judge": "served <b>",
     "model": "m",
@@ -26,8 +28,22 @@ SUMMARY: dict[str, Any] = {
     "method": "votes",
     "simulated": False,
     "criteria": dict.fromkeys(TWO, AGREEMENT),
-    "cost": {"estimate": CALLS, "actual": CALLS, "price": None},
-    "failed": {},
+    "cost": {
+        **{"estimate": CALLS, "actual": CALLS, "price": None, "per_pair": COSTS, "traffic": {"lost replies": 2}},
+        "paper": COSTS | {"num_pairs": 250_000, "num_calls": 1_000_000, "usd": 4321.5},
+    },
+    "num_requests": 12,
+    "failed": {"no <i>label": {"num_requests": 3, "example": "<b>"}},
+    "failed_fraction": 0.25,
+    "endpoint": {"kind": "remote", "address": "http://<i>host/v1", "api": "openai"},
+    "temperature": None,
+    "ended": "2026-01-31 12:00 UTC",
+    "answers": {"models": [{"model": "m-<i>", "num_answers": 9, "first": "2026-01-30", "last": "2026-01-31"}]},
+    "min_tokens": 32,
+    "by_domain": [
+        {"domain": "<i>d", "judged": 4, "too_short": 1, "num_pairs": 2, "failed": 0.25, "criteria": {"x": AGREEMENT}}
+    ],
+    "findings": ["little is judged of <i>d"],
 }
 
 
@@ -57,7 +73,13 @@ def test_the_page_shows_the_figures_of_its_mode(tmp_path: Path, monkeypatch: pyt
     page = Page((tmp_path / "report.html").read_text(encoding="utf-8"))
     assert {attributes.get("id") for tag, attributes in page.tags if tag == "figure"} == names
     assert "Judgments by served <b>" in page.text
-    assert "b" not in {tag for tag, _ in page.tags}
+    assert "i" not in {tag for tag, _ in page.tags}  # nor any other name or word
+    for words in (
+        *("answered by m-<i>: 9 answers, 2026-01-30 to 2026-01-31", "http://<i>host/v1", "temperature not sent"),
+        *("25.0 %: 3 × no <i>label", "$0.00123", "$4,321.50", "little is judged of <i>d", "lost replies: 2"),
+    ):
+        assert words in page.text
+    assert ("excerpt" in {attributes.get("class") for _, attributes in page.tags}) == (mode == "pairwise")
     # those of the ranking's pair are not among them
     for c, name in enumerate(TWO):
         np.testing.assert_array_equal(drawn["preferences"][0][name], preferred[:2, c])
@@ -70,3 +92,22 @@ def test_the_page_shows_the_figures_of_its_mode(tmp_path: Path, monkeypatch: pyt
         # text 1 shown second, and shown first: 1 + its place among four over the sum
         assert first == pytest.approx([2 / 3, 1 / 4])
         assert second == pytest.approx([2 / 3, 1 / 4])
+
+
+def test_examples_are_the_clearest_of_their_kind() -> None:
+    hostile = PAIRS._replace(texts=["\u202eleft", "x" * 600, *PAIRS.texts[2:]])
+    # P(text 1 ≻ text 0) where it is shown second, and first
+    p = np.array([[[0.9, 0.6], [0.8, 0.3]], [[0.7, 0.95], [0.1, 0.9]], [[np.nan, 0.99], [0.55, 0.6]]])
+    as_b = np.stack([p[..., 0], 1 - p[..., 1]], axis=-1)
+    found = judge.examples(list(TWO), hostile, np.stack([1 - as_b, as_b], axis=-1))
+    (one, other) = found["agree"]
+    assert [(text["number"], text["id"]) for text in one["texts"]] == [
+        (0, 12),
+        (1, 10),
+    ]  # 0.7 and 0.95
+    assert (one["criterion"], other["criterion"]) == tuple(TWO)
+    assert [text["id"] for text in other["texts"]] == [13, 11]
+    assert other["texts"][1]["excerpt"] == "x" * 500 + " …"
+    (flip,) = found["flip"]
+    assert flip["criterion"] == "writing_style"
+    assert (flip["shown_second"], flip["shown_first"]) == (pytest.approx(0.1), pytest.approx(0.9))

@@ -10,16 +10,6 @@ from qurating.metrics import rater
 from qurating.reports import rater_figures
 
 
-@pytest.mark.parametrize(("share", "number"), [(0.0, 5), (0.5, 40), (0.9, 1), (1.0, 300)])
-def test_the_ends_of_an_interval_are_as_far_off_as_chance_allows(share: float, number: int) -> None:
-    """Wilson's: at each end p lies z standard deviations from the share, those of p itself."""
-    low, high = rater_figures.wilson(share, number)
-    assert -1e-12 <= low < high <= 1 + 1e-12
-    for p in (low, high):
-        assert (share - p) ** 2 == pytest.approx(1.96**2 * p * (1 - p) / number, abs=1e-12)
-    assert low - 1e-12 <= share <= high + 1e-12
-
-
 def report(num_pairs: int = 200) -> dict[str, Any]:
     a, b, judged = drawn(num_pairs)
     domains = [[name] * 2 for name in RNG.choice([f"domain {i}" for i in range(30)], num_pairs)]

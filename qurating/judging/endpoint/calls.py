@@ -5,6 +5,7 @@ import contextlib
 import dataclasses
 import json
 import time
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -34,6 +35,7 @@ class Calls:
     spending: Spending
     rate_limiter: RateLimiter
     health: EndpointHealth
+    traffic: Counter[str] = field(default_factory=Counter)  # calls besides the answers: lost replies, retries
     stopped_by: BaseException | None = None
     _num_reserved: int = 0
     _settled: asyncio.Event = field(default_factory=asyncio.Event)
@@ -57,13 +59,16 @@ class Calls:
             try:
                 reply, content, refusal, used, entered = await self._send(request)
             except NoReplyError as error:
-                await asyncio.sleep(retries.no_reply(error, time.monotonic()))
+                seconds = retries.no_reply(error, time.monotonic())
+                self.traffic["retries after a time-out" if error.timed_out else "retries without a reply"] += 1
+                await asyncio.sleep(seconds)
                 continue
             if refusal is None or refusal.kind is not Kind.WAIT:
                 break
             if stop := self.endpoint.too_long_a_wait(refusal, retry_after(reply.headers) or 0.0):
                 raise stop
             seconds = retries.refused(refusal, time.monotonic())
+            self.traffic[f"retries after {refusal.reason}"] += 1
             if refusal.is_throttling:
                 self.rate_limiter.refused(entered, reply.headers, seconds)  # all calls wait, including this one
             else:
@@ -94,6 +99,7 @@ class Calls:
             refusal = self.endpoint.refusal(reply.status, content, text)
             return reply, content, refusal, self._account(request.body, content, is_answer=refusal is None), entered
         except NoReplyError as error:
+            self.traffic["lost replies"] += error.lost
             if error.lost and self.spending.price is not None:
                 lost = prompt_limit(request.body), completion_limit(request.body) or 0
                 self.spending.add(*lost)

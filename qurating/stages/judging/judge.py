@@ -3,7 +3,9 @@
 import asyncio
 import contextlib
 import shutil
+import urllib.parse
 from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,7 @@ from qurating.artifacts.files import read_json, write_json
 from qurating.artifacts.seeds import seed_for
 from qurating.judging import findings, tables
 from qurating.judging import summary as judging_summary
-from qurating.judging.asking import ask
+from qurating.judging.asking import TRAFFIC, ask
 from qurating.judging.endpoint.base import Endpoint
 from qurating.judging.endpoint.failures import too_many_failed
 from qurating.judging.endpoint.response_log import Answer, ResponseLog
@@ -24,10 +26,11 @@ from qurating.judging.servers import local, simulated
 from qurating.judging.settings import JudgeSettings, check_criteria
 from qurating.reports import judge as reports_judge
 from qurating.runtime.errors import StageError
+from qurating.runtime.masking import without_password
 from qurating.runtime.signals import sigterm_as_ctrl_c
 
 JOURNAL, METHOD = "journal.jsonl", "method.json"
-WORKING_FILES = (JOURNAL, METHOD, "batches.jsonl", "total.json")  # removed after the summary is written
+WORKING_FILES = (JOURNAL, METHOD, TRAFFIC, "batches.jsonl", "total.json")  # removed after the summary is written
 RESPONSES = "responses.jsonl"  # the response log of judgments with failures, for judge.retry_failed
 
 
@@ -79,7 +82,8 @@ def judge(
             settings.triple_fraction,
         )
         domains = by_domain(pairs)
-        for sentence in findings.left_out(domains, settings.min_tokens):
+        told = list(findings.left_out(domains, settings.min_tokens))
+        for sentence in told:
             print(f"    warning: {sentence}", flush=True)
         if ranking:
             pairs = with_ranked(pairs, ranking, tokenizer, settings.max_snippet_tokens, seed)
@@ -102,27 +106,37 @@ def judge(
             response_log.forget_failures()
             raise too_many_failed(failed, settings.max_failed_fraction, list(requests.failures.values()))
 
+    costs |= judging_summary.extrapolated(costs["actual"], requests.num_calls, len(pairs.first))
     preferred = tables.preferred(requests, pairs)
     tables.write(output, pairs, criteria, requests, preferred, settings)
-    summary = {
+    summary: dict[str, Any] = {
         "judge": settings.name,
         "model": settings.model,
         "simulated": settings.simulated,
         "mode": settings.mode,
         "method": requests.method,
+        "endpoint": _described(settings, endpoint),
+        "ended": f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
+        "temperature": requests.body([]).get("temperature"),
         "num_votes": None if requests.method == "logprobs" else settings.num_votes,
         "num_pairs": settings.num_pairs,
         "num_texts": len(pairs.ids) - (len(ranking.texts) if ranking else 0),
         "num_sequences_too_short": sum(pairs.too_short.values()),
         "min_tokens": settings.min_tokens,
         "domains": domains,
+        "by_domain": judging_summary.by_domain(list(criteria), pairs, preferred, requests, domains, settings.num_pairs),
         "num_requests": requests.num_calls,
         "failed": _by_reason(requests.failures),
+        "failed_fraction": requests.failed_fraction,
         "cost": costs,
         "criteria": judging_summary.measures(list(criteria), pairs, preferred, requests, ranking, settings.num_pairs),
     }
     if compared is not None:
         summary["compared"] = judging_summary.compare(list(criteria), pairs, preferred, compared, settings.num_pairs)
+    summary["findings"] = findings.of_summary(summary)
+    for sentence in summary["findings"]:
+        if sentence not in told:
+            print(f"    warning: {sentence}", flush=True)
     reports_judge.write(output, summary, list(criteria), pairs, preferred, requests, settings.num_pairs)
     write_json(summary_file, summary)
     _clean(output)  # last: until the summary is written, only the response log holds the paid answers
@@ -168,6 +182,13 @@ def _endpoint(settings: JudgeSettings, criteria: Mapping[str, Mapping[str, Any]]
             yield at(base_url, loopback=True)
     except simulated.SettingsError as error:
         raise StageError(f"simulated_weights of a criterion: {error}") from None
+
+
+def _described(settings: JudgeSettings, endpoint: Endpoint) -> dict[str, str]:
+    """The kind of endpoint, and the address of a remote one without what may be secret in it."""
+    address = urllib.parse.urlsplit(without_password(endpoint.base_url))._replace(query="", fragment="").geturl()
+    shown = endpoint.redacted(address) if settings.where == "remote" else "on this machine"
+    return {"kind": settings.where, "address": shown, "api": settings.api}
 
 
 def _tokenizer(corpus: Path) -> Tokenizer:

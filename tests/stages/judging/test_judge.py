@@ -32,7 +32,9 @@ from judge_fixtures import (
 from judge_stage import KILLED, run, settings
 
 from qurating.artifacts.files import read_json
+from qurating.judging.settings import JudgeSettings
 from qurating.runtime.errors import StageError
+from qurating.stages.judging.judge import _described, _endpoint
 
 
 @pytest.fixture(scope="module")
@@ -104,6 +106,14 @@ def test_what_is_too_short_is_counted_by_domain_and_told(
     assert read_json(tmp_path / "o" / "summary.json")["domains"]["topics"] == {"judged": 60, "too_short": 0}
 
 
+def test_the_address_of_an_endpoint_is_shown_without_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("A_KEY", "sk-of-the-lab-1234")
+    secret = "https://me:password@host:8000/sk-of-the-lab-1234/v1?code=hidden#part"
+    given = JudgeSettings.read(settings("endpoint", base_url=secret, api_key_variable="A_KEY"))
+    with _endpoint(given, CRITERIA, 1) as made:
+        assert _described(given, made)["address"] == "https://host:8000/***/v1"
+
+
 def test_seeds_draw_other_pairs(tmp_path: Path, corpus: Path) -> None:
     drawn = []
     for seed in (1, 2):
@@ -154,8 +164,10 @@ def test_a_stage_killed_midway_gives_the_same_and_asks_only_the_rest(tmp_path: P
         assert sum(asked.values()) - before == 48 - known
         assert len(asked) == 48
         run(tmp_path / "whole", corpus, given, one)
-    for name in ("judgments.parquet", "summary.json"):
-        assert (output / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+    assert (output / "judgments.parquet").read_bytes() == (tmp_path / "whole" / "judgments.parquet").read_bytes()
+    resumed, whole = (read_json(folder / "summary.json") for folder in (output, tmp_path / "whole"))
+    assert resumed["cost"].pop("traffic", None) != whole["cost"].pop("traffic")  # the killed one probed
+    assert resumed | {"ended": ""} == whole | {"ended": ""}
 
 
 def test_sigterm_waits_for_the_calls_in_flight_and_keeps_their_answers(tmp_path: Path, corpus: Path) -> None:
