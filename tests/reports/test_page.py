@@ -6,6 +6,7 @@ from typing import Any
 import jinja2
 import pytest
 from analysis_example import Page
+from judge_summary import SUMMARY
 
 from qurating.reports.page import render
 
@@ -14,26 +15,32 @@ HOSTILE = '"><script>alert(1)</script>\x1b\u202e'
 
 def content(**changes: Any) -> dict[str, Any]:
     calls = {"num_calls": 12345, "prompt_tokens": 0, "completion_tokens": 0, "usd": 1.5}
-    summary: dict[str, Any] = {
+    summary: dict[str, Any] = SUMMARY | {
         "judge": HOSTILE,
         "model": HOSTILE,
-        "num_pairs": 2,
-        "num_texts": 4,
         "mode": "pairwise",
-        "method": "logprobs",
-        "simulated": True,
-        "criteria": {},
-        "cost": {"estimate": calls, "actual": calls, "price": {"prompt": 1, "completion": 2, "source": HOSTILE}},
+        "cost": SUMMARY["cost"]
+        | {"estimate": calls, "actual": calls, "price": {"prompt": 1, "completion": 2, "source": HOSTILE}},
         "failed": {HOSTILE: {"num_requests": 3, "example": HOSTILE}},
+        "endpoint": {"kind": "remote", "address": HOSTILE, "api": "azure"},
+        "findings": [HOSTILE],
+        "answers": {"models": [{"model": HOSTILE, "num_answers": 1, "first": "2026-01-30", "last": "2026-01-30"}]},
+        "by_domain": [SUMMARY["by_domain"][0] | {"domain": HOSTILE}],
     }
-    return {"summary": summary | changes, "figures": {"orders": "<svg>one</svg>", "lengths": b"\x89PNG two"}}
+    text = {"number": 0, "id": 7, "domain": HOSTILE, "excerpt": HOSTILE}
+    example = {"criterion": HOSTILE, "texts": [text, text], "shown_second": 0.9, "shown_first": 0.2}
+    return {
+        "summary": summary | changes,
+        "figures": {"orders": "<svg>one</svg>", "lengths": b"\x89PNG two"},
+        "examples": {"flip": [example], "agree": [example]},
+    }
 
 
 def test_what_a_corpus_or_an_endpoint_says_is_text_and_no_more() -> None:
     text = render(content(), "judge.html.jinja")
     page = Page(text)
     assert "script" not in {tag for tag, _ in page.tags}
-    assert page.text.count('"><script>alert(1)</script>\ufffd\ufffd') == 6
+    assert page.text.count('"><script>alert(1)</script>\ufffd\ufffd') == 11 + 2 * 5  # two examples of five each
     assert "12,345" in page.text
 
 
