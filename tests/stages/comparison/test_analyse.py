@@ -96,9 +96,9 @@ def test_hostile_text_is_only_text(tmp_path: Path) -> None:
     values[0] = np.sort(ranked)[round(0.7 * (len(ranked) - 1))] + 1e-9
     place = table.schema.get_field_index(f"{CRITERIA[0]}_average")
     write_table(rate, table.set_column(place, f"{CRITERIA[0]}_average", pa.array(values)))
-    write_json(
-        cells[1]["judge"] / "summary.json", {"judge": HOSTILE, "failed": {HOSTILE: 3}, "criteria": {HOSTILE: {}}}
-    )
+    judged: dict[str, object] = {"judge": HOSTILE, "failed": {HOSTILE: 3}, "criteria": {HOSTILE: {}}}
+    judged |= {"by_domain": [{"domain": "a row of a table"}], "findings": ["<script>alert(5)</script>"]}
+    write_json(cells[1]["judge"] / "summary.json", judged)
     manifest = read_json(cells[1]["select"] / "manifest.json")
     manifest["config"]["label"] = manifest["name"] = "<script>alert(3)</script>"
     write_json(cells[1]["select"] / "manifest.json", manifest)
@@ -106,8 +106,9 @@ def test_hostile_text_is_only_text(tmp_path: Path) -> None:
     text = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
     page = Page(text)
     assert "script" not in {tag for tag, _ in page.tags}
-    for source in (1, 2, 3, 4):  # domain and judge, document, method, title
+    for source in (1, 2, 3, 4, 5):  # domain and judge, document, method, title, what stands out of a judge
         assert f"<script>alert({source})</script>" in page.text
+    assert "a row of a table" not in page.text
     assert "\x1b" not in text
     assert "\x1b" not in format_table(read_json(tmp_path / "out" / "table.json"))
 

@@ -96,6 +96,8 @@ def test_a_method_that_was_found_is_kept_after_a_stop(tmp_path: Path, corpus: Pa
     with endpoint(server) as url:
         run(tmp_path / "o", corpus, given | {"base_url": url}, ONE)
     assert len(server.bodies) == 16 + 1
+    # the probes of the run that was stopped
+    assert read_json(tmp_path / "o" / "summary.json")["cost"]["traffic"] == {"probes of the method": 2}
     assert sum("logprobs" in body for body in server.bodies) == 1
 
 
