@@ -6,7 +6,6 @@ system would have to keep. A database of the standard library needs one.
 
 import array
 import contextlib
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
@@ -15,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qurating.artifacts.files import replacing
-from qurating.judging.endpoint.response_log import is_intact, key_of_reply
+from qurating.judging.endpoint.response_log import decoded, is_intact, key_of_reply
 
 WORTH_AN_INDEX = 1 << 24  # bytes that are read again at every start, rather than indexed in a file
 
@@ -62,8 +61,7 @@ class EarlierReplies:
                 lines.seek(place)
                 line = lines.readline()
             if key_of_reply(line) == (key, endpoint) and is_intact(line):
-                found: dict[str, Any] = json.loads(line)
-                return found
+                return decoded(line)
         return None
 
     def close(self) -> None:

@@ -47,7 +47,7 @@ def run(
         judge=given,
         compared=None,
         seed=seed,
-        responses=responses or output.with_name(f"{output.name}-responses"),
+        responses=str(responses or output.with_name(f"{output.name}-responses")),
     )
 
 
@@ -57,6 +57,6 @@ from pathlib import Path
 from qurating.stages.judging.judge import judge
 given = json.loads(sys.argv[1])
 output = Path(given["output"])
-responses = Path(given.pop("responses", f"{output}-responses"))
+responses = given.pop("responses", f"{output}-responses")
 judge(**given | {"output": output, "corpus": Path(given["corpus"])}, compared=None, seed=1, responses=responses)
 """

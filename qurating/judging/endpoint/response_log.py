@@ -73,7 +73,7 @@ class ResponseLog:
                 try:
                     if not is_intact(line):
                         raise ValueError("changed, or incomplete")
-                    entry = json.loads(line)
+                    entry = decoded(line)
                     self._count(entry)
                     if entry["key"] is not None:
                         self._remember_place(bytes.fromhex(entry["key"]), place, "reply" not in entry)
@@ -148,8 +148,7 @@ class ResponseLog:
         if place is None:
             return self._earlier(key, self._endpoint) if self._earlier else None
         self._answers.seek(place)
-        found: dict[str, Any] = json.loads(self._answers.readline())
-        return found
+        return decoded(self._answers.readline())
 
     def _remember_place(self, key: bytes, place: int, is_failure: bool) -> None:
         self._places[key] = place
@@ -200,6 +199,15 @@ def is_intact(line: bytes) -> bool:
     return checksum.removesuffix(b"\n") == b"%d}" % zlib.crc32(rest + b"}\n")
 
 
+def decoded(line: bytes) -> dict[str, Any]:
+    """The content of an intact line."""
+    try:
+        found: dict[str, Any] = orjson.loads(line)
+    except ValueError:  # a lone surrogate
+        found = json.loads(line)
+    return found
+
+
 def key_of_reply(line: bytes) -> tuple[str, str] | None:
     """The key of the request and the hash of the endpoint of a line that holds a reply; None for other lines."""
     found = _BEGINNING.match(line)
@@ -217,9 +225,13 @@ def _answer(entry: Mapping[str, Any], parse: Parse) -> Answer | None:
 
 
 def _kept(reply: Any) -> Any:
-    """A reply without `_NOT_KEPT` and nulls."""
-    if isinstance(reply, Mapping):
-        return {key: _kept(value) for key, value in reply.items() if value is not None and key not in _NOT_KEPT}
+    """A reply, which is JSON, without `_NOT_KEPT` and nulls."""
+    if isinstance(reply, dict):
+        return {
+            key: _kept(value) if isinstance(value, dict | list) else value
+            for key, value in reply.items()
+            if value is not None and key not in _NOT_KEPT
+        }
     return [_kept(value) for value in reply] if isinstance(reply, list) else reply
 
 

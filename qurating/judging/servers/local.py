@@ -57,7 +57,10 @@ def serving(gguf: Path, context_tokens: int, max_concurrency: int, num_threads: 
 
 def identity(gguf: Path) -> str:
     """What answers on whatever port: the model file by its SHA-256, and the version of the server."""
-    return f"gguf {sha256(gguf)} xllamacpp {importlib.metadata.version('xllamacpp')}"
+    version = "of unknown version"
+    with contextlib.suppress(importlib.metadata.PackageNotFoundError):  # a build of another name
+        version = importlib.metadata.version("xllamacpp")
+    return f"gguf {sha256(gguf)} xllamacpp {version}"
 
 
 def _serve() -> None:

@@ -41,7 +41,7 @@ def judge(
     judge: Mapping[str, Any],
     compared: Path | None,
     seed: int,
-    responses: Path,
+    responses: str,
 ) -> dict[str, Any]:
     """Judge `num_pairs` pairs of training sequences by every criterion: judgments.parquet, summary.json, report.html.
 
@@ -88,7 +88,7 @@ def judge(
         def as_method(method: Method) -> Requests:
             return Requests(settings, criteria, prompts, pairs, method)
 
-        response_log = _response_log(stack, settings, endpoint, output, responses)
+        response_log = _response_log(stack, settings, endpoint, output, Path(responses))
         with sigterm_as_ctrl_c():  # calls in flight are waited for: they are paid for
             requests, costs = asyncio.run(ask(settings, endpoint, response_log, price, as_method, tokenizer, output))
         if (failed := requests.failed_fraction) > settings.max_failed_fraction:
