@@ -62,6 +62,7 @@ class JudgeSettings:
     max_cost_usd: float | None = None
     max_failed_fraction: float = 0.05
     retry_failed: bool = False
+    reuse_answers: bool = True
     transport: str = "online"
     max_batch_requests: int = 50_000
     max_batch_bytes: int = 200_000_000

@@ -30,7 +30,11 @@ SUMMARY: dict[str, Any] = {
     "endpoint": {"kind": "remote", "address": "http://<i>host/v1", "api": "openai"},
     "temperature": None,
     "ended": "2026-01-31 12:00 UTC",
-    "answers": {"models": [{"model": "m-<i>", "num_answers": 9, "first": "2026-01-30", "last": "2026-01-31"}]},
+    "answers": {
+        "asked": 9,
+        "found_again": 3,
+        "models": [{"model": "m-<i>", "num_answers": 9, "first": "2026-01-30", "last": "2026-01-31"}],
+    },
     "min_tokens": 32,
     "by_domain": [
         {"domain": "<i>d", "judged": 4, "too_short": 1, "num_pairs": 2, "failed": 0.25, "criteria": {"x": AGREEMENT}}

@@ -67,6 +67,13 @@ class Endpoint:
     loopback: bool = False  # on this machine: no proxy is used
     api: str = "openai"  # "openai" or "azure"
     api_version: str | None = None  # for azure
+    answers_as: str | None = None  # of our own servers, whose address says nothing about the model
+
+    @property
+    def identity(self) -> str:
+        """Two answers to one request are draws from the same distribution if this is the same; it holds no key."""
+        version = f" {self.api_version}" if self.api == "azure" else ""
+        return self.answers_as or f"{self.api} {self.base_url}{version}"
 
     def api_key(self) -> str:
         """The key; raises StageError, which names the variable, if it is not set."""

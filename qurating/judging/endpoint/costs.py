@@ -75,6 +75,12 @@ class Estimate(NamedTuple):
     completion_tokens: int
     usd: float | None
 
+    def share(self, num_calls: int) -> "Estimate":
+        """The estimate for so many of the calls."""
+        part = num_calls / max(self.num_calls, 1)
+        usd = None if self.usd is None else part * self.usd
+        return Estimate(num_calls, round(part * self.prompt_tokens), round(part * self.completion_tokens), usd)
+
     def __str__(self) -> str:
         tokens = f"{_count(self.prompt_tokens)} prompt and at most {_count(self.completion_tokens)} completion tokens"
         return f"{self.num_calls:,} calls, about {tokens}" + ("" if self.usd is None else f", ${self.usd:,.2f}")

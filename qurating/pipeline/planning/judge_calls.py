@@ -52,6 +52,8 @@ def estimate(given: Mapping[str, Any], criteria: Mapping[str, Any], snippet_toke
     if settings.where != "remote":
         return found, ""
     notes = [f"prompts at {BYTES_PER_TOKEN:g} bytes a token"]
+    if settings.reuse_answers:
+        notes.append("at most: answers in the response logs cost nothing")
     notes += [f"price: {price.source}"] if price else [f"the price of {settings.model} is unknown"]
     if settings.method == "auto" and settings.mode == "pairwise":
         notes.append(f"without log-probabilities {settings.num_votes} votes a call")

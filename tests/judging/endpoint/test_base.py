@@ -75,3 +75,22 @@ def test_the_key_of_a_request_depends_on_all_that_can_change_its_answer() -> Non
     assert same[0] == same[1]
     changes: list[dict[str, Any]] = [{}, {"model": "n"}, {"temperature": 0.5}, {"n": 2}]
     assert len({Request(0, body | change).key() for change in changes}) == 4
+
+
+def test_an_endpoint_is_known_by_what_can_change_its_answers_and_not_by_its_key(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("MY_KEY", "sk-secret")
+    azure = {"api": "azure", "api_key_variable": "MY_KEY"}
+    known = [
+        endpoint_at("https://one/v1"),
+        endpoint_at("https://two/v1"),
+        endpoint_at("https://one/v1", **azure, api_version="2024-06-01"),
+        endpoint_at("https://one/v1", **azure, api_version="2024-10-21"),
+        endpoint_at("http://127.0.0.1:5001/v1", answers_as="gguf 12ab"),
+    ]
+    assert len({each.identity for each in known}) == len(known)
+    assert not [each for each in known if "sk-secret" in each.identity]
+    same = endpoint_at("https://one/v1", api_key_variable="MY_KEY", timeout_seconds=9.0, max_concurrency=1)
+    assert same.identity == known[0].identity
+    assert endpoint_at("http://127.0.0.1:5002/v1", answers_as="gguf 12ab").identity == known[-1].identity
