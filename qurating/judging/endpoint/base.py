@@ -20,11 +20,15 @@ SHORT_WAIT_SECONDS = 8.0  # that is waited whatever the patience
 
 @dataclass(frozen=True)
 class Request:
-    """One call: the position of its answer, the body to post, and its number among identical calls."""
+    """One call: the position of its answer, the body to post, and its number among identical calls.
+
+    `reading`: a setting by which the reply is read; with another one, the same reply is another answer.
+    """
 
     position: int
     body: Mapping[str, Any]
     repeat: int = 0
+    reading: str = ""
 
     @functools.cached_property
     def content(self) -> bytes:
@@ -32,8 +36,9 @@ class Request:
         return orjson.dumps(self.body, option=orjson.OPT_SORT_KEYS)
 
     def key(self) -> str:
-        """A hash of model, messages, sampling parameters and `repeat`: the same in every run."""
+        """A hash of model, messages, sampling parameters, `repeat` and `reading`: the same in every run."""
         which = f"#{self.repeat}".encode() if self.repeat else b""
+        which += f"/{self.reading}".encode() if self.reading else b""
         return hashlib.blake2b(self.content + which, digest_size=12).hexdigest()
 
 

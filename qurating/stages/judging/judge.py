@@ -12,8 +12,8 @@ from tokenizers import Tokenizer
 from qurating.artifacts.files import read_json, write_json
 from qurating.artifacts.seeds import seed_for
 from qurating.corpus.files import in_repository
+from qurating.judging import labels, tables
 from qurating.judging import summary as judging_summary
-from qurating.judging import tables
 from qurating.judging.asking import ask
 from qurating.judging.endpoint.base import Endpoint
 from qurating.judging.endpoint.failures import too_many_failed
@@ -95,6 +95,8 @@ def judge(
             )
         with sigterm_as_ctrl_c():  # calls in flight are waited for: they are paid for
             requests, costs = asyncio.run(ask(settings, endpoint, response_log, price, as_method, tokenizer, output))
+        if note := labels.note(requests.failures.values(), requests.votes_without_label):
+            print(f"    {note}", flush=True)
         if (failed := requests.failed_fraction) > settings.max_failed_fraction:
             response_log.forget_failures()
             raise too_many_failed(failed, settings.max_failed_fraction, list(requests.failures.values()))
@@ -108,6 +110,7 @@ def judge(
         "mode": settings.mode,
         "method": requests.method,
         "num_votes": None if requests.method == "logprobs" else settings.num_votes,
+        "votes_without_label": requests.votes_without_label,
         "num_pairs": settings.num_pairs,
         "num_texts": len(pairs.ids) - (len(ranking.texts) if ranking else 0),
         "num_sequences_too_short": pairs.num_too_short,

@@ -75,3 +75,10 @@ def test_the_key_of_a_request_depends_on_all_that_can_change_its_answer() -> Non
     assert same[0] == same[1]
     changes: list[dict[str, Any]] = [{}, {"model": "n"}, {"temperature": 0.5}, {"n": 2}]
     assert len({Request(0, body | change).key() for change in changes}) == 4
+
+
+def test_a_setting_by_which_replies_are_read_makes_another_request() -> None:
+    plain, read = Request(0, {"model": "m"}), Request(0, {"model": "m"}, reading="([AB])")
+    assert plain.content == read.content
+    assert plain.key() == Request(5, {"model": "m"}).key() != read.key()
+    assert read.key() != Request(0, {"model": "m"}, 1, "([AB])").key()
