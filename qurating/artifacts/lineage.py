@@ -7,15 +7,13 @@ class Stage(NamedTuple):
     """A stage, configured in `conf/stage/<name>.yaml` and implemented under `qurating/stages/`.
 
     `kind`: the folder of its artifacts. `reads`: the stages whose artifacts it can read. `is_shareable`: the tasks of a
-    sweep over its `shard`, and the processes of a distributed run, can each do a part. `reusable`: files of an earlier
-    artifact with the same settings that it continues from.
+    sweep over its `shard`, and the processes of a distributed run, can each do a part.
     """
 
     name: str
     kind: str
     reads: tuple[str, ...] = ()
     is_shareable: bool = False
-    reusable: tuple[str, ...] = ()
 
 
 _WRITE_RATINGS = (
@@ -28,7 +26,7 @@ _WRITE_RATINGS = (
 # the proxy model: they are quick to make, and a mistake in their settings shows before anything is trained.
 TABLE = (
     Stage("prepare_corpus", "corpora"),
-    Stage("judge", "judgments", ("prepare_corpus", "judge"), reusable=("responses.jsonl", "method.json")),
+    Stage("judge", "judgments", ("prepare_corpus", "judge")),
     Stage("import_judgments", "judgments"),
     Stage("train_rater", "models", ("prepare_corpus", "judge", "import_judgments")),
     Stage("rate", "ratings", ("prepare_corpus", "train_rater"), is_shareable=True),
@@ -52,7 +50,6 @@ TABLE = (
     Stage("order_lines", "lines"),  # reads files, and no artifact
 )
 STAGES = tuple(stage.name for stage in TABLE)
-REUSABLE = {stage.name: stage.reusable for stage in TABLE}
 
 CORPUS = "prepare_corpus"
 COMPARISON = "analyse"  # runs once, at the end of a sweep

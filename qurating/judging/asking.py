@@ -2,8 +2,9 @@
 
 import contextlib
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from tokenizers import Tokenizer
@@ -25,7 +26,32 @@ from qurating.judging.probe import check_cost, find_method
 from qurating.judging.requests import Method, Requests
 from qurating.judging.settings import JudgeSettings
 
+SAMPLED_CALLS = 50_000  # of a larger run, so many are looked for in the response logs before the first call
 PROBE_RETRIES = 2  # of a question that may be refused whatever method it asks for
+
+
+class Known(NamedTuple):
+    """Calls of a run that a response log answers, its own or one of earlier runs; `is_exact`: none was left out."""
+
+    own: int
+    earlier: int
+    is_exact: bool
+
+    @classmethod
+    def of(cls, requests: Requests, response_log: ResponseLog) -> "Known":
+        """Counted; in a large run among the requests about a sample of its pairs or texts."""
+        if not response_log.may_answer():
+            return cls(0, 0, True)
+        number = max(1, SAMPLED_CALLS // requests.calls_per_unit)
+        units = np.unique(np.linspace(0, requests.num_units - 1, min(requests.num_units, number)).astype(int)).tolist()
+        own = earlier = 0
+        for request in requests.all(units):
+            key = request.key()
+            if response_log.get(key, requests.parse) is not None:
+                is_own = response_log.is_own(key)
+                own, earlier = own + is_own, earlier + (not is_own)
+        scale = requests.num_units / len(units)
+        return cls(round(scale * own), round(scale * earlier), scale == 1)
 
 
 async def ask(
@@ -49,30 +75,38 @@ async def ask(
         found = read_json(output / "method.json")
         method = Method(found.pop("method"), **found)
     assumed = Method(settings.methods[0])
-    first = as_method(method if settings.method != "auto" else assumed).estimate(tokenizer, price)
-    _print_estimate(settings, price, first, spending, method.name, len(response_log))
+    first_method = method if settings.method != "auto" else assumed
+    expected = as_method(first_method)
+    first, known = expected.estimate(tokenizer, price), Known.of(expected, response_log)
+    _print_estimate(settings, price, first, spending, method.name, known)
     async with open_client(endpoint, response_log, spending) as client:
         tokens: int | None = None  # of a reply
         if method.name == "auto":
             method, tokens = await _probe(settings, client, as_method)
             write_json(output / "method.json", _as_json(method))
-        estimate = as_method(method).estimate(tokenizer, price)
+        requests = as_method(method)
+        total, before = requests.num_calls, first.share(first.num_calls - known.earlier)
+        whole = requests.estimate(tokenizer, price)
+        if method != first_method:
+            known = Known.of(requests, response_log)
+            _print_known(whole, spending, known)
+        estimate = whole.share(total - known.earlier)
         if settings.thinks and tokens:
             _print_expected(price, estimate, tokens)
-        if settings.method == "auto" and (method.name != assumed.name or estimate.num_calls > first.num_calls):
+        if settings.method == "auto" and (method.name != assumed.name or total > first.num_calls):
             lacks = "log-probabilities" if assumed.name == "logprobs" else f"{settings.num_votes} choices in one reply"
             print(f"    the endpoint gives no {lacks}: {method.name}; estimate: {estimate}", flush=True)
-            check_cost(settings, method.name, first._asdict(), estimate._asdict())
-        requests = as_method(method)
-        total = requests.num_calls
+            check_cost(settings, method.name, before._asdict(), estimate._asdict())
         limits = FailureLimits.of(requests.calls_per_unit, settings.max_failed_fraction)
-        write_json(output / "total.json", total)  # for `python -m qurating.status`
+        write_json(output / "total.json", total - known.earlier)  # for `python -m qurating.status`
+        client.usable_seen = client.usable_seen or known.earlier > 0
         with tqdm(total=total, desc=f"requests to {settings.name}", unit="call", mininterval=0.5) as progress:
 
             def record(position: int, answer: Answer) -> None:
                 requests.record(position, answer)
                 if progress.update() and settings.transport == "online":  # the bar was redrawn
-                    progress.set_postfix_str(_outlook(spending, progress.n, total), refresh=False)
+                    asked = progress.n - response_log.num_found_again
+                    progress.set_postfix_str(_outlook(spending, asked, total - progress.n), refresh=False)
 
             if settings.transport == "batch":
                 files = Limits(settings.max_batch_requests, settings.max_batch_bytes, settings.poll_seconds)
@@ -83,9 +117,17 @@ async def ask(
                 client.streak.limits = limits
                 await client.ask_all(requests.all(), requests.parse, record)
             progress.set_postfix_str(f"{spending} spent" if spending.usd else "")
-    actual = Estimate(total, spending.prompt_tokens, spending.completion_tokens, spending.usd)
+    answers = answered(requests, response_log)
+    actual = Estimate(answers["asked"], spending.prompt_tokens, spending.completion_tokens, spending.usd)
     if settings.where == "remote":
         print(f"    actual: {actual} (estimate: {estimate})".replace("at most ", "", 1), flush=True)
+    if not settings.simulated:
+        models = "; ".join(
+            f"{found['model'] or 'no model named'}, {found['first']} to {found['last']}" for found in answers["models"]
+        )
+        print(
+            f"    {answers['asked']:,} asked, {answers['found_again']:,} found again; answered by {models}", flush=True
+        )
     return requests, {
         "price": price._asdict() if price else None,
         "actual": actual._asdict(),
@@ -93,8 +135,22 @@ async def ask(
     }
 
 
+def answered(requests: Requests, response_log: ResponseLog) -> dict[str, Any]:
+    """How many requests this run has asked, and how many answers it found again; who answered, by the replies, when."""
+    models = [
+        {"model": model, "num_answers": number, "first": _day(first), "last": _day(last)}
+        for model, (number, first, last) in sorted(response_log.by_model.items())
+    ]
+    found_again = response_log.num_found_again
+    return {"asked": requests.num_calls - found_again, "found_again": found_again, "models": models}
+
+
+def _day(seconds: float) -> str:
+    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%d}"
+
+
 def _print_estimate(
-    settings: JudgeSettings, price: Price | None, estimate: Estimate, spending: Spending, method: str, num_known: int
+    settings: JudgeSettings, price: Price | None, whole: Estimate, spending: Spending, method: str, known: Known
 ) -> None:
     if settings.where != "remote":
         return
@@ -102,7 +158,7 @@ def _print_estimate(
         price_note = f"the price of {settings.model} is unknown (judge.usd_per_million_tokens=[PROMPT,COMPLETION])"
     else:
         price_note = f"at ${price.prompt:g} and ${price.completion:g} per million tokens ({price.source})"
-    print(f"    estimate: {estimate}; {price_note}", flush=True)
+    print(f"    estimate: {whole}; {price_note}", flush=True)
     if settings.thinks:
         print(
             f"      with all {settings.max_thinking_tokens:,} tokens of thought for each vote "
@@ -113,14 +169,22 @@ def _print_estimate(
         print(f"      if it gives no log-probabilities: {settings.num_votes} votes per request", flush=True)
     elif method == "auto":
         print(f"      if it gives one choice per call: {settings.num_votes} times the calls", flush=True)
-    if num_known:
-        print(f"    already answered: {num_known:,} of these calls, {spending}", flush=True)
-    cap = settings.max_cost_usd
-    if cap is not None and estimate.usd is not None and estimate.usd > cap:
+    _print_known(whole, spending, known)
+    cap, usd = settings.max_cost_usd, whole.share(whole.num_calls - known.earlier).usd
+    if cap is not None and usd is not None and usd > cap:
         print(
             f"    judge.max_cost_usd={cap:g} is less: the run stops there, and continues with a higher cap",
             flush=True,
         )
+
+
+def _print_known(whole: Estimate, spending: Spending, known: Known) -> None:
+    about = "" if known.is_exact else "about "
+    found = [f"already answered: {about}{known.own:,} of these calls, {spending}"] if known.own else []
+    found += [f"found again: {about}{known.earlier:,} answers of earlier runs"] if known.earlier else []
+    if found:
+        rest = whole.share(whole.num_calls - known.own - known.earlier)
+        print(f"    {'; '.join(found)}; to ask: {rest}", flush=True)
 
 
 def _print_expected(price: Price | None, estimate: Estimate, tokens: int) -> None:
@@ -142,6 +206,8 @@ async def _probe(
 
     async def reply(requests: Requests, request: Request) -> Any:
         nonlocal tokens
+        if (known := client.response_log.reply(request.key())) is not None:
+            return known
         found, used = await client.calls.reply(request, PROBE_RETRIES)
         tokens = (replies.usage(found) or (0, None))[1]
         try:
@@ -149,7 +215,7 @@ async def _probe(
         except AnswerError:
             client.response_log.add_lost(used[0] or 0, used[1] or 0)
         else:
-            client.response_log.add(request.key(), answer, remember=True)
+            client.response_log.add(request.key(), answer, found, remember=True)
             client.usable_seen = True
         return found
 
@@ -165,8 +231,8 @@ def _as_json(method: Method) -> dict[str, Any]:
     return {"method": method.name} | {key: given for key, given in method._asdict().items() if given != defaults[key]}
 
 
-def _outlook(spending: Spending, done: int, total: int) -> str:
+def _outlook(spending: Spending, asked: int, to_go: int) -> str:
     """Dollars spent, and the expected cost of the rest at this rate."""
     if not spending.usd:
         return ""
-    return f"{spending} spent, ${spending.usd / max(done, 1) * (total - done):,.2f} to go"
+    return f"{spending} spent, ${spending.usd / max(asked, 1) * to_go:,.2f} to go"

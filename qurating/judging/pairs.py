@@ -1,7 +1,8 @@
 """Draws the pairs of texts to judge from a corpus, and cuts their snippets."""
 
+import itertools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
 Indices = NDArray[np.int64]
+SHUFFLED_AT_ONCE = 1024  # random numbers drawn together: another value draws other pairs
 
 
 class Pairs(NamedTuple):
@@ -43,59 +45,67 @@ def draw_pairs(
 ) -> Pairs:
     """Draw pairs of different sequences at random from the shards of `folder`.
 
-    Each sequence is in one pair if the corpus has enough of them (2 × num_pairs); else in as many as needed, but no
-    pair is drawn twice. With enough sequences, `triple_fraction` of the pairs come first: they are the three pairs of
-    three sequences each, which show whether judgments are transitive. Sequences of fewer than `min_words` words are
-    skipped. The snippet of a sequence depends on (seed, id) alone. In memory: the snippets, and one row group at a
-    time. Raises StageError if fewer than two sequences can be judged, or if the corpus has fewer than `num_pairs`
-    different pairs.
+    The pairs of a smaller `num_pairs` are the first of those of a larger one (same `folder` and other arguments), so
+    that answers about them are not paid for twice. They are a proper draw by themselves: the sequences come in a random
+    order without replacement, of which every beginning is such an order too; and which places of it form a pair depends
+    on the number of the pair and on `triple_fraction` alone.
+
+    Each sequence is in one pair as long as the corpus has sequences for that; further pairs are drawn at random from
+    all that remain, so that no pair is drawn twice. While each sequence is used once, `triple_fraction` of the pairs,
+    spread evenly, are the three pairs of three sequences each, which show whether judgments are transitive. Sequences
+    of fewer than `min_words` words are skipped. The snippet of a sequence depends on (seed, id) alone. In memory: the
+    snippets, and one row group at a time. Raises StageError if fewer than two sequences can be judged, or if the corpus
+    has fewer than `num_pairs` different pairs.
     """
     files = row_files(folder)
     starts = np.cumsum([0, *(pq.read_metadata(file).num_rows for file in files)])
-    num_rows, wanted = int(starts[-1]), 2 * num_pairs
+    num_rows = int(starts[-1])
+    first, second = _layout(num_pairs, triple_fraction)
+    wanted = int(second[-1]) + 1
 
     def cut(sequence: int, text: str) -> str | None:
         if len(text.split()) < min_words:
             return None
         return snippet(text, tokenizer, max_snippet_tokens, seed_for(seed, "snippet", str(sequence)))
 
-    draw = np.random.default_rng(seed_for(seed, "judge", "pairs"))
-    # Four times the number needed, so that short ones can be skipped; a permutation of a large corpus would not fit.
-    order = draw.choice(num_rows, size=min(num_rows, 4 * wanted), replace=False) if num_rows else np.empty(0, np.int64)
+    order = _in_random_order(num_rows, seed_for(seed, "judge", "pairs"))
     ids: list[int] = []
     domains: list[str] = []
     texts: list[str] = []
-    looked_at = 0
-    while len(ids) < wanted and looked_at < len(order):
-        batch = order[looked_at : looked_at + (wanted - len(ids))]
+    looked_at = num_too_short = 0
+    while len(ids) < wanted and looked_at < num_rows:
+        missing = wanted - len(ids)
+        likely = missing * looked_at // max(len(ids), 1)  # so many rows hold the missing ones, if it goes on like this
+        batch = np.fromiter(itertools.islice(order, min(max(missing, likely), 8 * missing)), np.int64)
         looked_at += len(batch)
         for row in _rows(files, starts, batch, cut):
-            if row is not None:
-                ids.append(row[0])
-                domains.append(row[1])
-                texts.append(row[2])
-    num_texts, num_too_short = len(ids), looked_at - len(ids)
+            if len(ids) == wanted:
+                break
+            if row is None:
+                num_too_short += 1
+                continue
+            ids.append(row[0])
+            domains.append(row[1])
+            texts.append(row[2])
+    num_texts = len(ids)
     possible = num_texts * (num_texts - 1) // 2
     if num_texts < 2:
         raise StageError(
             f"{folder} has {num_rows} sequences, and {num_texts} of them can be judged (at least {min_words} words): "
             "judging needs two. Use a larger corpus, or lower judge.min_words"
         )
-    if num_pairs > possible:
-        raise StageError(
-            f"{folder} has {num_texts} sequences of at least {min_words} words: {possible} different pairs, "
-            f"not {num_pairs}. Lower judge.num_pairs, or use a larger corpus"
-        )
-    if num_texts >= wanted:
-        first, second = np.arange(0, wanted, 2), np.arange(1, wanted, 2)
-        for start in range(0, 3 * int(triple_fraction * num_pairs / 3), 3):
-            first[start : start + 3] = start + np.array([0, 0, 1])
-            second[start : start + 3] = start + np.array([1, 2, 2])
-        used = np.unique([first, second])  # a triple has three texts, not six
-        first, second = np.searchsorted(used, first), np.searchsorted(used, second)
-        ids, domains, texts = ([part[i] for i in used] for part in (ids, domains, texts))
-    else:
-        first, second = _unranked(draw.choice(possible, size=num_pairs, replace=False))
+    if num_texts < wanted:
+        if num_pairs > possible:
+            raise StageError(
+                f"{folder} has {num_texts} sequences of at least {min_words} words: {possible} different pairs, "
+                f"not {num_pairs}. Lower judge.num_pairs, or use a larger corpus"
+            )
+        once = int(np.searchsorted(second, num_texts))  # the pairs for which there are texts
+        first, second = first[:once], second[:once]
+        drawn = set(_rank(first, second).tolist())
+        others = (r for r in _in_random_order(possible, seed_for(seed, "judge", "other pairs")) if r not in drawn)
+        more = _unranked(np.fromiter(itertools.islice(others, num_pairs - once), np.int64))
+        first, second = np.concatenate([first, more[0]]), np.concatenate([second, more[1]])
     return Pairs(ids, domains, texts, first, second, num_too_short)
 
 
@@ -146,6 +156,45 @@ def with_ranked(pairs: Pairs, ranking: Ranking, tokenizer: "Tokenizer", max_snip
         first=np.concatenate([pairs.first, first + num_texts]),
         second=np.concatenate([pairs.second, second + num_texts]),
     )
+
+
+def _layout(num_pairs: int, triple_fraction: float) -> tuple[Indices, Indices]:
+    """The places of each pair's two texts in the order of texts, each text once, but for triples.
+
+    After n pairs there have been `int(triple_fraction * n / 3)` triples of three pairs each.
+    """
+    first: list[int] = []
+    second: list[int] = []
+    place = num_triples = 0
+    while len(first) < num_pairs:
+        is_triple = int(triple_fraction * (len(first) + 3) / 3) > num_triples
+        first += [place, place, place + 1] if is_triple else [place]
+        second += [place + 1, place + 2, place + 2] if is_triple else [place + 1]
+        place, num_triples = place + 2 + is_triple, num_triples + is_triple
+    return np.array(first[:num_pairs], np.int64), np.array(second[:num_pairs], np.int64)
+
+
+def _in_random_order(number: int, seed: int) -> Iterator[int]:
+    """The numbers below `number` in random order, each once; memory grows with how many are taken, not with `number`.
+
+    A Fisher-Yates shuffle that keeps only the places where something was moved.
+    """
+    draw = np.random.default_rng(seed)
+    moved: dict[int, int] = {}
+    for start in range(0, number, SHUFFLED_AT_ONCE):
+        places = np.arange(start, min(start + SHUFFLED_AT_ONCE, number))
+        for place, other in zip(places.tolist(), draw.integers(places, number).tolist(), strict=True):
+            here = moved.pop(place, place)
+            if other == place:
+                yield here
+            else:
+                yield moved.get(other, other)
+                moved[other] = here
+
+
+def _rank(first: Indices, second: Indices) -> Indices:
+    """The number of each pair, first < second, among all pairs; see `_unranked`."""
+    return second * (second - 1) // 2 + first
 
 
 def _unranked(rank: Indices) -> tuple[Indices, Indices]:

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from qurating.judging import preferences
 from qurating.judging.endpoint import replies
@@ -64,10 +65,16 @@ class Requests:
             self._answered = np.zeros(units, np.int32)
         else:
             self.grades = np.full((*units, settings.num_votes), np.nan, np.float32)
+        self._repeats = _repeats(pairs, self.pairwise)
 
     @property
     def num_calls(self) -> int:
         return int(np.prod(self._shape))
+
+    @property
+    def num_units(self) -> int:
+        """Pairs, or texts in individual mode."""
+        return self._shape[0]
 
     @property
     def calls_per_unit(self) -> int:
@@ -83,22 +90,27 @@ class Requests:
             options = {"n": self._choices}
         return {**self.settings.body(options), "messages": messages}
 
-    def all(self) -> Iterator[Request]:
-        """Every request; the same in every run, so that the response log recognises them."""
-        for number, messages in enumerate(self._messages()):
-            body = self.body(messages)
-            for vote in range(self.calls_each):
-                yield Request(number * self.calls_each + vote, body, vote, self.settings.label_pattern or "")
+    def all(self, units: Sequence[int] | None = None) -> Iterator[Request]:
+        """Every request (about these pairs or texts); the same in every run, so that the response log recognises them.
+
+        Equal texts make equal requests: those are numbered like votes, so that each has an answer of its own.
+        """
+        for unit in range(self._shape[0]) if units is None else units:
+            position = unit * self.calls_per_unit
+            for messages, repeat in zip(self._messages([unit]), itertools.cycle(self._repeats[unit]), strict=False):
+                body = self.body(messages)
+                for vote in range(self.calls_each):
+                    yield Request(position, body, int(repeat) * self.calls_each + vote, not self.settings.thinks)
+                    position += 1
 
     def questions(self, number: int) -> Iterator[Request]:
         """Up to this many requests, each of another pair or text, spread over the run."""
         for unit in dict.fromkeys(np.linspace(0, self._shape[0] - 1, number).astype(int).tolist()):
-            body = self.body(next(self._messages([unit])))
-            yield Request(unit * self.calls_per_unit, body, reading=self.settings.label_pattern or "")
+            yield next(self.all([unit]))
 
-    def _messages(self, units: Sequence[int] | None = None) -> Iterator[Messages]:
+    def _messages(self, units: Sequence[int]) -> Iterator[Messages]:
         pairs, texts = self._pairs, self._pairs.texts
-        for unit in range(self._shape[0]) if units is None else units:
+        for unit in units:
             for name, criterion in self._criteria.items():
                 prompt = self._prompts[name]
                 if self.pairwise:
@@ -165,3 +177,19 @@ class Requests:
         completion_tokens = (completion_limit(self.body(prompts[0])) or 0) * self.num_calls
         usd = None if price is None else price.usd(prompt_tokens, completion_tokens)
         return Estimate(self.num_calls, prompt_tokens, completion_tokens, usd)
+
+
+def _repeats(pairs: Pairs, pairwise: bool) -> NDArray[np.int64]:
+    """How often each request came before, in the order of positions: (pairs, orders), or (texts, 1)."""
+    numbers: dict[str, int] = {}
+    texts = np.array([numbers.setdefault(text, len(numbers)) for text in pairs.texts], np.int64)
+    if pairwise:
+        first, second = texts[pairs.first], texts[pairs.second]
+        asked = np.stack([first * len(numbers) + second, second * len(numbers) + first], axis=1)
+    else:
+        asked = texts[:, None]
+    order = np.argsort(asked, axis=None, kind="stable")
+    _, starts, counts = np.unique(asked.ravel()[order], return_index=True, return_counts=True)
+    repeats = np.empty(asked.size, np.int64)
+    repeats[order] = np.arange(asked.size) - np.repeat(starts, counts)
+    return repeats.reshape(asked.shape)

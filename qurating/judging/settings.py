@@ -7,6 +7,7 @@ from typing import Any
 from qurating.corpus.files import in_repository
 from qurating.judging import labels
 from qurating.judging.endpoint import costs
+from qurating.judging.endpoint.costs import LIMITS
 from qurating.judging.prompts import Prompt
 from qurating.runtime.errors import StageError
 
@@ -15,9 +16,8 @@ CHOICES = {
     "method": ("auto", "logprobs", "votes", "separate_votes"),
     "transport": ("online", "batch"),
     "api": ("openai", "azure"),
-    "token_limit": ("max_tokens", "max_completion_tokens"),
+    "token_limit": LIMITS,
 }
-LIMITS = CHOICES["token_limit"]
 MAY_BE_NULL = ("temperature", "max_thinking_tokens")
 METHODS = ("logprobs", "votes", "separate_votes")  # from the cheapest on
 AT_LEAST = {"timeout_seconds": 0.001, "poll_seconds": 0, "patience_seconds": 0, "max_retries": 0, "temperature": 0}
@@ -65,6 +65,7 @@ class JudgeSettings:
     max_cost_usd: float | None = None
     max_failed_fraction: float = 0.05
     retry_failed: bool = False
+    reuse_answers: bool = True
     transport: str = "online"
     max_batch_requests: int = 50_000
     max_batch_bytes: int = 200_000_000

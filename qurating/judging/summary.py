@@ -91,7 +91,7 @@ def compare(criteria: Sequence[str], pairs: Pairs, preference: Floats, other: Pa
     if not here or not common:
         raise StageError(
             f"judge.compare_with: {other} has no pair and criterion in common with these judgments. The same pairs are "
-            "drawn with the same corpus, seed, judge.num_pairs, judge.min_words and judge.triple_fraction"
+            "drawn with the same corpus, seed, judge.min_words and judge.triple_fraction"
         )
     other_summary = read_json(other / "summary.json")
     found: dict[str, Any] = {

@@ -12,7 +12,8 @@ from transformers import AutoModelForCausalLM, PreTrainedModel
 
 from qurating.corpus.labels import NO_TARGET
 from qurating.models import sharding
-from qurating.models.likelihood import MAX_LOGITS, has_plain_loss, output_layer, summed_cross_entropy
+from qurating.models.likelihood import has_plain_loss
+from qurating.models.linear_cross_entropy import summed_cross_entropy
 from qurating.models.optimization import Optimization
 from qurating.models.rating_networks import repeated_layers
 from qurating.models.step_loss import StepLoss, check_gradients
@@ -75,9 +76,9 @@ class LanguageModel(pl.LightningModule):
         return loss
 
     def _loss(self, input_ids: Tensor, labels: Tensor, divisor: int) -> Tensor:
-        """Σ −ln p of the targets over the divisor; where the logits would be large, they never exist at once."""
+        """Σ −ln p of the targets over the divisor; where the loss is plain, the logits never exist at once."""
         network = self.network
-        if labels.numel() * network.config.vocab_size > MAX_LOGITS and self._has_plain_loss:
+        if self._has_plain_loss:
             return sharding.whole(network, self._summed_loss, input_ids, labels) / divisor
         loss: Tensor = network(input_ids=input_ids, labels=labels, use_cache=False, num_items_in_batch=divisor).loss
         return loss
@@ -85,7 +86,7 @@ class LanguageModel(pl.LightningModule):
     def _summed_loss(self, input_ids: Tensor, labels: Tensor) -> Tensor:
         network = self.network
         states = network.base_model(input_ids=input_ids, use_cache=False).last_hidden_state[:, :-1]
-        return summed_cross_entropy(output_layer(network), states.flatten(0, 1), labels[:, 1:].flatten())
+        return summed_cross_entropy(network.get_output_embeddings(), states.flatten(0, 1), labels[:, 1:].flatten())
 
     @functools.cached_property
     def _has_plain_loss(self) -> bool:

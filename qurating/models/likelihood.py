@@ -3,15 +3,10 @@
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 from transformers import PreTrainedModel
-
-from qurating.corpus.labels import NO_TARGET
 
 # logits held at once: 2^25 float32, 128 MB, which is 1024 tokens of a vocabulary of 32,000
 MAX_LOGITS = 2**25
-# a CPU that trains: 32 MB. With blocks of 128 MB, kept free memory falls into pieces and the peak is twice as high
-MAX_LOGITS_TRAINED_ON_CPU = 2**23
 
 
 class WindowPerplexity(nn.Module):
@@ -50,26 +45,6 @@ def cross_entropies(head: nn.Module, states: Tensor, targets: Tensor) -> Tensor:
             for part, target in zip(states.split(step), targets.split(step), strict=True)
         ]
     )
-
-
-def summed_cross_entropy(head: nn.Module, states: Tensor, targets: Tensor) -> Tensor:
-    """Σ −ln p of the targets, but for NO_TARGET, as a float32 scalar to train on, with few logits at a time.
-
-    The backward pass computes the logits again, MAX_LOGITS at a time, or MAX_LOGITS_TRAINED_ON_CPU.
-
-    Args:
-        states: (tokens, width).
-        targets: (tokens,).
-    """
-
-    def of_part(part: Tensor, target: Tensor) -> Tensor:
-        return F.cross_entropy(head(part).float(), target, ignore_index=NO_TARGET, reduction="sum")
-
-    limit = MAX_LOGITS_TRAINED_ON_CPU if states.device.type == "cpu" else MAX_LOGITS
-    step = max(1, limit // int(head.weight.shape[0]))  # type: ignore[index]
-    parts = zip(states.split(step), targets.split(step), strict=True)
-    losses = [checkpoint(of_part, *part, use_reentrant=False, preserve_rng_state=False) for part in parts]
-    return torch.stack(losses).sum()
 
 
 @torch.no_grad()

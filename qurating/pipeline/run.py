@@ -148,7 +148,7 @@ def run_stage(stage: str, config: DictConfig, counter: str) -> Path:
         return artifact.path
     # each output shard of these stages records what it was made from: the stage itself knows which can be reused
     shards = row_files(root / inputs["corpus"] / "train") if stage in lineage.SHAREABLE else []
-    reusable = [*lineage.REUSABLE[stage], *(f"train/{file.name}" for file in shards)]
+    reusable = [f"train/{file.name}" for file in shards]
     with publishing.building(artifact, None if share is None else f"{share.index}_of_{share.count}", reusable) as work:
         if work.to_do:
             for folder in [*(root / name for name in names), *sources.artifacts(config, stage)]:
@@ -193,12 +193,17 @@ def _retries_failed(settings: Mapping[str, Any], judgments: Path) -> bool:
     """Whether failed requests of published judgments are asked again; raises StageError if their answers are gone."""
     if not settings["judge"].get("retry_failed") or not (judgments / "manifest.json").is_file():
         return False
-    if not manifest(judgments)["counts"].get("failed_requests"):
+    counts = manifest(judgments)["counts"]
+    if not counts.get("failed_requests"):
         return False
-    if not (judgments / "responses.jsonl").is_file():
+    why = ""
+    if "found_again" not in counts and not settings["judge"].get("simulated"):
+        why = f"{judgments} was made by an earlier version of qurating, which drew other pairs"
+    elif "found_again" in counts and not any(Path(settings["responses"]).glob("*.jsonl")):
+        why = f"{settings['responses']} has no response log any more"
+    if why:
         raise StageError(
-            f"judge.retry_failed: {judgments} was made by an earlier version of qurating, which kept no answers. "
-            "To ask all requests again, set another name: artifacts.judge=judgments/NAME"
+            f"judge.retry_failed: {why}. To ask all requests again, set another name: artifacts.judge=judgments/NAME"
         )
     return True
 

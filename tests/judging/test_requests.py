@@ -9,6 +9,7 @@ from judge_fixtures import logprob_reply, votes_reply
 from requests_example import PAIRS, answered, criterion_of, example_requests, texts_of
 
 from qurating.judging.endpoint.replies import AnswerError
+from qurating.judging.pairs import Pairs
 
 
 def weights(prompt: str, repeat: int) -> list[float]:
@@ -91,3 +92,30 @@ def test_an_estimate_counts_every_call() -> None:
     assert found.num_calls == len(contents) == 12
     assert found.prompt_tokens == sum(len(text.split()) + 4 for prompt in contents for text in prompt)
     assert found.usd is None
+
+
+@pytest.mark.parametrize("method", ["logprobs", "votes", "separate_votes"])
+def test_equal_requests_are_numbered_so_that_each_has_its_own_answer(
+    monkeypatch: pytest.MonkeyPatch, method: str
+) -> None:
+    """Equal texts may come in any order and place; other requests keep the numbers of their votes."""
+    a, b, c = "one", "two", "three"
+    texts = [a, b, a, b, b, a, c, c, a]
+    drawn = Pairs(list(range(9)), ["d"] * 9, texts, np.array([0, 2, 4, 6, 6]), np.array([1, 3, 5, 7, 8]), 0)
+    monkeypatch.setattr("requests_example.PAIRS", drawn)
+    asked = list(example_requests(method).all())
+    assert len({request.key() for request in asked}) == len(asked)
+    by_body: dict[bytes, list[int]] = {}
+    for request in asked:
+        by_body.setdefault(request.content, []).append(request.repeat)
+    votes = example_requests(method).calls_each
+    # two criteria: a-b and b-a three times each, c-c in both orders, c-a and a-c
+    assert sorted(map(len, by_body.values())) == sorted([n * votes for n in (3, 3, 2, 1, 1)] * 2)
+    assert all(sorted(repeats) == list(range(len(repeats))) for repeats in by_body.values())
+    assert [r.key() for r in example_requests(method).all([1, 3])] == [
+        r.key() for unit in (1, 3) for r in asked[unit * 4 * votes : (unit + 1) * 4 * votes]
+    ]
+    probing = next(example_requests(method).questions(1))
+    assert (probing.position, probing.key()) == (0, asked[0].key())
+    alone = example_requests("votes", "individual")
+    assert [r.repeat for r in alone.all()][::2] == [0, 0, 1, 1, 2, 2, 0, 1, 3]

@@ -11,7 +11,8 @@ from curve_example import measured
 from training_example import a_model, an_order, rows, train, weights
 from transformers.models.llama.modeling_llama import LlamaMLP
 
-from qurating.models import language_model, likelihood
+from qurating.models import language_model, linear_cross_entropy
+from qurating.models.language_model import LanguageModel
 
 
 @pytest.fixture
@@ -41,20 +42,21 @@ def test_the_loss_that_is_logged_is_that_of_the_whole_step(order: Path, tmp_path
 
 
 @pytest.mark.parametrize("micro_batch_size", [1, 4])
-def test_large_logits_are_computed_in_parts_and_train_the_same(
+def test_logits_are_computed_in_parts_and_train_the_same(
     order: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, micro_batch_size: int
 ) -> None:
-    whole = train(order, tmp_path / "whole", micro_batch_size)
+    with monkeypatch.context() as patch:
+        patch.setattr(LanguageModel, "_has_plain_loss", False)  # the loss that transformers computes
+        whole = train(order, tmp_path / "whole", micro_batch_size)
     parts = []
     plain = language_model.summed_cross_entropy
 
-    def watched(head: torch.nn.Module, states: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    def watched(head: torch.nn.Linear, states: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
         parts.append(tuple(states.shape))
         return plain(head, states, targets)
 
     monkeypatch.setattr(language_model, "summed_cross_entropy", watched)
-    monkeypatch.setattr(language_model, "MAX_LOGITS", 100)
-    monkeypatch.setattr(likelihood, "MAX_LOGITS_TRAINED_ON_CPU", 64 * 5)
+    monkeypatch.setattr(linear_cross_entropy, "tokens_at_once", lambda *_: 5)
     in_parts = train(order, tmp_path / "parts", micro_batch_size)
     assert parts == [(7 * micro_batch_size, 16)] * (12 // micro_batch_size)
     assert torch.allclose(weights(whole), weights(in_parts), atol=1e-5)
@@ -72,7 +74,7 @@ def test_bfloat16_trains_the_same_to_its_digits(
     order: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, precision: str, dtype: torch.dtype, in_parts: bool
 ) -> None:
     train(order, tmp_path / "float32", every_steps=9)
-    monkeypatch.setattr(language_model, "MAX_LOGITS", 100 if in_parts else 10**9)
+    monkeypatch.setattr(LanguageModel, "_has_plain_loss", in_parts)
     model = train(order, tmp_path / "bfloat16", every_steps=9, precision=precision)
     assert {parameter.dtype for parameter in model.parameters()} == {dtype}
     # three digits of a loss of 4, where the steps change it by 0.2
@@ -84,7 +86,7 @@ def test_bfloat16_trains_the_same_to_its_digits(
 def test_layers_computed_again_have_the_same_gradients(
     order: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, in_parts: bool
 ) -> None:
-    monkeypatch.setattr(language_model, "MAX_LOGITS", 100 if in_parts else 10**9)
+    monkeypatch.setattr(LanguageModel, "_has_plain_loss", in_parts)
     calls = []
     forward = LlamaMLP.forward
 

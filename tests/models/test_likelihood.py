@@ -51,31 +51,6 @@ def a_network(model_type: str = "llama", **more: object) -> PreTrainedModel:
     )  # fmt: skip
 
 
-def test_the_summed_loss_and_its_gradients_do_not_depend_on_the_parts(monkeypatch: pytest.MonkeyPatch) -> None:
-    torch.manual_seed(0)
-    head, states = torch.nn.Linear(16, 50, bias=False), torch.randn(23, 16, requires_grad=True)
-    targets = torch.randint(0, 50, (23,))
-    targets[[3, 20, 21, 22]] = likelihood.NO_TARGET
-    expected = torch.nn.functional.cross_entropy(head(states), targets, reduction="sum")
-    gradients = torch.autograd.grad(expected, [head.weight, states])
-    held = []
-    plain = likelihood.F.cross_entropy
-
-    def watched(logits: torch.Tensor, *given: object, **named: object) -> torch.Tensor:
-        held.append(logits.numel())
-        return plain(logits, *given, **named)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(likelihood.F, "cross_entropy", watched)
-    for tokens_at_once in (1, 3, 7, 23, 1000):
-        monkeypatch.setattr(likelihood, "MAX_LOGITS_TRAINED_ON_CPU", 50 * tokens_at_once)
-        held.clear()
-        found = likelihood.summed_cross_entropy(head, states, targets)
-        assert torch.allclose(found, expected, rtol=1e-6)
-        for ours, theirs in zip(torch.autograd.grad(found, [head.weight, states]), gradients, strict=True):
-            assert torch.allclose(ours, theirs, rtol=1e-4, atol=1e-6)
-        assert max(held) == 50 * min(tokens_at_once, 23)
-
-
 def test_a_loss_with_something_added_is_not_plain() -> None:
     assert likelihood.has_plain_loss(a_network())
     experts = {"num_local_experts": 2, "num_experts_per_tok": 1}

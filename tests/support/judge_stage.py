@@ -33,10 +33,24 @@ def settings(choice: str = "simulated", **changes: Any) -> dict[str, Any]:
 
 
 def run(
-    output: Path, corpus: Path, given: dict[str, Any], criteria: dict[str, Any] | None = None, seed: int = 1
+    output: Path,
+    corpus: Path,
+    given: dict[str, Any],
+    criteria: dict[str, Any] | None = None,
+    seed: int = 1,
+    responses: Path | None = None,
 ) -> Any:
+    """`responses`: the folder of response logs; None: one that no other output shares."""
     output.mkdir(exist_ok=True)
-    return judge(output=output, corpus=corpus, criteria=criteria or CRITERIA, judge=given, compared=None, seed=seed)
+    return judge(
+        output=output,
+        corpus=corpus,
+        criteria=criteria or CRITERIA,
+        judge=given,
+        compared=None,
+        seed=seed,
+        responses=str(responses or output.with_name(f"{output.name}-responses")),
+    )
 
 
 KILLED = """
@@ -44,6 +58,7 @@ import json, sys
 from pathlib import Path
 from qurating.stages.judging.judge import judge
 given = json.loads(sys.argv[1])
-given |= {"output": Path(given["output"]), "corpus": Path(given["corpus"])}
-judge(**given, compared=None, seed=1)
+output = Path(given["output"])
+responses = given.pop("responses", f"{output}-responses")
+judge(**given | {"output": output, "corpus": Path(given["corpus"])}, compared=None, seed=1, responses=responses)
 """

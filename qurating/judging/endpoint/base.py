@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import orjson
 
 from qurating.judging.endpoint import refusals
+from qurating.judging.endpoint.costs import LIMITS
 from qurating.judging.endpoint.refusals import Kind, Refusal
 from qurating.judging.endpoint.replies import AnswerError, ParameterError
 from qurating.runtime.errors import StageError
@@ -22,13 +23,14 @@ SHORT_WAIT_SECONDS = 8.0  # that is waited whatever the patience
 class Request:
     """One call: the position of its answer, the body to post, and its number among identical calls.
 
-    `reading`: a setting by which the reply is read; with another one, the same reply is another answer.
+    `limit_counts`: whether the limit on the tokens of a reply is a part of the key. A thought that fitted a lower limit
+    is found again under a higher one.
     """
 
     position: int
     body: Mapping[str, Any]
     repeat: int = 0
-    reading: str = ""
+    limit_counts: bool = True
 
     @functools.cached_property
     def content(self) -> bytes:
@@ -36,10 +38,13 @@ class Request:
         return orjson.dumps(self.body, option=orjson.OPT_SORT_KEYS)
 
     def key(self) -> str:
-        """A hash of model, messages, sampling parameters, `repeat` and `reading`: the same in every run."""
+        """A hash of model, messages, sampling parameters and `repeat`: the same in every run."""
         which = f"#{self.repeat}".encode() if self.repeat else b""
-        which += f"/{self.reading}".encode() if self.reading else b""
-        return hashlib.blake2b(self.content + which, digest_size=12).hexdigest()
+        content = self.content
+        if not self.limit_counts:
+            counted = {key: value for key, value in self.body.items() if key not in LIMITS}
+            content = orjson.dumps(counted, option=orjson.OPT_SORT_KEYS)
+        return hashlib.blake2b(content + which, digest_size=12).hexdigest()
 
 
 class Reply(NamedTuple):
@@ -72,6 +77,13 @@ class Endpoint:
     loopback: bool = False  # on this machine: no proxy is used
     api: str = "openai"  # "openai" or "azure"
     api_version: str | None = None  # for azure
+    answers_as: str | None = None  # of our own servers, whose address says nothing about the model
+
+    @property
+    def identity(self) -> str:
+        """Two answers to one request are draws from the same distribution if this is the same; it holds no key."""
+        version = f" {self.api_version}" if self.api == "azure" else ""
+        return self.answers_as or f"{self.api} {self.base_url}{version}"
 
     def api_key(self) -> str:
         """The key; raises StageError, which names the variable, if it is not set."""

@@ -19,7 +19,7 @@ from qurating.judging.endpoint.costs import CapReachedError, Spending, completio
 from qurating.judging.endpoint.failures import FailureLimits, FailureStreak
 from qurating.judging.endpoint.refusals import Kind
 from qurating.judging.endpoint.replies import AnswerError
-from qurating.judging.endpoint.response_log import Answer, ResponseLog
+from qurating.judging.endpoint.response_log import Answer, Parse, ResponseLog
 from qurating.runtime.errors import StageError
 
 ENDED = ("completed", "failed", "expired", "cancelled")
@@ -47,12 +47,13 @@ class Batches:
         self._words: dict[str, str] = {}  # of the last refusal of a request, if it is to be sent again
         self._most: dict[str, Used] = {}  # tokens of a request at most, if the endpoint does not report them
         self._requests: Callable[[], Iterable[Request]] = tuple
+        self._parse: Parse = list
         self._too_large = ""  # why a batch was refused because the account's queue is full
 
     async def ask_all(
         self,
         requests: Callable[[], Iterable[Request]],
-        parse: Callable[[Any], list[float]],
+        parse: Parse,
         record: Callable[[int, Answer], None],
     ) -> None:
         """Send every request without an answer in the response log, until each is answered or has failed for good.
@@ -61,26 +62,26 @@ class Batches:
         batches or refuses access, or if the cap leaves no room for the next batch. Submitted batches then continue at
         the endpoint, and the next run fetches them.
         """
-        self._requests = requests
+        self._requests, self._parse = requests, parse
         async with self._api:
-            await self._rounds(requests, parse)
+            await self._rounds()
         for request in requests():
             key = request.key()
-            answer = self._response_log.get(key)
+            answer = self._response_log.use(key, parse)
             if answer is None:
                 answer = Answer(None, f"no answer in {MAX_ROUNDS} batches", self._words.get(key, ""))
                 self._response_log.add(key, answer)
             record(request.position, answer)
 
-    async def _rounds(self, requests: Callable[[], Iterable[Request]], parse: Callable[[Any], list[float]]) -> None:
+    async def _rounds(self) -> None:
         """Submit batches of the missing requests and fetch them, until none is missing or MAX_ROUNDS is reached."""
         await self._find_lost()
-        await self._fetch_all(parse)
+        await self._fetch_all()
         number = 0
-        while number < MAX_ROUNDS and next(self._missing(requests()), None) is not None:
+        while number < MAX_ROUNDS and next(self._missing(), None) is not None:
             before = len(self._response_log)
-            all_submitted = await self._submit(self._missing(requests()), number)
-            await self._fetch_all(parse)
+            all_submitted = await self._submit(self._missing(), number)
+            await self._fetch_all()
             fruitless = len(self._response_log) == before
             if fruitless and self._too_large:
                 raise self._endpoint.stop_error(
@@ -88,8 +89,8 @@ class Batches:
                 )
             number += all_submitted or fruitless
 
-    def _missing(self, requests: Iterable[Request]) -> Iterator[Request]:
-        return (request for request in requests if self._response_log.get(request.key()) is None)
+    def _missing(self) -> Iterator[Request]:
+        return (request for request in self._requests() if self._response_log.get(request.key(), self._parse) is None)
 
     async def _submit(self, requests: Iterator[Request], number: int) -> bool:
         """Submit batches of these requests until the cap allows no more; returns whether all are submitted.
@@ -145,7 +146,7 @@ class Batches:
                 found = {"id": listed[digest]} if digest in listed else {"done": "never made"}
                 self._batch_log.note(digest, **found)
 
-    async def _fetch_all(self, parse: Callable[[Any], list[float]]) -> None:
+    async def _fetch_all(self) -> None:
         """Wait for every submitted batch and log its answers; requests without an answer stay missing."""
         while waiting := self._batch_log.under_way():
             num_fetched, stop = 0, None
@@ -154,7 +155,7 @@ class Batches:
                 if batch.status not in ENDED:
                     continue
                 for file in filter(None, (batch.output_file_id, batch.error_file_id)):
-                    stop = await self._fetch(file, parse) or stop
+                    stop = await self._fetch(file) or stop
                 if batch.status == "failed" and not (batch.output_file_id or batch.error_file_id):
                     self._failed(batch, digest)
                 self._batch_log.note(digest, done=batch.status)
@@ -175,18 +176,18 @@ class Batches:
         self._too_large = reasons[:160]
         self._say(f"batch {batch.id} was refused ({reasons[:160]}): its requests are sent again")
 
-    async def _fetch(self, file_id: str, parse: Callable[[Any], list[float]]) -> StageError | None:
+    async def _fetch(self, file_id: str) -> StageError | None:
         """Log the results in an output or error file: answers, and failures that a retry would not mend.
 
         Returns the error that ends the run if too many requests in a row have failed.
         """
         stop: StageError | None = None
         for key, status, body in responses(await self._api.content(file_id)):
-            if self._response_log.get(key) is not None:
+            if self._response_log.get(key, self._parse) is not None:
                 continue
             refusal = self._endpoint.refusal(status or 500, body)
             if refusal is None:
-                answer = self._answer(key, body, parse)
+                answer = self._answer(key, body)
             elif refusal.kind is Kind.WAIT:
                 self._words[key] = str(refusal)
                 continue
@@ -198,7 +199,7 @@ class Batches:
                     stop = error
                     continue
                 answer = Answer(None, error.reason, error.detail)
-            self._response_log.add(key, answer)
+            self._response_log.add(key, answer, body)
             if answer.values is not None:
                 self._streak.usable()
             else:
@@ -207,19 +208,19 @@ class Batches:
             self._response_log.forget_failures()
         return stop
 
-    def _answer(self, key: str, body: Any, parse: Callable[[Any], list[float]]) -> Answer:
+    def _answer(self, key: str, body: Any) -> Answer:
         """The answer in a reply; its tokens are added to the spending: the most that they can be, if not reported."""
         used: Used = replies.usage(body) or (None, None)
         if used[0] is None and self._spending.price is not None:
             used = self._most_tokens(key)
         self._spending.add(used[0] or 0, used[1] or 0)
         try:
-            return Answer(parse(body), "", "", *used, batch=True)
+            return Answer(self._parse(body), "", "", *used, batch=True)
         except AnswerError as error:
             return Answer(None, error.reason, error.detail, *used, batch=True)
 
     def _most_tokens(self, key: str) -> Used:
         if not self._most:
-            missing = self._missing(self._requests())
+            missing = self._missing()
             self._most = {r.key(): (prompt_limit(r.body), completion_limit(r.body) or 0) for r in missing}
         return self._most.get(key, (None, None))

@@ -17,7 +17,7 @@ from qurating.judging.endpoint.costs import Spending
 from qurating.judging.endpoint.failures import FailureLimits, FailureStreak, nothing_usable_error
 from qurating.judging.endpoint.rate_limiter import RateLimiter
 from qurating.judging.endpoint.replies import AnswerError
-from qurating.judging.endpoint.response_log import Answer, ResponseLog
+from qurating.judging.endpoint.response_log import Answer, Parse, ResponseLog
 from qurating.judging.endpoint.retries import EndpointHealth, Next, UnansweredError
 from qurating.runtime.errors import StageError
 from qurating.runtime.garbage import rare_collections
@@ -37,7 +37,7 @@ class Client:
     async def ask_all(
         self,
         requests: Iterable[Request],
-        parse: Callable[[Any], list[float]],
+        parse: Parse,
         record: Callable[[int, Answer], None],
     ) -> None:
         """Send every request without an answer in the response log; call `record(position, answer)` once per request.
@@ -51,7 +51,7 @@ class Client:
 
         def missing() -> Iterator[Request]:
             for request in requests:
-                known = self.response_log.get(request.key()) if len(self.response_log) else None
+                known = self.response_log.use(request.key(), parse) if self.response_log.may_answer() else None
                 if known:
                     record(request.position, known)
                 else:
@@ -77,7 +77,7 @@ class Client:
     async def _work(
         self,
         requests: Iterator[Request],
-        parse: Callable[[Any], list[float]],
+        parse: Parse,
         record: Callable[[int, Answer], None],
         at_the_end: bool,
     ) -> None:
@@ -92,7 +92,7 @@ class Client:
     async def _send(
         self,
         request: Request,
-        parse: Callable[[Any], list[float]],
+        parse: Parse,
         record: Callable[[int, Answer], None],
         at_the_end: bool,
     ) -> bool:
@@ -119,7 +119,7 @@ class Client:
             self.streak.usable()
             while self._held_back:
                 self._keep(*self._held_back.pop(0), record)
-            self._keep(request, answer, record)
+            self._keep(request, answer, record, reply)
         return True
 
     def _unusable(self, request: Request, answer: Answer, record: Callable[[int, Answer], None]) -> None:
@@ -141,8 +141,8 @@ class Client:
             self.response_log.add_lost(answer.prompt_tokens or 0, answer.completion_tokens or 0)
         return nothing_usable_error(self.calls.endpoint, answers)
 
-    def _keep(self, request: Request, answer: Answer, record: Callable[[int, Answer], None]) -> None:
-        self.response_log.add(request.key(), answer)
+    def _keep(self, request: Request, answer: Answer, record: Callable[[int, Answer], None], reply: Any = None) -> None:
+        self.response_log.add(request.key(), answer, reply)
         record(request.position, answer)
 
 

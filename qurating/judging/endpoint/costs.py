@@ -11,6 +11,7 @@ from omegaconf import OmegaConf
 from qurating.runtime.errors import StageError
 
 TOKENS_AROUND_A_MESSAGE = 16  # upper bound of its role and markers, in every chat format seen so far
+LIMITS = ("max_tokens", "max_completion_tokens")  # names of the limit on the tokens of an answer
 TOKENS_AROUND_AN_ANSWER = 16  # that some endpoints count besides the limit, such as the mark of its end
 _DATED = re.compile(r"-\d{4}-\d{2}-\d{2}$")  # gpt-4o-mini-2024-07-18 is priced as gpt-4o-mini
 
@@ -75,6 +76,12 @@ class Estimate(NamedTuple):
     prompt_tokens: int
     completion_tokens: int
     usd: float | None
+
+    def share(self, num_calls: int) -> "Estimate":
+        """The estimate for so many of the calls."""
+        part = num_calls / max(self.num_calls, 1)
+        usd = None if self.usd is None else part * self.usd
+        return Estimate(num_calls, round(part * self.prompt_tokens), round(part * self.completion_tokens), usd)
 
     def __str__(self) -> str:
         tokens = f"{_count(self.prompt_tokens)} prompt and at most {_count(self.completion_tokens)} completion tokens"

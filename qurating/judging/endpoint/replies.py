@@ -191,6 +191,15 @@ def thought_tokens(reply: Any) -> int:
     return max(found, 0) if isinstance(found, int) else 0
 
 
+def without_thoughts(reply: Any) -> Any:
+    """A reply without the words of its thoughts, which are long and may quote the texts; it is read as before."""
+    choices = reply.get("choices") if isinstance(reply, Mapping) else None
+    if not isinstance(choices, list):
+        return reply
+    hidden = thought_tokens(reply) > 0
+    return {**reply, "choices": [_without_thought(choice, hidden) for choice in choices]}
+
+
 def usage(reply: Any) -> tuple[int, int] | None:
     """Tokens of prompt and completion as the endpoint reports them; None if it does not, or reports no prompt.
 
@@ -262,6 +271,19 @@ def _shows_thought(choice: Mapping[str, Any]) -> bool:
         return True
     text = _content(choice) or ""
     return bool(_START.search(text) or _END.search(text)) or any(message.get(name) for name in _THOUGHT_FIELDS)
+
+
+def _without_thought(choice: Any, hidden: bool) -> Any:
+    message = choice.get("message") if isinstance(choice, Mapping) else None
+    if not isinstance(message, Mapping) or not (hidden or _shows_thought(choice)):
+        return choice
+    answer = _content(choice)
+    if answer is not None:
+        answer = answer[max((end.end() for end in _END.finditer(answer)), default=0) :]
+        unfinished = _START.search(answer)
+        answer = unfinished[0] if unfinished else answer
+    others = {name: value for name, value in message.items() if name not in _THOUGHT_FIELDS}
+    return {**choice, "message": {**others, "content": answer, _THOUGHT_FIELDS[0]: "…"}}
 
 
 def _quoted(choice: Mapping[str, Any]) -> str:

@@ -6,6 +6,7 @@ when its standard input closes.
 """
 
 import contextlib
+import importlib.metadata
 import importlib.util
 import json
 import os
@@ -15,6 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from qurating.artifacts.files import sha256
 from qurating.judging.servers import process
 from qurating.runtime.errors import StageError
 
@@ -51,6 +53,14 @@ def serving(gguf: Path, context_tokens: int, max_concurrency: int, num_threads: 
             tail = errors.read()[-800:].decode(errors="replace").strip()
             raise StageError(f"the llama.cpp server did not start on {gguf}. Its output ends with:\n{tail}")
         yield f"{line.strip()}/v1"
+
+
+def identity(gguf: Path) -> str:
+    """What answers on whatever port: the model file by its SHA-256, and the version of the server."""
+    version = "of unknown version"
+    with contextlib.suppress(importlib.metadata.PackageNotFoundError):  # a build of another name
+        version = importlib.metadata.version("xllamacpp")
+    return f"gguf {sha256(gguf)} xllamacpp {version}"
 
 
 def _serve() -> None:

@@ -50,6 +50,8 @@ def estimate(given: Mapping[str, Any], criteria: Mapping[str, Any], snippet_toke
     if settings.where != "remote":
         return found, ""
     notes = [f"prompts at {BYTES_PER_TOKEN:g} bytes a token"]
+    if settings.reuse_answers:
+        notes.append("at most: answers in the response logs cost nothing")
     notes += [f"price: {price.source}"] if price else [f"the price of {settings.model} is unknown"]
     if settings.thinks:
         notes.append(f"with all {settings.max_thinking_tokens:,} tokens of thought for each vote")

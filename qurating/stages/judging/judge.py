@@ -2,8 +2,10 @@
 
 import asyncio
 import contextlib
-import shutil
+import os
+import secrets
 from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,8 @@ from qurating.artifacts.seeds import seed_for
 from qurating.corpus.files import in_repository
 from qurating.judging import labels, tables
 from qurating.judging import summary as judging_summary
-from qurating.judging.asking import ask
+from qurating.judging.asking import answered, ask
+from qurating.judging.earlier_replies import EarlierReplies
 from qurating.judging.endpoint.base import Endpoint
 from qurating.judging.endpoint.failures import too_many_failed
 from qurating.judging.endpoint.response_log import Answer, ResponseLog
@@ -28,7 +31,6 @@ from qurating.runtime.signals import sigterm_as_ctrl_c
 
 JOURNAL, METHOD = "journal.jsonl", "method.json"
 WORKING_FILES = (JOURNAL, METHOD, "batches.jsonl", "total.json")  # removed after the summary is written
-RESPONSES = "responses.jsonl"  # the response log of judgments with failures, for judge.retry_failed
 
 
 def judge(
@@ -39,6 +41,7 @@ def judge(
     judge: Mapping[str, Any],
     compared: Path | None,
     seed: int,
+    responses: str,
 ) -> dict[str, Any]:
     """Judge `num_pairs` pairs of training sequences by every criterion: judgments.parquet, summary.json, report.html.
 
@@ -49,8 +52,9 @@ def judge(
     order in which the pairs were drawn, whatever the order of the answers. A request that fails for good leaves -100 in
     its place, and failures.jsonl has its reason.
 
-    `responses.jsonl` with the answers of an earlier run may be in `output`: its failed requests are asked again, and
-    nothing else. It is written if requests failed.
+    `responses`: the folder of all response logs. Answers to the same requests of the same endpoint are found again
+    there, whatever they were asked for; this run adds a log of its own, which outlives the judgments. The simulated
+    judge has its log in `output`.
 
     Raises StageError for invalid settings, a corpus with fewer than two sequences that can be judged, an unusable
     endpoint, a reached cap on costs, and more failed judgments than `max_failed_fraction`. The response log with the
@@ -84,15 +88,7 @@ def judge(
         def as_method(method: Method) -> Requests:
             return Requests(settings, criteria, prompts, pairs, method)
 
-        _continue_from_published(output)
-        response_log = ResponseLog(output / JOURNAL, remember=settings.transport == "batch")
-        stack.enter_context(contextlib.closing(response_log))
-        if response_log.num_dropped:
-            print(
-                f"    {response_log.num_dropped} lines of the log of responses are incomplete or were changed: their "
-                "requests are sent again, and what they cost is no longer counted",
-                flush=True,
-            )
+        response_log = _response_log(stack, settings, endpoint, output, Path(responses))
         with sigterm_as_ctrl_c():  # calls in flight are waited for: they are paid for
             requests, costs = asyncio.run(ask(settings, endpoint, response_log, price, as_method, tokenizer, output))
         if note := labels.note(requests.failures.values(), requests.votes_without_label):
@@ -117,6 +113,7 @@ def judge(
         "num_requests": requests.num_calls,
         "failed": _by_reason(requests.failures),
         "cost": costs,
+        **({} if settings.simulated else {"answers": answered(requests, response_log)}),
         "criteria": judging_summary.measures(list(criteria), pairs, preferred, requests, ranking, settings.num_pairs),
     }
     if compared is not None:
@@ -153,7 +150,7 @@ def _endpoint(settings: JudgeSettings, criteria: Mapping[str, Mapping[str, Any]]
     if settings.gguf is not None:
         gguf = Path(settings.gguf).expanduser()
         with local.serving(gguf, settings.context_tokens, settings.max_concurrency, settings.num_threads) as url:
-            yield at(url, loopback=True)
+            yield at(url, loopback=True, answers_as=local.identity(gguf))
         return
     server = simulated.Settings(
         {criterion["question"]: dict(criterion["simulated_weights"]) for criterion in criteria.values()},
@@ -186,23 +183,47 @@ def _by_reason(failures: Mapping[int, Answer]) -> dict[str, dict[str, Any]]:
     return found
 
 
-def _continue_from_published(output: Path) -> None:
-    """Start the response log with the answers of published judgments, without their failures."""
-    if (published := output / RESPONSES).is_file():
-        if not (output / JOURNAL).is_file():
-            shutil.copyfile(published, copy := output / ".journal.tmp")  # a link: the published file must not change
-            with contextlib.closing(ResponseLog(copy)) as response_log:
-                response_log.forget_failures()
-            copy.replace(output / JOURNAL)
-        published.unlink()
+def _response_log(
+    stack: contextlib.ExitStack, settings: JudgeSettings, endpoint: Endpoint, output: Path, responses: Path
+) -> ResponseLog:
+    """The log of this run, in which those of earlier runs are looked up."""
+    path, earlier = output / JOURNAL, None
+    if not settings.simulated:
+        path = _own_log(output, responses)
+        if settings.reuse_answers:
+            earlier = stack.enter_context(contextlib.closing(EarlierReplies(responses, without=path)))
+    found = ResponseLog(path, settings.transport == "batch", endpoint.identity, earlier)
+    stack.enter_context(contextlib.closing(found))
+    num_dropped = found.num_dropped + (earlier.num_dropped if earlier else 0)
+    if num_dropped:
+        print(
+            f"    {num_dropped} lines of the response logs are incomplete or were changed: their requests are sent "
+            "again, and what they cost is no longer counted",
+            flush=True,
+        )
+    return found
+
+
+def _own_log(output: Path, responses: Path) -> Path:
+    """The response log of a working folder: `journal.jsonl` there is a link to it."""
+    journal = output / JOURNAL
+    if journal.is_file() and not journal.is_symlink():
+        print("    answers of an earlier version are not used: pairs are drawn in another way since", flush=True)
+        journal.unlink()
+    if not journal.is_symlink():
+        name = f"{datetime.now(UTC):%Y-%m-%dT%H%M%S}-{secrets.token_hex(4)}.jsonl"
+        journal.symlink_to(os.path.relpath(responses.resolve() / name, output.resolve()))
+    path = journal.resolve()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return path
 
 
 def _clean(output: Path) -> None:
-    if (output / "failures.jsonl").is_file() and (output / JOURNAL).is_file():
-        (output / JOURNAL).replace(output / RESPONSES)
+    log = (output / JOURNAL).resolve()
+    if log.is_file() and not log.stat().st_size:  # every answer was found again
+        log.unlink()
     for name in WORKING_FILES:
-        if name != METHOD or not (output / RESPONSES).is_file():
-            (output / name).unlink(missing_ok=True)
+        (output / name).unlink(missing_ok=True)
 
 
 def _counts(summary: Mapping[str, Any]) -> dict[str, Any]:
@@ -213,6 +234,7 @@ def _counts(summary: Mapping[str, Any]) -> dict[str, Any]:
         "texts": summary["num_texts"],
         "sequences_too_short": summary["num_sequences_too_short"],
         "requests": summary["num_requests"],
+        **({"found_again": summary["answers"]["found_again"]} if "answers" in summary else {}),
         "failed_requests": sum(failed.values()),
         **({"failed_by_reason": failed} if failed else {}),
         **({} if usd is None else {"usd": usd}),

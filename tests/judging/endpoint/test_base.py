@@ -77,8 +77,30 @@ def test_the_key_of_a_request_depends_on_all_that_can_change_its_answer() -> Non
     assert len({Request(0, body | change).key() for change in changes}) == 4
 
 
-def test_a_setting_by_which_replies_are_read_makes_another_request() -> None:
-    plain, read = Request(0, {"model": "m"}), Request(0, {"model": "m"}, reading="([AB])")
-    assert plain.content == read.content
-    assert plain.key() == Request(5, {"model": "m"}).key() != read.key()
-    assert read.key() != Request(0, {"model": "m"}, 1, "([AB])").key()
+def test_the_limit_on_the_tokens_of_a_thought_is_no_part_of_the_key() -> None:
+    """What was answered under a lower limit is found again under a higher one."""
+    bodies = [{"model": "m", "max_tokens": 20}, {"model": "m", "max_completion_tokens": 40}, {"model": "m", "n": 2}]
+    assert len({Request(0, body).key() for body in bodies}) == 3
+    short, long, other = (Request(0, body, limit_counts=False) for body in bodies)
+    assert short.key() == long.key() != other.key()
+    assert short.key() != Request(0, bodies[0], 1, limit_counts=False).key()
+    assert b"20" in short.content
+
+
+def test_an_endpoint_is_known_by_what_can_change_its_answers_and_not_by_its_key(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("MY_KEY", "sk-secret")
+    azure = {"api": "azure", "api_key_variable": "MY_KEY"}
+    known = [
+        endpoint_at("https://one/v1"),
+        endpoint_at("https://two/v1"),
+        endpoint_at("https://one/v1", **azure, api_version="2024-06-01"),
+        endpoint_at("https://one/v1", **azure, api_version="2024-10-21"),
+        endpoint_at("http://127.0.0.1:5001/v1", answers_as="gguf 12ab"),
+    ]
+    assert len({each.identity for each in known}) == len(known)
+    assert not [each for each in known if "sk-secret" in each.identity]
+    same = endpoint_at("https://one/v1", api_key_variable="MY_KEY", timeout_seconds=9.0, max_concurrency=1)
+    assert same.identity == known[0].identity
+    assert endpoint_at("http://127.0.0.1:5002/v1", answers_as="gguf 12ab").identity == known[-1].identity

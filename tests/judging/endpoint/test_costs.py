@@ -17,7 +17,7 @@ from qurating.artifacts.files import read_json
 from qurating.corpus.files import ROOT
 from qurating.judging.endpoint.base import Request
 from qurating.judging.endpoint.client import open_client
-from qurating.judging.endpoint.costs import CapReachedError, Price, Spending, find_price, prompt_limit
+from qurating.judging.endpoint.costs import CapReachedError, Estimate, Price, Spending, find_price, prompt_limit
 from qurating.judging.endpoint.response_log import ResponseLog
 from qurating.runtime.errors import StageError
 
@@ -170,3 +170,10 @@ def test_a_cap_needs_a_limit_on_the_answer(tmp_path: Path, corpus: Path) -> None
     given["usd_per_million_tokens"] = [1.0, 2.0]
     with pytest.raises(StageError, match="limit on the length of an answer"):
         run(tmp_path / "o", corpus, given, ONE)
+
+
+def test_a_share_of_an_estimate() -> None:
+    whole = Estimate(40, 4000, 80, 2.0)
+    assert whole.share(10) == Estimate(10, 1000, 20, 0.5)
+    assert whole.share(40) == whole
+    assert Estimate(0, 0, 0, None).share(0) == Estimate(0, 0, 0, None)

@@ -144,22 +144,22 @@ def thought_of(content: Any, finish: str | None = "stop", **message: Any) -> dic
     return {"message": {"role": "assistant", "content": content, **message}, "finish_reason": finish}
 
 
-@pytest.mark.parametrize(
-    "choice",
-    [
-        thought_of("<think>\nText A is better. A\n</think>\n\nB"),
-        thought_of("Text A is better. Answer: A\n</think>\n\nB"),  # the template has opened the thought
-        thought_of("<think>the text says </think> A, but</think>B"),  # a judged text quotes the tag
-        thought_of("<think></think>B."),
-        thought_of("<Thinking>A</Thinking> B"),
-        thought_of("[THINK]A[/THINK]B"),
-        thought_of("<|channel|>analysis<|message|>A<|end|><|start|>assistant<|channel|>final<|message|>B"),
-        thought_of("B", reasoning_content="A"),
-        thought_of("B", reasoning="Answer: A", reasoning_content=None),
-        thought_of("\nB\n", finish=None, reasoning_details=[{"type": "reasoning.text", "text": "A"}]),
-        thought_of([{"type": "thinking", "thinking": [{"type": "text", "text": "A"}]}, {"type": "text", "text": "B"}]),
-    ],
-)
+FINISHED = [
+    thought_of("<think>\nText A is better. A\n</think>\n\nB"),
+    thought_of("Text A is better. Answer: A\n</think>\n\nB"),  # the template has opened the thought
+    thought_of("<think>the text says </think> A, but</think>B"),  # a judged text quotes the tag
+    thought_of("<think></think>B."),
+    thought_of("<Thinking>A</Thinking> B"),
+    thought_of("[THINK]A[/THINK]B"),
+    thought_of("<|channel|>analysis<|message|>A<|end|><|start|>assistant<|channel|>final<|message|>B"),
+    thought_of("B", reasoning_content="A"),
+    thought_of("B", reasoning="Answer: A", reasoning_content=None),
+    thought_of("\nB\n", finish=None, reasoning_details=[{"type": "reasoning.text", "text": "A"}]),
+    thought_of([{"type": "thinking", "thinking": [{"type": "text", "text": "A"}]}, {"type": "text", "text": "B"}]),
+]
+
+
+@pytest.mark.parametrize("choice", FINISHED)
 def test_the_answer_is_what_follows_the_thought(choice: dict[str, Any]) -> None:
     reply = {"choices": [choice]}
     for thinks in (True, False):
@@ -168,22 +168,22 @@ def test_the_answer_is_what_follows_the_thought(choice: dict[str, Any]) -> None:
     assert replies.shows_thought(reply)
 
 
-@pytest.mark.parametrize(
-    "choice",
-    [
-        thought_of("", "length"),
-        thought_of(None, "length", reasoning_content="Text A is"),
-        thought_of("A", "length", reasoning_content="Text A is"),  # perhaps the article: "A close call"
-        thought_of("<think>\nA", "length"),
-        thought_of("<think>\nA", "stop"),
-        thought_of("<think>\nA", None),
-        thought_of("<think>\nOf the texts</think>A", "length"),
-        thought_of("<think>x</think>A <think>hm"),
-        thought_of("Answer: A", "length"),  # the thought, without a tag
-        thought_of("A", "length"),
-        thought_of([{"type": "thinking", "thinking": "A"}], "length"),
-    ],
-)
+CUT = [
+    thought_of("", "length"),
+    thought_of(None, "length", reasoning_content="Text A is"),
+    thought_of("A", "length", reasoning_content="Text A is"),  # perhaps the article: "A close call"
+    thought_of("<think>\nA", "length"),
+    thought_of("<think>\nA", "stop"),
+    thought_of("<think>\nA", None),
+    thought_of("<think>\nOf the texts</think>A", "length"),
+    thought_of("<think>x</think>A <think>hm"),
+    thought_of("Answer: A", "length"),  # the thought, without a tag
+    thought_of("A", "length"),
+    thought_of([{"type": "thinking", "thinking": "A"}], "length"),
+]
+
+
+@pytest.mark.parametrize("choice", CUT)
 @pytest.mark.parametrize("pattern", [None, r"(?s).*\b([AB])"])
 def test_a_label_of_a_thought_that_was_cut_off_is_no_answer(choice: dict[str, Any], pattern: str | None) -> None:
     with pytest.raises(AnswerError, match="tokens ran out within the thought"):
@@ -236,3 +236,21 @@ def test_the_tokens_of_a_thought_are_billed(usage: dict[str, Any], tokens: tuple
     reported = usage | {"completion_tokens_details": {"reasoning_tokens": 320}}
     assert replies.usage({"usage": reported}) == tokens
     assert replies.usage({"usage": {"prompt_tokens": 100, "completion_tokens": 1, "total_tokens": 101}}) == (100, 1)
+
+
+@pytest.mark.parametrize("choice", [*FINISHED, *CUT, thought_of(None, "stop", reasoning="I say A"), thought_of("A")])
+@pytest.mark.parametrize("tokens", [0, 7])
+def test_a_reply_without_its_thoughts_is_read_as_before(choice: dict[str, Any], tokens: int) -> None:
+    def read(reply: dict[str, Any]) -> Any:
+        try:
+            return replies.vote_of(reply, READ)
+        except AnswerError as error:
+            return error.reason
+
+    usage = {"completion_tokens_details": {"reasoning_tokens": tokens}}
+    reply = {"model": "m", "choices": [choice], "usage": usage}
+    kept = {key: value for key, value in replies.without_thoughts(reply).items() if key != "usage"}
+    assert read(kept) == read(reply)
+    assert replies.shows_thought(kept) == replies.shows_thought(reply)
+    assert "Text A" not in str(kept) or not replies.shows_thought(reply)
+    assert replies.without_thoughts("<html>") == "<html>"

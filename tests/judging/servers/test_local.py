@@ -71,3 +71,14 @@ def test_without_the_package_the_way_out_is_said(tmp_path: Path, monkeypatch: py
         local.serving(tmp_path / "m.gguf", 512, 1, 1),
     ):
         pass
+
+
+def test_a_model_is_known_by_its_file_and_its_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    versions = {"xllamacpp": "1.0"}
+    monkeypatch.setattr("importlib.metadata.version", versions.__getitem__)
+    for name, content in (("a", b"GGUF one"), ("b", b"GGUF one"), ("c", b"GGUF two")):
+        (tmp_path / name).write_bytes(content)
+    found = [local.identity(tmp_path / name) for name in "abc"]
+    versions["xllamacpp"] = "1.1"
+    found.append(local.identity(tmp_path / "a"))
+    assert [found.index(each) for each in found] == [0, 0, 2, 3]

@@ -144,8 +144,11 @@ def test_a_stage_killed_midway_gives_the_same_and_asks_only_the_rest(tmp_path: P
         assert sum(asked.values()) - before == 48 - known
         assert len(asked) == 48
         run(tmp_path / "whole", corpus, given, one)
-    for name in ("judgments.parquet", "summary.json"):
-        assert (output / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+    assert (output / "judgments.parquet").read_bytes() == (tmp_path / "whole" / "judgments.parquet").read_bytes()
+    summaries = [read_json(folder / "summary.json") for folder in (output, tmp_path / "whole")]
+    days = [summary["answers"].pop("models") for summary in summaries]
+    assert summaries[0] == summaries[1]
+    assert [model["num_answers"] for models in days for model in models] == [48, 48]
 
 
 def test_sigterm_waits_for_the_calls_in_flight_and_keeps_their_answers(tmp_path: Path, corpus: Path) -> None:
@@ -233,4 +236,5 @@ def test_an_endpoint_that_is_down_keeps_the_response_log(tmp_path: Path, corpus:
     given = settings("endpoint", base_url="http://127.0.0.1:9/v1")
     with pytest.raises(StageError, match=r"http://127\.0\.0\.1:9/v1 does not answer"):
         run(tmp_path / "o", corpus, given)
-    assert (tmp_path / "o" / "journal.jsonl").exists()
+    (log,) = (tmp_path / "o-responses").iterdir()
+    assert (tmp_path / "o" / "journal.jsonl").resolve() == log

@@ -2,7 +2,6 @@
 
 import json
 import math
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -67,7 +66,6 @@ def test_too_many_failures_are_not_published_and_only_they_are_asked_again(tmp_p
     assert set(server.asked) == server.prose
     assert len(server.asked) == 8
     assert counts["failed_requests"] == 0
-    assert not (tmp_path / "o" / "responses.jsonl").exists()
 
 
 def test_a_share_of_failures_can_be_allowed(tmp_path: Path, corpus: Path) -> None:
@@ -81,22 +79,28 @@ def test_failures_of_published_judgments_are_asked_again_and_nothing_else(tmp_pa
     server = Moody(prose_every=24)
     with endpoint(server) as url:
         given = settings("endpoint", base_url=url, max_concurrency=1)
-        assert run(tmp_path / "first", corpus, given, ONE)["failed_requests"] == 1
-        published = (tmp_path / "first" / "responses.jsonl").read_bytes()
-        (tmp_path / "again").mkdir()
-        for name in ("responses.jsonl", "method.json"):  # as publishing links them
-            (tmp_path / "again" / name).hardlink_to(tmp_path / "first" / name)
+        assert run(tmp_path / "first", corpus, given, ONE, responses=tmp_path / "r")["failed_requests"] == 1
         server.asked, server.prose_every = [], None
-        counts = run(tmp_path / "again", corpus, given | {"retry_failed": True}, ONE)
+        counts = run(tmp_path / "again", corpus, given | {"retry_failed": True}, ONE, responses=tmp_path / "r")
         assert set(server.asked) == server.prose
         assert len(server.asked) == 1
-        assert counts["failed_requests"] == 0
-        assert (tmp_path / "first" / "responses.jsonl").read_bytes() == published
-        server.asked = []
-        shutil.rmtree(tmp_path / "first")
-        run(tmp_path / "first", corpus, given, ONE)
-    tables = [pq.read_table(tmp_path / name / "judgments.parquet") for name in ("first", "again")]
+        assert (counts["failed_requests"], counts["found_again"]) == (0, NUM_REQUESTS - 1)
+        run(tmp_path / "anew", corpus, given, ONE)
+    tables = [pq.read_table(tmp_path / name / "judgments.parquet") for name in ("anew", "again")]
     assert tables[0].equals(tables[1])
+
+
+def test_a_request_that_fails_again_is_published_as_a_failure(tmp_path: Path, corpus: Path) -> None:
+    """Its answer is the only one of this run, which would otherwise count as an endpoint that answers nothing."""
+    server = Moody(prose_every=24)
+    with endpoint(server) as url:
+        given = settings("endpoint", base_url=url, max_concurrency=1)
+        run(tmp_path / "first", corpus, given, ONE, responses=tmp_path / "r")
+        (failed,) = server.prose
+        server.prose_every, server.asked, server.prose = 1, [], set()
+        counts = run(tmp_path / "again", corpus, given | {"retry_failed": True}, ONE, responses=tmp_path / "r")
+    assert (counts["failed_requests"], counts["found_again"]) == (1, NUM_REQUESTS - 1)
+    assert server.asked == [failed]
 
 
 def test_a_run_stops_when_nothing_but_failures_comes_any_more(tmp_path: Path, corpus: Path) -> None:
@@ -171,7 +175,8 @@ def test_the_key_is_in_no_file_whatever_the_endpoint_quotes(
         with pytest.raises(StageError) as stopped:
             run(tmp_path / "c", corpus, given, ONE)
     written = {file: file.read_bytes() for file in tmp_path.rglob("*") if file.is_file()}
-    assert {file.name for file in written} >= {"failures.jsonl", "summary.json", "report.html", "responses.jsonl"}
+    assert {file.name for file in written} >= {"failures.jsonl", "summary.json", "report.html"}
+    assert [file for file in written if file.parent.name.endswith("-responses") and b"***" in file.read_bytes()]
     assert "***" in (tmp_path / "o" / "failures.jsonl").read_text()
     printed = "".join(capfd.readouterr())
     for secret in (key, key[3:-3], key.replace("/", "\\/")):

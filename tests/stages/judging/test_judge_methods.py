@@ -196,6 +196,7 @@ def test_pairwise_and_individual_judgments_of_the_same_pairs_are_compared_and_ra
         judge=settings(noise=0.0, positional_bias=0.0, **common),
         compared=tmp_path / "graded",
         seed=1,
+        responses=str(tmp_path / "responses"),
     )
     summary = read_json(tmp_path / "both" / "summary.json")
     found = summary["compared"]["criteria"]["educational_value"]

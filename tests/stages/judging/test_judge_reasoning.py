@@ -185,6 +185,30 @@ def test_an_answer_that_is_cut_off_within_the_thought_is_a_failure_with_its_reas
     assert all(is_right(row) for row in judged)
 
 
+@pytest.mark.parametrize("transport", ["online", "batch"])
+def test_with_a_higher_limit_only_what_was_cut_off_is_asked_again(tmp_path: Path, corpus: Path, transport: str) -> None:
+    server = Thinker(TAGGED["in a field"])
+    given = {"method": "separate_votes", "num_votes": 3, "num_pairs": 4, "transport": transport, "poll_seconds": 0.01}
+    given |= {"max_failed_fraction": 1.0, "max_concurrency": 1}
+    batches = BatchServer(server.reply)
+    with batches.serving() as url:
+        for limit in (100, 300):
+            where = {"base_url": url, "max_thinking_tokens": limit}
+            judged = settings("endpoint", **where, **given)
+            run(tmp_path / str(limit), corpus, judged, ONE, responses=tmp_path / "r")
+    failures = (tmp_path / "100" / "failures.jsonl").read_text().splitlines()
+    assert 0 < len(failures) < 24
+    if transport == "batch":
+        assert batches.sizes() == [24, len(failures)]
+    else:
+        assert [body["max_tokens"] for body in server.bodies] == [116] * 24 + [316] * len(failures)
+    assert all(is_right(row) for row in rows(tmp_path / "300"))
+    assert not (tmp_path / "300" / "failures.jsonl").exists()
+    logs = [file.read_text() for file in (tmp_path / "r").glob("*.jsonl")]
+    assert logs
+    assert not [text for text in logs if "I would say" in text]
+
+
 TAGGED: dict[str, Callable[[str, str, bool], dict[str, Any]]] = {
     "in the content": lambda thought, label, cut: {
         "content": f"<think>\n{thought}" + ("" if cut else f"\n</think>\n\n{label}")
