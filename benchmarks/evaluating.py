@@ -1,6 +1,6 @@
 """CPU seconds of evaluating a language model on held-out text, whole process, compared with a plain script.
 
-python benchmarks/evaluating.py                      the demo's held-out text, 0.66M parameters, one thread: some minutes
+python benchmarks/evaluating.py                      the demo's held-out text, 0.66M parameters, one thread: minutes
 taskset -c 0 python benchmarks/evaluating.py --rounds 5 --artifacts /tmp/evaluating      on one core; keeps the corpus
 
 The plain script loads model and tokenizer with transformers and the held-out shards with pyarrow, and computes the

@@ -21,15 +21,16 @@ def identifying_settings(settings: Mapping[str, Any], runtime: Sequence[str]) ->
     Args:
         settings: nested; `_target_` names what is instantiated.
         runtime: dotted paths of settings that are not compared, such as `trainer.devices`. Unknown paths are ignored:
-            not every choice of a group has all of them.
+            not every choice of a group has all of them. `judge.label_pattern?` is compared unless it is null, which
+            then has to mean what the stage did before it had the setting.
     """
     found: dict[str, Any] = plain(_without_modules(settings))
     for path in runtime:
-        *parents, last = path.split(".")
+        *parents, last = path.removesuffix("?").split(".")
         node: Any = found
         for key in parents:
             node = node.get(key) if isinstance(node, Mapping) else None
-        if isinstance(node, dict):
+        if isinstance(node, dict) and (not path.endswith("?") or node.get(last) is None):
             node.pop(last, None)
     return found
 

@@ -11,6 +11,7 @@ from tokenizers import Tokenizer
 from tqdm import tqdm
 
 from qurating.artifacts.files import read_json, write_json
+from qurating.judging.endpoint import replies
 from qurating.judging.endpoint.base import Endpoint, Request
 from qurating.judging.endpoint.batch_files import Limits
 from qurating.judging.endpoint.batch_log import BatchLog
@@ -74,14 +75,15 @@ async def ask(
     with contextlib.suppress(FileNotFoundError):
         found = read_json(output / "method.json")
         method = Method(found.pop("method"), **found)
-    assumed = Method("logprobs" if settings.mode == "pairwise" else "votes")
+    assumed = Method(settings.methods[0])
     first_method = method if settings.method != "auto" else assumed
     expected = as_method(first_method)
     first, known = expected.estimate(tokenizer, price), Known.of(expected, response_log)
     _print_estimate(settings, price, first, spending, method.name, known)
     async with open_client(endpoint, response_log, spending) as client, _counted(client, output / TRAFFIC):
+        tokens: int | None = None  # of a reply
         if method.name == "auto":
-            method = await _probe(settings, client, as_method)
+            method, tokens = await _probe(settings, client, as_method)
             write_json(output / "method.json", _as_json(method))
         requests = as_method(method)
         total, before = requests.num_calls, first.share(first.num_calls - known.earlier)
@@ -90,8 +92,11 @@ async def ask(
             known = Known.of(requests, response_log)
             _print_known(whole, spending, known)
         estimate = whole.share(total - known.earlier)
-        if settings.method == "auto" and method.name != assumed.name:
-            print(f"    the endpoint gives no log-probabilities: {method.name}; estimate: {estimate}", flush=True)
+        if settings.thinks and tokens:
+            _print_expected(price, estimate, tokens)
+        if settings.method == "auto" and (method.name != assumed.name or total > first.num_calls):
+            lacks = "log-probabilities" if assumed.name == "logprobs" else f"{settings.num_votes} choices in one reply"
+            print(f"    the endpoint gives no {lacks}: {method.name}; estimate: {estimate}", flush=True)
             check_cost(settings, method.name, before._asdict(), estimate._asdict())
         limits = FailureLimits.of(requests.calls_per_unit, settings.max_failed_fraction)
         write_json(output / "total.json", total - known.earlier)  # for `python -m qurating.status`
@@ -167,7 +172,13 @@ def _print_estimate(
     else:
         price_note = f"at ${price.prompt:g} and ${price.completion:g} per million tokens ({price.source})"
     print(f"    estimate: {whole}; {price_note}", flush=True)
-    if method == "auto" and settings.mode == "pairwise":
+    if settings.thinks:
+        print(
+            f"      with all {settings.max_thinking_tokens:,} tokens of thought for each vote "
+            "(judge.max_thinking_tokens): most take fewer",
+            flush=True,
+        )
+    if method == "auto" and settings.methods[0] == "logprobs":
         print(f"      if it gives no log-probabilities: {settings.num_votes} votes per request", flush=True)
     elif method == "auto":
         print(f"      if it gives one choice per call: {settings.num_votes} times the calls", flush=True)
@@ -189,14 +200,30 @@ def _print_known(whole: Estimate, spending: Spending, known: Known) -> None:
         print(f"    {'; '.join(found)}; to ask: {rest}", flush=True)
 
 
-async def _probe(settings: JudgeSettings, client: Client, as_method: Callable[[Method], Requests]) -> Method:
-    """Find the method; the replies are logged, as answers if they are answers, else as lost tokens."""
+def _print_expected(price: Price | None, estimate: Estimate, tokens: int) -> None:
+    """The costs of a run whose replies take as many tokens as the first one."""
+    completion = tokens * estimate.num_calls
+    usd = None if price is None else price.usd(estimate.prompt_tokens, completion)
+    expected = str(estimate._replace(completion_tokens=completion, usd=usd)).replace("at most ", "")
+    print(f"    the first reply took {tokens:,} tokens, thought included; at this rate: {expected}", flush=True)
+
+
+async def _probe(
+    settings: JudgeSettings, client: Client, as_method: Callable[[Method], Requests]
+) -> tuple[Method, int | None]:
+    """Find the method; returns it, and the completion tokens of a reply, if the endpoint reports them.
+
+    The replies are logged, as answers if they are answers, else as lost tokens.
+    """
+    tokens: int | None = None
 
     async def reply(requests: Requests, request: Request) -> Any:
+        nonlocal tokens
         if (known := client.response_log.reply(request.key())) is not None:
             return known
         client.calls.traffic["probes of the method"] += 1
         found, used = await client.calls.reply(request, PROBE_RETRIES)
+        tokens = (replies.usage(found) or (0, None))[1]
         try:
             answer = Answer(requests.parse(found), "", "", *used)
         except AnswerError:
@@ -207,7 +234,7 @@ async def _probe(settings: JudgeSettings, client: Client, as_method: Callable[[M
         return found
 
     try:
-        return await find_method(settings, client.calls.endpoint, as_method, reply)
+        return await find_method(settings, client.calls.endpoint, as_method, reply), tokens
     except UnansweredError as error:
         raise down_error(client.calls.endpoint, error) from None
 

@@ -30,10 +30,10 @@ async def find_method(
     StageError if every method is refused.
     """
     tried: list[tuple[str, Exception]] = []
-    for name in ("logprobs", "votes", "separate_votes")[settings.mode == "individual" :]:
+    for name in settings.methods:
         method: Method | None = Method(name)
         while method is not None:
-            found = await _try(as_method(method), method, reply, settings.num_votes)
+            found = await _try(as_method(method), method, endpoint, reply)
             if isinstance(found, Method):
                 return found
             tried.append((name, found))
@@ -43,20 +43,40 @@ async def find_method(
         raise down_error(endpoint, last)
     if isinstance(last, UncertainStopError):
         raise last
-    raise endpoint.stop_error(
-        "refuses every method:\n    "
-        + "\n    ".join(f"{name}: {error}" for name, error in tried)
-        + "\n  judge.request_options adds options to a request, and null removes one"
-    )
+    said = "\n    ".join(f"{name}: {error}" for name, error in tried)
+    advice = "judge.request_options adds options to a request, and null removes one"
+    if not settings.thinks and re.search(r"max_completion_tokens|reasoning", said):
+        advice += (
+            ". For a model that thinks before it answers there is judge=openai_reasoning; for another that knows the "
+            "limit by its newer name, judge.token_limit=max_completion_tokens"
+        )
+    raise endpoint.stop_error(f"refuses every method:\n    {said}\n  {advice}")
 
 
-async def _try(requests: Requests, method: Method, reply: Reply, num_votes: int) -> Method | Exception:
+def thinks_unasked(requests: Requests, reply: Mapping[str, Any]) -> str | None:
+    """What is wrong if a judge thinks before it answers and has no room for that; None if its votes can be read."""
+    if requests.settings.thinks or requests.method == "logprobs" or not replies.shows_thought(reply):
+        return None
+    try:
+        requests.parse(reply)
+    except AnswerError as error:
+        return (
+            f"thinks before it answers ({error}). judge.max_thinking_tokens=4096 gives the thought room and reads the "
+            "label after it; with options in judge.request_options some servers do without a thought"
+        )
+    return None
+
+
+async def _try(requests: Requests, method: Method, endpoint: Endpoint, reply: Reply) -> Method | Exception:
     """The method as it works, or why it does not."""
+    num_votes = requests.settings.num_votes
     failure: Exception = AnswerError("no question was answered")
     for request in requests.questions(NUM_QUESTIONS):
         try:
             found = await reply(requests, request)
             num_choices = replies.num_choices(found)
+            if why := thinks_unasked(requests, found):
+                raise endpoint.stop_error(why)
         except ParameterError as error:
             return error
         except (AnswerError, UncertainStopError) as error:  # of this question, it seems

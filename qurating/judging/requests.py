@@ -12,11 +12,11 @@ from qurating.judging.endpoint import replies
 from qurating.judging.endpoint.base import Request
 from qurating.judging.endpoint.costs import Estimate, completion_limit
 from qurating.judging.endpoint.response_log import Answer
+from qurating.judging.labels import Labels
 from qurating.judging.pairs import Pairs
 from qurating.judging.prompts import Messages, Prompt
 from qurating.judging.settings import JudgeSettings
 
-GRADE_TOKENS = 3  # "10" after a blank or a mark
 SAMPLE = 256  # an estimate counts the tokens of so many prompts
 
 
@@ -54,6 +54,7 @@ class Requests:
         self.settings, self.method = settings, method.name
         self._top_logprobs, self._choices = method.top_logprobs, method.choices(settings.num_votes)
         self._criteria, self._prompts, self._pairs = criteria, prompts, pairs
+        self._read = Labels(settings.label_pattern)
         self.pairwise = settings.mode == "pairwise"
         self.calls_each = 1 if self.method == "logprobs" else settings.num_votes // self._choices
         units = (len(pairs.first), len(criteria), 2) if self.pairwise else (len(pairs.texts), len(criteria))
@@ -82,17 +83,12 @@ class Requests:
 
     def body(self, messages: Messages) -> dict[str, Any]:
         """The body of a chat completion for the method of this run."""
-        options: dict[str, Any] = {"temperature": self.settings.temperature}
-        # newer OpenAI models take one name of this limit, most servers the other
-        if not self.settings.request_options.get("max_completion_tokens"):
-            options["max_tokens"] = 1 if self.pairwise else GRADE_TOKENS
+        options: dict[str, Any] = {}
         if self.method == "logprobs":
-            options |= {"logprobs": True, "top_logprobs": self._top_logprobs}
+            options = {"logprobs": True, "top_logprobs": self._top_logprobs}
         elif self.method == "votes":
-            options["n"] = self._choices
-        options |= {**self.settings.request_options, **(self.settings.label_options if self.pairwise else {})}
-        given = {key: value for key, value in options.items() if value is not None}
-        return {"model": self.settings.model, "messages": messages, **given}
+            options = {"n": self._choices}
+        return {**self.settings.body(options), "messages": messages}
 
     def all(self, units: Sequence[int] | None = None) -> Iterator[Request]:
         """Every request (about these pairs or texts); the same in every run, so that the response log recognises them.
@@ -104,7 +100,7 @@ class Requests:
             for messages, repeat in zip(self._messages([unit]), itertools.cycle(self._repeats[unit]), strict=False):
                 body = self.body(messages)
                 for vote in range(self.calls_each):
-                    yield Request(position, body, int(repeat) * self.calls_each + vote)
+                    yield Request(position, body, int(repeat) * self.calls_each + vote, not self.settings.thinks)
                     position += 1
 
     def questions(self, number: int) -> Iterator[Request]:
@@ -126,13 +122,14 @@ class Requests:
 
     def parse(self, reply: Any) -> list[float]:
         """The numbers in a reply; raises AnswerError if it has none."""
+        thinks = self.settings.thinks
         if not self.pairwise:
-            return replies.grades_from_votes(reply)
+            return replies.grades_from_votes(reply, thinks)
         if self.method == "logprobs":
             return list(replies.weights_from_logprobs(reply))
         if self.method == "votes":
-            return list(replies.weights_from_votes(reply, self._choices))
-        return list(replies.vote_of(reply))
+            return list(replies.weights_from_votes(reply, self._choices, self._read, thinks))
+        return list(replies.vote_of(reply, self._read, thinks))
 
     def record(self, position: int, answer: Answer) -> None:
         """Store the answer to the request at this position."""
@@ -157,6 +154,13 @@ class Requests:
         votes = self._sums.sum(axis=-1)
         found = self._answered > 0 if self.method == "logprobs" else 2 * votes > self.settings.num_votes
         return np.where(found[..., None], self._sums, np.nan)
+
+    @property
+    def votes_without_label(self) -> float | None:
+        """The share of the votes in usable replies that name no label; None without such votes."""
+        if not self.pairwise or self.method == "logprobs" or not self._answered.any():
+            return None
+        return float(1 - self._sums.sum() / (self._answered.sum() * self._choices))
 
     @property
     def failed_fraction(self) -> float:

@@ -5,7 +5,9 @@ from dataclasses import dataclass, field, fields
 from typing import Any
 
 from qurating.corpus.files import in_repository
+from qurating.judging import labels
 from qurating.judging.endpoint import costs
+from qurating.judging.endpoint.costs import LIMITS
 from qurating.judging.prompts import Prompt
 from qurating.runtime.errors import StageError
 
@@ -14,8 +16,10 @@ CHOICES = {
     "method": ("auto", "logprobs", "votes", "separate_votes"),
     "transport": ("online", "batch"),
     "api": ("openai", "azure"),
+    "token_limit": LIMITS,
 }
-
+MAY_BE_NULL = ("temperature", "max_thinking_tokens")
+METHODS = ("logprobs", "votes", "separate_votes")  # from the cheapest on
 RENAMED = {
     "min_words": "min_tokens, and counts tokens: scripts without spaces have no words to count",
     "ranking_sha256": "ranking_listing: ${listing:${.ranking}}",
@@ -28,6 +32,12 @@ AT_LEAST: dict[str, float] = {
     "max_retries": 0,
     "temperature": 0,
 }
+COUNTS = ("num_pairs", "max_snippet_tokens", "num_votes", "max_concurrency", "max_batch_requests")
+
+# the most tokens of an answer, without a thought
+LABEL_TOKENS = 1
+GRADE_TOKENS = 3  # "10" after a blank or a mark
+ANSWER_TOKENS = 16  # after a thought, or in one of the forms of a label_pattern
 
 
 @dataclass(frozen=True)
@@ -50,7 +60,11 @@ class JudgeSettings:
     gguf: str | None = None
     context_tokens: int = 4096
     num_votes: int = 20
-    temperature: float = 1.0
+    temperature: float | None = 1.0  # None: not sent, as for the others that may be None
+    label_pattern: str | None = None
+    max_thinking_tokens: int | None = None  # None: the judge answers at once
+    reasoning_effort: str | None = None
+    token_limit: str = "max_tokens"
     request_options: Mapping[str, Any] = field(default_factory=dict)
     label_options: Mapping[str, Any] = field(default_factory=dict)
     min_tokens: int = 32
@@ -93,15 +107,19 @@ class JudgeSettings:
             if getattr(settings, name) not in choices:
                 wanted = ", ".join(choices[:-1]) + f" or {choices[-1]}"
                 raise StageError(f"judge.{name} is {getattr(settings, name)!r}: it must be {wanted}")
-        for name in ("num_pairs", "max_snippet_tokens", "num_votes", "max_concurrency", "max_batch_requests"):
-            if not (isinstance(value := getattr(settings, name), int) and value >= 1):
+        for name in (*COUNTS, "max_thinking_tokens"):
+            value = getattr(settings, name)
+            if not (isinstance(value, int) and value >= 1) and not (value is None and name in MAY_BE_NULL):
                 raise StageError(f"judge.{name} is {value}: it must be a whole number of at least 1")
         for name, least in AT_LEAST.items():
             value = getattr(settings, name)
+            if value is None and name in MAY_BE_NULL:
+                continue
             if not (isinstance(value, int | float) and not isinstance(value, bool) and value >= least):
                 raise StageError(f"judge.{name} is {value}: it must be a number of at least {least:g}")
         for name in ("request_options", "label_options"):
             settings._check_options(name)
+        settings._check_answers()
         cap = settings.max_cost_usd
         if cap is not None and not (isinstance(cap, int | float) and cap >= 0):
             raise StageError(
@@ -118,12 +136,42 @@ class JudgeSettings:
         options = getattr(self, name)
         if not isinstance(options, Mapping):
             raise StageError(f"judge.{name} is {options}: it must be a mapping, such as {{top_p: 0.9}}")
-        for option in ("max_tokens", "max_completion_tokens", "n", "top_logprobs"):
+        for option in (*LIMITS, "n", "top_logprobs"):
             value = options.get(option)
             if value is not None and not (isinstance(value, int) and not isinstance(value, bool) and value >= 1):
                 raise StageError(
                     f"judge.{name}.{option} is {value}: it must be a whole number of at least 1, or null (left out)"
                 )
+
+    def _check_answers(self) -> None:
+        if self.label_pattern is not None:
+            try:
+                labels.check(self.label_pattern)
+            except ValueError as error:
+                raise StageError(f"judge.label_pattern={self.label_pattern}: {error}") from None
+            if self.mode == "individual" or self.method == "logprobs":
+                other = "judge.mode=individual" if self.mode == "individual" else "judge.method=logprobs"
+                raise StageError(f"judge.label_pattern is for the labels of votes, which {other} does not ask for")
+        effort = self.reasoning_effort
+        if not (effort is None or (isinstance(effort, str) and effort)):
+            raise StageError(f"judge.reasoning_effort is {effort}: it must be a word, such as low, or null (not sent)")
+        if not self.thinks:
+            return
+        if self.method == "logprobs":
+            raise StageError(
+                "judge.method=logprobs reads the first token, which is that of the thought with "
+                "judge.max_thinking_tokens: set judge.method=auto"
+            )
+        own = self._own_options
+        if own.get("logit_bias"):
+            raise StageError(
+                "logit_bias in judge.label_options or judge.request_options biases the thought, too, with "
+                "judge.max_thinking_tokens: remove it, as by judge.label_options.logit_bias=null"
+            )
+        if limits := [name for name in LIMITS if own.get(name)]:
+            raise StageError(
+                f"judge.request_options.{limits[0]} and judge.max_thinking_tokens set the same limit: remove the former"
+            )
 
     def _check_endpoint(self) -> None:
         if self.mode == "individual" and self.method == "logprobs":
@@ -143,6 +191,32 @@ class JudgeSettings:
             raise StageError("judge.api_version is not set: Azure needs one, such as 2024-10-21")
 
     @property
+    def thinks(self) -> bool:
+        """Whether the judge thinks before it answers."""
+        return self.max_thinking_tokens is not None
+
+    @property
+    def methods(self) -> tuple[str, ...]:
+        """The methods that judge.method=auto tries: log-probabilities only if the first token has to be a label."""
+        label_first = self.mode == "pairwise" and not self.thinks and self.label_pattern is None
+        return METHODS if label_first else METHODS[1:]
+
+    @property
+    def _own_options(self) -> dict[str, Any]:
+        return {**self.request_options, **(self.label_options if self.mode == "pairwise" else {})}
+
+    def body(self, options: Mapping[str, Any]) -> dict[str, Any]:
+        """Model and options of a request, with those of its method; the user's options replace or remove any."""
+        answer_tokens = GRADE_TOKENS if self.mode == "individual" else LABEL_TOKENS
+        if self.thinks or self.label_pattern is not None:
+            answer_tokens = ANSWER_TOKENS
+        own = self._own_options
+        given = {"temperature": self.temperature, "reasoning_effort": self.reasoning_effort, **options, **own}
+        if not any(own.get(name) for name in LIMITS):
+            given.setdefault(self.token_limit, answer_tokens + (self.max_thinking_tokens or 0))
+        return {"model": self.model} | {key: value for key, value in given.items() if value is not None}
+
+    @property
     def where(self) -> str:
         """The kind of server that judges: simulated, local or remote."""
         return "simulated" if self.simulated else "local" if self.gguf is not None else "remote"
@@ -158,10 +232,7 @@ class JudgeSettings:
                 f"{self.model}. Set it in US dollars per million tokens of prompt and completion, such as "
                 "judge.usd_per_million_tokens=[0.15,0.60]; or remove the cap: judge.max_cost_usd=null"
             )
-        limits = self.request_options
-        if self.max_cost_usd is not None and all(
-            name in limits and limits[name] is None for name in ("max_tokens", "max_completion_tokens")
-        ):
+        if self.max_cost_usd is not None and costs.completion_limit(self.body({})) is None:
             raise StageError(
                 "judge.max_cost_usd cannot be enforced without a limit on the length of an answer: set "
                 "judge.request_options.max_completion_tokens"

@@ -90,6 +90,15 @@ def test_an_argument_of_a_stage_that_is_null_counts_as_absent() -> None:
     assert changes({"config": {"rule": {}}}, {"config": {"rule": {"quota": None}}}) != []
 
 
+def test_a_new_setting_of_a_group_is_compared_unless_it_is_null() -> None:
+    runtime = ["judge.label_pattern?"]
+    old, null, given = (
+        {"judge": {"name": "x"} | more} for more in ({}, {"label_pattern": None}, {"label_pattern": "(A)"})
+    )
+    assert identifying_settings(null, runtime) == identifying_settings(old, runtime) == old
+    assert identifying_settings(given, runtime) == given
+
+
 LOCAL, OLD_COMMIT, NEW_COMMIT, UNTOLD = "5 files, 01", f"{COMMIT}aa", f"{COMMIT}bb", f"{UNKNOWN}: no network"
 
 

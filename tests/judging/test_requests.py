@@ -103,7 +103,7 @@ def test_equal_requests_are_numbered_so_that_each_has_its_own_answer(
     """Equal texts may come in any order and place; other requests keep the numbers of their votes."""
     a, b, c = "one", "two", "three"
     texts = [a, b, a, b, b, a, c, c, a]
-    drawn = Pairs(list(range(9)), ["d"] * 9, texts, np.array([0, 2, 4, 6, 6]), np.array([1, 3, 5, 7, 8]), 0)
+    drawn = Pairs(list(range(9)), ["d"] * 9, texts, np.array([0, 2, 4, 6, 6]), np.array([1, 3, 5, 7, 8]), {})
     monkeypatch.setattr("requests_example.PAIRS", drawn)
     asked = list(example_requests(method).all())
     assert len({request.key() for request in asked}) == len(asked)

@@ -21,6 +21,8 @@ def settings(choice: str = "simulated", **changes: Any) -> dict[str, Any]:
     small |= {"patience_seconds": 0.0, "triple_fraction": 0.0}
     if choice == "local":
         small |= {"gguf": "", "name": "local"}
+    if choice == "openai_reasoning":
+        small |= {"name": "reasoning"}
     if choice == "endpoint":
         small |= {"name": "served", "model": "m"}
     if choice == "openai":

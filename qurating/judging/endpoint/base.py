@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import orjson
 
 from qurating.judging.endpoint import refusals
+from qurating.judging.endpoint.costs import LIMITS
 from qurating.judging.endpoint.refusals import Kind, Refusal
 from qurating.judging.endpoint.replies import AnswerError, ParameterError
 from qurating.runtime.errors import StageError
@@ -20,11 +21,16 @@ SHORT_WAIT_SECONDS = 8.0  # that is waited whatever the patience
 
 @dataclass(frozen=True)
 class Request:
-    """One call: the position of its answer, the body to post, and its number among identical calls."""
+    """One call: the position of its answer, the body to post, and its number among identical calls.
+
+    `limit_counts`: whether the limit on the tokens of a reply is a part of the key. A thought that fitted a lower limit
+    is found again under a higher one.
+    """
 
     position: int
     body: Mapping[str, Any]
     repeat: int = 0
+    limit_counts: bool = True
 
     @functools.cached_property
     def content(self) -> bytes:
@@ -34,7 +40,11 @@ class Request:
     def key(self) -> str:
         """A hash of model, messages, sampling parameters and `repeat`: the same in every run."""
         which = f"#{self.repeat}".encode() if self.repeat else b""
-        return hashlib.blake2b(self.content + which, digest_size=12).hexdigest()
+        content = self.content
+        if not self.limit_counts:
+            counted = {key: value for key, value in self.body.items() if key not in LIMITS}
+            content = orjson.dumps(counted, option=orjson.OPT_SORT_KEYS)
+        return hashlib.blake2b(content + which, digest_size=12).hexdigest()
 
 
 class Reply(NamedTuple):

@@ -141,6 +141,15 @@ class Calls:
         if used is None:
             return None, None
         self.spending.add(*used)
+        if (limit := self.spending.exceeded_limit(body, used[1])) is not None:
+            self.stop(
+                self.endpoint.stop_error(
+                    f"was allowed {limit:,} tokens for an answer and bills {used[1]:,}, so that judge.max_cost_usd="
+                    f"{self.spending.max_cost_usd:g} cannot be kept. It may know the limit by its other name "
+                    "(judge.token_limit) or not count the thought in it: raise judge.max_thinking_tokens, or remove "
+                    "the cap with judge.max_cost_usd=null"
+                )
+            )
         return used
 
 

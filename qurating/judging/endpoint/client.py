@@ -22,6 +22,8 @@ from qurating.judging.endpoint.retries import EndpointHealth, Next, UnansweredEr
 from qurating.runtime.errors import StageError
 from qurating.runtime.garbage import rare_collections
 
+KNOWN_AT_ONCE = 256  # answers in the response log that are recorded while nothing else is done
+
 
 @dataclass
 class Client:
@@ -49,16 +51,20 @@ class Client:
         for and logged first, because they are paid for.
         """
 
-        def missing() -> Iterator[Request]:
+        def missing() -> Iterator[Request | None]:
+            num_known = 0
             for request in requests:
                 known = self.response_log.use(request.key(), parse) if self.response_log.may_answer() else None
                 if known:
                     record(request.position, known)
+                    num_known += 1
+                    if num_known % KNOWN_AT_ONCE == 0:
+                        yield None
                 else:
                     yield request
 
         for at_the_end in (False, True):
-            remaining = iter(self._deferred) if at_the_end else missing()
+            remaining: Iterator[Request | None] = iter(self._deferred) if at_the_end else missing()
             workers = [
                 asyncio.create_task(self._work(remaining, parse, record, at_the_end))
                 for _ in range(self.calls.endpoint.max_concurrency)
@@ -76,14 +82,22 @@ class Client:
 
     async def _work(
         self,
-        requests: Iterator[Request],
+        requests: Iterator[Request | None],
         parse: Parse,
         record: Callable[[int, Answer], None],
         at_the_end: bool,
     ) -> None:
-        """Send requests from the shared iterator until it is empty or something stops the run."""
+        """Send requests from the shared iterator until it is empty or something stops the run.
+
+        None in it gives way to the calls in flight, whose replies would otherwise be timed out.
+        """
         try:
-            while not self.calls.stopped_by and (request := next(requests, None)) is not None:
+            for request in requests:
+                if self.calls.stopped_by:
+                    break
+                if request is None:
+                    await asyncio.sleep(0)
+                    continue
                 while not await self._send(request, parse, record, at_the_end):
                     await asyncio.sleep(self.calls.health.seconds_between())
         except Exception as error:

@@ -11,6 +11,8 @@ from omegaconf import OmegaConf
 from qurating.runtime.errors import StageError
 
 TOKENS_AROUND_A_MESSAGE = 16  # upper bound of its role and markers, in every chat format seen so far
+LIMITS = ("max_tokens", "max_completion_tokens")  # names of the limit on the tokens of an answer
+TOKENS_AROUND_AN_ANSWER = 16  # that some endpoints count besides the limit, such as the mark of its end
 _DATED = re.compile(r"-\d{4}-\d{2}-\d{2}$")  # gpt-4o-mini-2024-07-18 is priced as gpt-4o-mini
 
 
@@ -120,6 +122,13 @@ class Spending:
         if self.price is None or self.max_cost_usd is None:
             return 0.0
         return self.price.usd(prompt_limit(body), completion_limit(body) or 0)
+
+    def exceeded_limit(self, body: Mapping[str, Any], completion_tokens: int) -> int | None:
+        """The limit of a request that its reply has exceeded by far, so that a cap cannot hold; None without a cap."""
+        limit = completion_limit(body)
+        if self.price is None or self.max_cost_usd is None or limit is None:
+            return None
+        return limit if completion_tokens > 1.1 * limit + TOKENS_AROUND_AN_ANSWER * int(body.get("n") or 1) else None
 
     def reserve(self, usd: float) -> bool:
         """Reserve the highest possible cost of a call; False if the cap does not allow it."""

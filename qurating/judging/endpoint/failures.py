@@ -62,7 +62,7 @@ def nothing_usable_error(endpoint: Endpoint, answers: Sequence[Answer]) -> Stage
     """The error for an endpoint that gave only these unusable answers."""
     return endpoint.stop_error(
         f"gave no usable answer to any of the first {len(answers)} requests ({example(answers[0])}): check "
-        "judge.model, judge.method, judge.request_options and judge.prompt"
+        "judge.model, judge.method, judge.label_pattern, judge.request_options and judge.prompt"
     )
 
 

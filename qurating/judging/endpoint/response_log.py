@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, Protocol
 
 import orjson
 
-from qurating.judging.endpoint.replies import AnswerError
+from qurating.judging.endpoint.replies import AnswerError, without_thoughts
 
 Parse = Callable[[Any], list[float]]  # the numbers in a reply; raises AnswerError
 
@@ -125,7 +125,7 @@ class ResponseLog:
         tokens = {"prompt_tokens": answer.prompt_tokens, "completion_tokens": answer.completion_tokens}
         entry: dict[str, Any] = {"key": key, "endpoint": self._endpoint}  # first, see `key_of_reply`
         if answer.values is not None:
-            entry |= {"reply": _kept(reply), "time": int(time.time())}
+            entry |= {"reply": _kept(without_thoughts(reply)), "time": int(time.time())}
         else:
             entry |= {"reason": answer.reason, "detail": answer.detail}
         entry |= {name: value for name, value in (tokens | {"batch": answer.batch}).items() if value is not None}

@@ -40,9 +40,7 @@ def estimate(given: Mapping[str, Any], criteria: Mapping[str, Any], snippet_toke
     settings = JudgeSettings.read(given)
     check_criteria(criteria, settings.simulated)
     price = settings.price(batch=settings.transport == "batch")
-    method = settings.method
-    if method == "auto":
-        method = "logprobs" if settings.mode == "pairwise" else "votes"
+    method = settings.methods[0] if settings.method == "auto" else settings.method
     text = ("word " * round(snippet_tokens * BYTES_PER_TOKEN / 5)).strip()
     texts = [text] * (2 * settings.num_pairs)
     first = np.arange(0, len(texts), 2)
@@ -55,7 +53,9 @@ def estimate(given: Mapping[str, Any], criteria: Mapping[str, Any], snippet_toke
     if settings.reuse_answers:
         notes.append("at most: answers in the response logs cost nothing")
     notes += [f"price: {price.source}"] if price else [f"the price of {settings.model} is unknown"]
-    if settings.method == "auto" and settings.mode == "pairwise":
+    if settings.thinks:
+        notes.append(f"with all {settings.max_thinking_tokens:,} tokens of thought for each vote")
+    elif settings.method == "auto" and method == "logprobs":
         notes.append(f"without log-probabilities {settings.num_votes} votes a call")
     cap = settings.max_cost_usd
     if cap is not None and found.usd is not None and found.usd > cap:

@@ -15,7 +15,7 @@ from tokenizers import Tokenizer
 from qurating.artifacts.by_domain import shortened
 from qurating.artifacts.files import read_json, write_json
 from qurating.artifacts.seeds import seed_for
-from qurating.judging import findings, tables
+from qurating.judging import findings, labels, tables
 from qurating.judging import summary as judging_summary
 from qurating.judging.asking import TRAFFIC, answered, ask
 from qurating.judging.earlier_replies import EarlierReplies
@@ -97,6 +97,8 @@ def judge(
         response_log = _response_log(stack, settings, endpoint, output, Path(responses))
         with sigterm_as_ctrl_c():  # calls in flight are waited for: they are paid for
             requests, costs = asyncio.run(ask(settings, endpoint, response_log, price, as_method, tokenizer, output))
+        if note := labels.note(requests.failures.values(), requests.votes_without_label):
+            print(f"    {note}", flush=True)
         if (failed := requests.failed_fraction) > settings.max_failed_fraction:
             response_log.forget_failures()
             raise too_many_failed(failed, settings.max_failed_fraction, list(requests.failures.values()))
@@ -114,6 +116,7 @@ def judge(
         "ended": f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
         "temperature": requests.body([]).get("temperature"),
         "num_votes": None if requests.method == "logprobs" else settings.num_votes,
+        "votes_without_label": requests.votes_without_label,
         "num_pairs": settings.num_pairs,
         "num_texts": len(pairs.ids) - (len(ranking.texts) if ranking else 0),
         "num_sequences_too_short": sum(pairs.too_short.values()),

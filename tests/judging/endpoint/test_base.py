@@ -77,6 +77,16 @@ def test_the_key_of_a_request_depends_on_all_that_can_change_its_answer() -> Non
     assert len({Request(0, body | change).key() for change in changes}) == 4
 
 
+def test_the_limit_on_the_tokens_of_a_thought_is_no_part_of_the_key() -> None:
+    """What was answered under a lower limit is found again under a higher one."""
+    bodies = [{"model": "m", "max_tokens": 20}, {"model": "m", "max_completion_tokens": 40}, {"model": "m", "n": 2}]
+    assert len({Request(0, body).key() for body in bodies}) == 3
+    short, long, other = (Request(0, body, limit_counts=False) for body in bodies)
+    assert short.key() == long.key() != other.key()
+    assert short.key() != Request(0, bodies[0], 1, limit_counts=False).key()
+    assert b"20" in short.content
+
+
 def test_an_endpoint_is_known_by_what_can_change_its_answers_and_not_by_its_key(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import time
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -82,6 +83,29 @@ def test_answers_in_the_log_are_not_requested_again_and_an_incomplete_line_is(tm
         assert ask(endpoint_at(url), response_log) == whole
         assert not asked
     assert whole[3] == Answer(None, "prose", "Well")
+
+
+def test_many_known_answers_do_not_keep_a_reply_waiting(tmp_path: Path) -> None:
+    """It would be timed out, and paid twice."""
+    found: dict[int, Answer] = {}
+    response_log = ResponseLog(tmp_path / "j")
+    new, known = numbered_requests(2)
+    response_log.add(known.key(), Answer([1.0]), {"value": 1}, remember=True)
+
+    def requests() -> Any:
+        yield new
+        deadline = time.monotonic() + 60
+        while 0 not in found and time.monotonic() < deadline:
+            yield known
+        found_in_time.append(0 in found)
+
+    found_in_time: list[bool] = []
+    with endpoint(lambda call: respond({"value": 0})) as url:
+        where = endpoint_at(url, timeout_seconds=120.0)
+        asyncio.run(ask_all(where, requests(), response_log, found.__setitem__, Spending(None, None)))
+    response_log.close()
+    assert found_in_time == [True]
+    assert found == {0: Answer([0.0]), 1: Answer([1.0])}
 
 
 def test_an_endpoint_that_is_down(tmp_path: Path) -> None:

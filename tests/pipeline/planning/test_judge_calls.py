@@ -45,3 +45,13 @@ def test_an_unknown_price_is_said_and_a_cap_without_one_refused() -> None:
     assert "the price of some-model is unknown" in note
     with pytest.raises(StageError, match="cannot be enforced"):
         estimate(*given(*unpriced), snippet_tokens=448)
+
+
+def test_the_thoughts_of_a_reasoning_model_are_in_the_estimate() -> None:
+    chosen = ["judge=openai_reasoning", "judge.num_pairs=1000", "judge.max_thinking_tokens=2000"]
+    found, note = estimate(*given(*chosen), snippet_tokens=448)
+    assert found.num_calls == 8000
+    assert found.completion_tokens == 8000 * 4 * 2016
+    assert found.usd == pytest.approx((0.25 * found.prompt_tokens + 2.00 * found.completion_tokens) / 1e6)
+    assert "with all 2,000 tokens of thought for each vote" in note
+    assert "log-probabilities" not in note
