@@ -1,5 +1,6 @@
 """What someone should know before more is spent on a judge, in sentences from its numbers."""
 
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -108,8 +109,9 @@ def _models(summary: Mapping[str, Any]) -> Iterator[str]:
     if len(models) > 1:
         named = [f"{each['model']} ({each['num_answers']:,})" for each in models]
         yield f"several models answered (so many requests): {_listed(named)}"
-    asked = summary["model"].lower().rpartition("/")[2]
-    strangers = [each["model"] for each in models if asked not in each["model"].lower()]
+    # gpt-4-0613 is a gpt-4, gpt-4o is not
+    asked = re.compile(rf"(?<![a-z0-9]){re.escape(summary['model'].rpartition('/')[2])}(?![a-z0-9])", re.IGNORECASE)
+    strangers = [each["model"] for each in models if not asked.search(each["model"])]
     if (summary["endpoint"]["kind"], summary["endpoint"]["api"]) == ("remote", "openai") and strangers:
         yield f"{summary['model']} was asked for, and the replies name {_listed(strangers)}"
 

@@ -94,8 +94,8 @@ def test_nothing_is_said_of_a_judge_that_does_well() -> None:
         ),
         (
             {},
-            {"answers": {"models": [{"model": "other", "num_answers": 9}, {"model": "", "num_answers": 1}]}},
-            "owner/Model-7B was asked for, and the replies name other",
+            {"answers": {"models": [{"model": "model-7bx", "num_answers": 9}, {"model": "", "num_answers": 1}]}},
+            "owner/Model-7B was asked for, and the replies name model-7bx",
         ),
     ],
 )
