@@ -150,6 +150,18 @@ def test_a_reasoning_model_is_asked_by_votes_and_its_thoughts_are_paid_for(
     assert re.search(r"the first reply took \d+ tokens, thought included; at this rate: 8 calls, .* \$0\.0\d", said)
 
 
+def test_a_deployment_of_azure(tmp_path: Path, corpus: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AZURE_OPENAI_API_KEY", "k")
+    server = OpenAIReasoning()
+    with endpoint(server) as url:
+        given: dict[str, Any] = {"base_url": url.removesuffix("/v1"), "name": "az", "model": "gpt", "num_votes": 4}
+        given |= {"max_thinking_tokens": 4096, "token_limit": "max_completion_tokens", "temperature": None, **PRICE}
+        run(tmp_path / "o", corpus, settings("azure", label_options={"logit_bias": None}, **given), ONE)
+    assert {(body["n"], body["max_completion_tokens"]) for body in server.bodies} == {(4, 4112)}
+    assert len(server.bodies) == 24
+    assert all(is_right(row) for row in rows(tmp_path / "o"))
+
+
 def test_batches_send_the_same_bodies(tmp_path: Path, corpus: Path) -> None:
     online, model = OpenAIReasoning(), OpenAIReasoning()
     with endpoint(online) as url:
