@@ -23,16 +23,19 @@ from typing import Any, ClassVar, NamedTuple, Protocol, Self
 
 from qurating.corpus.files import named_files, stem
 from qurating.corpus.lines import DamagedFileError, is_compressed
-from qurating.corpus.records import BadRowError, json_rows, name_in, text_in, whole
+from qurating.corpus.records import BadRowError, Column, NoFieldError, json_rows, name_in, text_in, value_in, whole
 from qurating.runtime import hub_data
 from qurating.runtime.errors import StageError
 from qurating.runtime.revisions import pinned, without_pin
 
 
 class Document(NamedTuple):
+    """`columns` are the values of the fields that are kept, each a text, a float or None."""
+
     document_id: str
     domain: str
     text: str
+    columns: tuple[str | float | None, ...] = ()
 
 
 class BadRow(NamedTuple):
@@ -55,8 +58,12 @@ class Reader(Protocol):
 
 
 @dataclasses.dataclass(kw_only=True)
-class _Fields:
-    """Where a document lies in a row (see `records.lookup`), and what to do with a row without one."""
+class Fields:
+    """Where a document lies in a row (see `records.lookup`), and what to do with a row without one.
+
+    `kept` are further fields, which become `Document.columns`. `absent` has those that no row had so far, each with the
+    reason, and `present` the others.
+    """
 
     settings: ClassVar[str] = "corpus"  # whose settings the messages name
     text_field: str = "text"
@@ -65,6 +72,9 @@ class _Fields:
     on_bad_row: str = "stop"
     bad_rows: list[BadRow] = dataclasses.field(default_factory=list, init=False)
     skipped: Counter[str] = dataclasses.field(default_factory=Counter, init=False)
+    kept: Sequence[Column] = dataclasses.field(default=(), init=False)
+    absent: dict[str, str] = dataclasses.field(default_factory=dict, init=False)
+    present: set[str] = dataclasses.field(default_factory=set, init=False)
 
     def __post_init__(self) -> None:
         if self.on_bad_row not in ("stop", "skip"):
@@ -75,7 +85,19 @@ class _Fields:
         text = text_in(row, self.text_field)
         domain = whole(default_domain) if self.domain_field is None else name_in(row, self.domain_field)
         document_id = whole(default_id) if self.id_field is None else name_in(row, self.id_field)
-        return Document(document_id, domain, text)
+        return Document(document_id, domain, text, tuple(self._kept_in(row, column) for column in self.kept))
+
+    def _kept_in(self, row: Any, column: Column) -> str | float | None:
+        try:
+            value = value_in(row, column)
+        except NoFieldError as error:
+            if column.name not in self.present:
+                self.absent[column.name] = str(error)
+            return None
+        if column.name not in self.present:
+            self.present.add(column.name)
+            self.absent.pop(column.name, None)
+        return value
 
     def refuse(self, source: str, row: int, reason: str, unit: str) -> None:
         """Record a bad row, or stop at it."""
@@ -100,7 +122,7 @@ class _Fields:
 
 
 @dataclasses.dataclass
-class _Files(_Fields):
+class _Files(Fields):
     """Documents in files, one part per file; a subclass says how the rows of one are read."""
 
     paths: str | Sequence[str]
@@ -169,10 +191,11 @@ class Parquet(_Files):
         try:
             with pq.ParquetFile(path) as file:
                 names = file.schema_arrow.names
-                columns = [field if field in names else field.partition(".")[0] for field in fields]
+                columns = [_column(field, names) for field in fields]
                 for field, column in zip(fields, columns, strict=True):
                     if column not in names:
                         raise StageError(f"{path} has no column {field!r}; it has {', '.join(names)}")
+                columns += [there for kept in self.kept if (there := _column(kept.name, names)) in names]
                 for batch in file.iter_batches(batch_size=self.rows_per_read, columns=sorted(set(columns))):
                     try:
                         rows = batch.to_pylist()
@@ -189,7 +212,7 @@ class Parquet(_Files):
 
 
 @dataclasses.dataclass
-class Hub(_Fields):
+class Hub(Fields):
     """A data set of the Hugging Face Hub (or a folder on disk), streamed; code from the Hub is never run.
 
     `data_files` are files, URLs or patterns for `load_dataset`; `dataset` is then the format ("json", "parquet").
@@ -267,6 +290,11 @@ class Hub(_Fields):
 
     def parts(self) -> list[Self]:
         return [self]  # reading from the middle of a stream costs as much as reading up to it
+
+
+def _column(field: str, names: Sequence[str]) -> str:
+    """The column of a Parquet file that holds a field: that of its name, else the record that its name begins with."""
+    return field if field in names else field.partition(".")[0]
 
 
 def _row_or_error(row: Any) -> Any:

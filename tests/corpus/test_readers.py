@@ -12,6 +12,7 @@ import zstandard
 from compression_example import COMPRESS, ENDINGS, written
 
 from qurating.corpus.readers import BadRow, Document, Hub, Jsonl, Parquet
+from qurating.corpus.records import Column
 from qurating.runtime.errors import StageError
 
 ROWS: list[dict[str, Any]] = [
@@ -174,6 +175,47 @@ def test_parquet_reads_nested_columns_in_order(tmp_path: Path) -> None:
     assert {d.document_id for d in Parquet(paths=str(tmp_path / "web.parquet"), id_field="key")} == {
         str(100 + i) for i in range(5)
     }
+
+
+def test_fields_that_are_kept_come_with_documents(tmp_path: Path, dataset: str) -> None:
+    (tmp_path / "web.jsonl").write_bytes(lines(ROWS))
+    pq.write_table(pa.Table.from_pylist(ROWS), tmp_path / "web.parquet")
+    for reader in (
+        Jsonl(paths=str(tmp_path / "web.jsonl")),
+        Parquet(paths=str(tmp_path / "web.parquet")),
+        Hub(dataset=dataset, name="web"),
+    ):
+        plain = list(reader)
+        reader.kept = [Column("meta.source"), Column("key", is_number=True), Column("meta.lang")]
+        found = list(reader)
+        assert [document.columns for document in found] == [(f"domain{i % 2}", 100.0 + i, None) for i in range(5)]
+        assert [document[:3] for document in found] == [document[:3] for document in plain]
+        assert reader.present == {"meta.source", "key"}
+        assert list(reader.absent) == ["meta.lang"]
+        assert "looking for 'lang', found the fields source" in reader.absent["meta.lang"]
+
+
+def test_a_field_that_later_files_have_is_present(tmp_path: Path) -> None:
+    pq.write_table(pa.table({"text": ["a"]}), tmp_path / "a.parquet")
+    pq.write_table(pa.table({"text": ["b"], "lang": pa.array([None], pa.string())}), tmp_path / "b.parquet")
+    reader = Parquet(paths=str(tmp_path / "*.parquet"))
+    reader.kept = [Column("lang")]
+    documents = iter(reader)
+    assert next(documents).columns == (None,)
+    assert list(reader.absent) == ["lang"]
+    assert next(documents).columns == (None,)
+    assert (reader.absent, reader.present) == ({}, {"lang"})
+
+
+def test_a_bad_value_of_a_kept_field_is_a_bad_row(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_bytes(lines([{"text": "x", "n": 1}, {"text": "y", "n": "two"}, {"text": "z", "n": 3}]))
+    reader = Jsonl(paths=str(tmp_path / "a.jsonl"))
+    reader.kept = [Column("n", is_number=True)]
+    with pytest.raises(StageError, match=r"a\.jsonl, line 2: field 'n' holds a value of type str, not a number"):
+        list(reader)
+    reader.on_bad_row = "skip"
+    assert [document.columns for document in reader] == [(1.0,), (3.0,)]
+    assert [row.row for row in reader.bad_rows] == [2]
 
 
 def test_parquet_bad_rows_columns_and_files(tmp_path: Path) -> None:

@@ -11,11 +11,12 @@ import subprocess
 import sys
 import textwrap
 import time
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from compression_example import written
@@ -27,6 +28,7 @@ from tqdm import tqdm
 from transformers import AutoTokenizer
 
 from qurating.artifacts.files import row_files
+from qurating.corpus.embedded import Embedded
 from qurating.corpus.readers import Document, Jsonl, Parquet, Reader
 from qurating.corpus.sequence_ids import sequence_id
 from qurating.pipeline import resolvers
@@ -214,6 +216,98 @@ def test_corpus_that_changed_since_it_was_begun_is_refused(tmp_path: Path) -> No
     (tmp_path / "books.jsonl").write_text(json.dumps({**rows[0], "text": "something else"}) + "\n")
     with pytest.raises(StageError, match=r"has changed since .*out was begun: delete .*out"):
         prepare(tmp_path)
+
+
+def with_fields(folder: Path, fields: Sequence[dict[str, Any]]) -> None:
+    """The rows of `write_corpus` with further fields, those of `fields` in turn."""
+    rows = write_corpus(folder)
+    for name, part in (("books", rows[:30]), ("web", rows[30:])):
+        lines = [json.dumps(row | fields[place % len(fields)]) + "\n" for place, row in enumerate(part)]
+        (folder / f"{name}.jsonl").write_text("".join(lines), encoding="utf-8")
+
+
+def test_columns_come_along_to_every_sequence_of_their_document(tmp_path: Path) -> None:
+    with_fields(tmp_path, [{"meta": {"lang": "de", "score": 2}}, {"meta": {"lang": None, "score": 0.5}}, {}])
+    plain = prepare(tmp_path, "plain")
+    counts = prepare(tmp_path, keep_columns=["meta.lang", "meta.score:number"])
+    documents = {split: {row["document_id"] for row in rows_of(tmp_path / "out", split)} for split in module.SPLITS}
+    assert counts.pop("documents_without") == {"meta.lang": 40, "meta.score": 20}
+    assert counts == plain
+    assert sum(map(len, documents.values())) == 60
+    expected = [("de", 2.0), (None, 0.5), (None, None)]
+    for split in module.SPLITS:
+        for file, alone in zip(row_files(tmp_path / "out" / split), row_files(tmp_path / "plain" / split), strict=True):
+            table = pq.read_table(file)
+            kept = [("meta.lang", pa.string()), ("meta.score", pa.float64())]
+            assert table.schema.equals(pa.schema([*SCHEMA, *kept]))
+            assert table.select(SCHEMA.names).equals(pq.read_table(alone))
+            for row in table.to_pylist():
+                assert (row["meta.lang"], row["meta.score"]) == expected[int(row["document_id"][4:]) % 30 % 3]
+
+
+def test_no_columns_are_the_same_bytes_as_before_there_were_any(tmp_path: Path) -> None:
+    """The digest of a batch, and so the shards of a build that was begun before, stay what they were."""
+    write_corpus(tmp_path)
+    batch, *_ = module._batches(
+        Jsonl(paths=str(tmp_path / "*.jsonl"), id_field="id"), 7, 10**5, tmp_path / "b", Counter()
+    )
+    digest = hashlib.blake2b(digest_size=16)
+    for document in batch.documents:
+        digest.update(f"{document.document_id}\0{document.domain}\0{document.text}\1".encode())
+    assert batch.digest == digest.hexdigest()
+    prepare(tmp_path, "absent")
+    prepare(tmp_path, "none", keep_columns=[])
+    assert contents(tmp_path / "absent") == contents(tmp_path / "none")
+
+
+@pytest.mark.parametrize(
+    ("columns", "message"),
+    [
+        (
+            ["meta.long"],
+            r"no field 'meta.long' .looking for 'long', found the fields lang. in the first shard.*meta.long\?",
+        ),
+        (["meta.long?"], r"no field 'meta.long' .* in any document. Correct the name$"),
+        (["late"], r"no field 'late' .* in the first shard"),
+        (["meta"], r"field 'meta' holds a value of type dict; .*meta.lang"),
+        (["domain"], "every corpus has a column 'domain'"),
+    ],
+)
+def test_a_field_that_is_no_column_is_refused(tmp_path: Path, columns: list[str], message: str) -> None:
+    with_fields(tmp_path, [{"meta": {"lang": "de"}}])
+    with open(tmp_path / "web.jsonl", "a", encoding="utf-8") as file:
+        file.write('{"id": "last", "text": "at last", "late": "1"}\n')
+    with pytest.raises(StageError, match=message):
+        prepare(tmp_path, keep_columns=columns)
+
+
+def test_an_optional_field_may_be_late(tmp_path: Path) -> None:
+    with_fields(tmp_path, [{}])
+    with open(tmp_path / "web.jsonl", "a", encoding="utf-8") as file:
+        file.write('{"id": "last", "text": "at last", "late": "1"}\n')
+    assert prepare(tmp_path, keep_columns=["late?"])["documents_without"] == {"late": 60}
+
+
+def test_a_reader_without_fields_keeps_none(tmp_path: Path) -> None:
+    with pytest.raises(StageError, match="the documents of Embedded have no fields to keep"):
+        prepare(tmp_path, reader=Embedded(), keep_columns=["lang"])
+
+
+def test_columns_that_changed_since_a_build_was_begun_are_refused(tmp_path: Path) -> None:
+    with_fields(tmp_path, [{"lang": "de", "url": "a"}])
+
+    def broken() -> Interrupted:
+        return Interrupted(paths=str(tmp_path / "*.jsonl"), id_field="id", after=40)
+
+    with pytest.raises(KeyboardInterrupt):
+        prepare(tmp_path, reader=broken(), keep_columns=["lang"])
+    with pytest.raises(StageError, match="has changed since"):
+        prepare(tmp_path, keep_columns=["url"])
+    with pytest.raises(StageError, match="has changed since"):
+        prepare(tmp_path)
+    counts = prepare(tmp_path, keep_columns=["lang"])
+    assert counts == prepare(tmp_path, "whole", keep_columns=["lang"])
+    assert contents(tmp_path / "out") == contents(tmp_path / "whole")
 
 
 def test_worker_that_is_killed_is_told(tmp_path: Path) -> None:
