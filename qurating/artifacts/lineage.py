@@ -20,6 +20,7 @@ class Stage(NamedTuple):
 
 _WRITE_RATINGS = (
     "rate",
+    "import_ratings",
     "score",
     "measure_perplexity",
     "weigh_importance",
@@ -32,6 +33,7 @@ TABLE = (
     Stage("import_judgments", "judgments"),
     Stage("train_rater", "models", ("prepare_corpus", "judge", "import_judgments")),
     Stage("rate", "ratings", ("prepare_corpus", "train_rater"), is_shareable=True),
+    Stage("import_ratings", "ratings", ("prepare_corpus",)),
     Stage("prepare_target", "targets", ("prepare_corpus",)),
     Stage("sample_proxy", "proxies", ("prepare_corpus",)),
     Stage("pretrain_proxy", "models", ("prepare_corpus",)),

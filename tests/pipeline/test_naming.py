@@ -35,6 +35,7 @@ def test_plain_names() -> None:
         "import_judgments": None,
         "train_rater": "models/rater-tiny-by-simulated",
         "rate": "ratings/rater-tiny-by-simulated",
+        "import_ratings": None,
         "pretrain_proxy": "models/proxy-tiny",
         "prepare_target": "targets/heldout-stdlib_docstrings",
         "sample_proxy": "proxies/1024_sequences",
@@ -179,7 +180,12 @@ def test_settings_that_change_no_result_change_no_name() -> None:
 
 def test_seed_marks_every_name() -> None:
     found = changed("seed=5")
-    without = {"import_judgments", "rescore_proxy", "analyse"}  # which need no seed, or are not needed
+    without = {
+        "import_judgments",
+        "import_ratings",
+        "rescore_proxy",
+        "analyse",
+    }  # which need no seed, or are not needed
     assert set(found) == {*STAGES} - without
     assert found["train_lm"] == "models/lm-tiny-select_120K_tokens_uniform-across_domains,seed=5"
 
