@@ -19,7 +19,10 @@ import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple, Protocol, Self
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol, Self
+
+import numpy as np
+import numpy.typing as npt
 
 from qurating.corpus.files import named_files, stem
 from qurating.corpus.lines import DamagedFileError, is_compressed
@@ -28,14 +31,22 @@ from qurating.runtime import hub_data
 from qurating.runtime.errors import StageError
 from qurating.runtime.revisions import pinned, without_pin
 
+if TYPE_CHECKING:
+    import pyarrow as pa
+
 
 class Document(NamedTuple):
-    """`columns` are the values of the fields that are kept, each a text, a float or None."""
+    """A text, or a sequence of tokens with its text.
+
+    `columns` are the values of the fields that are kept, each a text, a float or None. `input_ids` (n,) are the tokens
+    of a document that is tokenised already; its text may then be empty.
+    """
 
     document_id: str
     domain: str
     text: str
     columns: tuple[str | float | None, ...] = ()
+    input_ids: npt.NDArray[np.int32] | None = None
 
 
 class BadRow(NamedTuple):
@@ -82,10 +93,13 @@ class Fields:
 
     def document(self, row: Any, default_id: str, default_domain: str) -> Document:
         """The document in a row; raises BadRowError if it has none."""
-        text = text_in(row, self.text_field)
+        text = self.text_of(row)
         domain = whole(default_domain) if self.domain_field is None else name_in(row, self.domain_field)
         document_id = whole(default_id) if self.id_field is None else name_in(row, self.id_field)
         return Document(document_id, domain, text, tuple(self._kept_in(row, column) for column in self.kept))
+
+    def text_of(self, row: Any) -> str:
+        return text_in(row, self.text_field)
 
     def _kept_in(self, row: Any, column: Column) -> str | float | None:
         try:
@@ -186,8 +200,7 @@ class Parquet(_Files):
         import pyarrow as pa
         import pyarrow.parquet as pq
 
-        fields = [field for field in (self.text_field, self.domain_field, self.id_field) if field is not None]
-        number = 0
+        fields, number = self.needed(), 0
         try:
             with pq.ParquetFile(path) as file:
                 names = file.schema_arrow.names
@@ -197,18 +210,65 @@ class Parquet(_Files):
                         raise StageError(f"{path} has no column {field!r}; it has {', '.join(names)}")
                 columns += [there for kept in self.kept if (there := _column(kept.name, names)) in names]
                 for batch in file.iter_batches(batch_size=self.rows_per_read, columns=sorted(set(columns))):
-                    try:
-                        rows = batch.to_pylist()
-                    except UnicodeDecodeError:
-                        rows = [_row_or_error(batch.slice(i, 1)) for i in range(batch.num_rows)]
-                    yield from enumerate(rows, start=number)
-                    number += len(rows)
+                    yield from enumerate(self.rows_in(batch), start=number)
+                    number += batch.num_rows
         except (pa.ArrowInvalid, OSError) as error:
             with open(path, "rb") as content:
                 is_parquet = content.read(4) in (b"PAR1", b"")
             if is_parquet:
                 raise DamagedFileError(path, number, "row", str(error)) from None
             raise StageError(f"{path} cannot be read as Parquet: {error}") from None
+
+    def needed(self) -> list[str]:
+        """The fields that every file must have."""
+        return [field for field in (self.text_field, self.domain_field, self.id_field) if field is not None]
+
+    def rows_in(self, batch: "pa.RecordBatch") -> list[Any]:
+        """The rows of a batch; a BadRowError stands for a row that is not UTF-8."""
+        try:
+            return batch.to_pylist()
+        except UnicodeDecodeError:
+            return [_row_or_error(batch.slice(i, 1)) for i in range(batch.num_rows)]
+
+
+@dataclasses.dataclass(kw_only=True)
+class TokenTables(Parquet):
+    """Parquet files of sequences that are tokenised already: each row is a document of one sequence.
+
+    `tokens_field` is a column with lists of token ids. Without a `text_field`, texts are empty.
+    """
+
+    text_field: str | None = "text"  # type: ignore[assignment]
+    tokens_field: str = "input_ids"
+
+    def needed(self) -> list[str]:
+        return [*super().needed(), self.tokens_field]
+
+    def rows_in(self, batch: "pa.RecordBatch") -> list[Any]:
+        import pyarrow as pa
+
+        tokens = batch.column(self.tokens_field)
+        if not (pa.types.is_list(tokens.type) or pa.types.is_large_list(tokens.type)):
+            raise StageError(f"corpus.tokens_field: {self.tokens_field} holds {tokens.type}, not lists of token ids")
+        rows = super().rows_in(batch.drop_columns([self.tokens_field]))
+        # as arrays: a list of Python integers takes longer to make than all the rest
+        ends = np.cumsum(tokens.value_lengths().fill_null(0).to_numpy())
+        parts = np.split(tokens.flatten().to_numpy(zero_copy_only=False), ends[:-1])
+        for row, part in zip(rows, parts, strict=True):
+            if not isinstance(row, BadRowError):
+                row[self.tokens_field] = part
+        return rows
+
+    def text_of(self, row: Any) -> str:
+        return "" if self.text_field is None else super().text_of(row)
+
+    def document(self, row: Any, default_id: str, default_domain: str) -> Document:
+        ids = row[self.tokens_field]
+        if not len(ids) or not np.issubdtype(ids.dtype, np.integer):
+            raise BadRowError(f"field {self.tokens_field!r} holds no token ids")
+        if ids.min() < 0 or ids.max() >= 2**31:
+            raise BadRowError(f"field {self.tokens_field!r} holds {ids.min()} to {ids.max()}: no token ids")
+        return super().document(row, default_id, default_domain)._replace(input_ids=ids.astype(np.int32, copy=False))
 
 
 @dataclasses.dataclass

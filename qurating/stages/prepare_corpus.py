@@ -17,7 +17,7 @@ from tqdm import tqdm
 from qurating.artifacts.files import read_json, write_json, write_table
 from qurating.artifacts.seeds import seed_for
 from qurating.corpus import tokenizing
-from qurating.corpus.readers import Document, Fields, Reader
+from qurating.corpus.readers import Document, Fields, Reader, TokenTables
 from qurating.corpus.records import Column, columns_of
 from qurating.corpus.sequence_ids import SeenIds, sequence_id
 from qurating.runtime.errors import StageError
@@ -35,6 +35,7 @@ SCHEMA = pa.schema(
     ]
 )
 SPLITS = ("train", "heldout")
+_COMPARED, _COMPARED_CHARACTERS = 10, 64  # of each shard: sequences of given tokens with texts of so many characters
 
 
 class Batch(NamedTuple):
@@ -76,6 +77,8 @@ def prepare_corpus(
     `files` lists the files that the paths of the reader name: it is not used here, but other files make another
     artifact.
 
+    Documents of a reader of `TokenTables` are sequences of the tokens that they bring along; they are not tokenised.
+
     Raises StageError if the corpus is empty, an id occurs twice, a split would be empty, or no document has a field to
     be kept (for one that is not optional, no document of the first shard).
     """
@@ -84,6 +87,8 @@ def prepare_corpus(
         raise StageError(f"corpus.keep_columns: the documents of {type(reader).__name__} have no fields to keep")
     if isinstance(reader, Fields):
         reader.kept = columns
+    if isinstance(reader, TokenTables) and tokenizer is None:
+        raise StageError("corpus.tokenizer is null: sequences of tokens need the tokenizer that made them")
     if sequence_length < 2:
         raise StageError(f"sequence_length is {sequence_length}; it must be at least 2")
     if not 0 <= heldout_fraction < 1:
@@ -172,6 +177,8 @@ def _batches(
             digest.update("\x00".join(document[:3]).encode() + b"\x01")
             if document.columns:
                 digest.update(repr(document.columns).encode() + b"\x01")
+            if document.input_ids is not None:
+                digest.update(document.input_ids.tobytes() + b"\x01")
         if index == 0:
             _check_columns(reader, is_end=False)
         if reader.bad_rows:
@@ -181,7 +188,8 @@ def _batches(
         return Batch(index, documents, digest.hexdigest())
 
     for document in tqdm(reader, desc="tokenise", unit="document", mininterval=0.5):
-        if not document.text.strip():
+        is_decoded_later = document.input_ids is not None and not document.text
+        if not document.text.strip() and not is_decoded_later:
             empty["empty"] += 1
             continue
         if documents and num_characters + len(document.text) > max_characters:
@@ -221,10 +229,14 @@ def _write_shards(
             raise StageError(f"the corpus has changed since {output} was begun: delete {output} and run again")
         return Counter(done["counts"])
     tokenizer = tokenizing.load(output / "tokenizer")
+    _check_tokens(batch.documents, tokenizer, sequence_length)
     counts: Counter[str] = Counter()
     rows: dict[str, list[tuple[Document, int, tokenizing.Piece]]] = {split: [] for split in SPLITS}
     for document in batch.documents:
-        pieces = tokenizing.pieces(document.text, tokenizer, sequence_length)
+        if document.input_ids is None:
+            pieces = tokenizing.pieces(document.text, tokenizer, sequence_length)
+        else:
+            pieces = [tokenizing.given_piece(document.text, document.input_ids, tokenizer)]
         if not pieces:
             counts["without_tokens"] += 1
             continue
@@ -242,6 +254,32 @@ def _write_shards(
             write_table(output / split / f"{batch.number:05d}.parquet", _table(rows[split], columns))
     write_json(mark, {"digest": batch.digest, "counts": counts})
     return counts
+
+
+def _check_tokens(documents: Sequence[Document], tokenizer: tokenizing.TextTokenizer, sequence_length: int) -> None:
+    """Refuse given tokens that are too many, not of the tokenizer, or not those of their texts."""
+    given = [(document, document.input_ids) for document in documents if document.input_ids is not None]
+    if not given:
+        return
+    size = tokenizing.vocabulary_size(tokenizer.tokenizer)
+    way_out = "set corpus.tokenizer to the one that made them"
+    for document, ids in given:
+        if len(ids) > sequence_length:
+            raise StageError(
+                f"{document.document_id} has {len(ids):,} tokens: corpus.sequence_length={sequence_length} must be at "
+                "least the longest sequence"
+            )
+        if ids.max() >= size:
+            raise StageError(
+                f"{document.document_id} has the token id {ids.max():,}, and the ids of the tokenizer end at "
+                f"{size - 1:,}: {way_out}"
+            )
+    long = [(document, ids) for document, ids in given if len(document.text) >= _COMPARED_CHARACTERS][:_COMPARED]
+    if long and not any(tokenizing.spells(ids, document.text, tokenizer) for document, ids in long):
+        raise StageError(
+            f"the tokens of {long[0][0].document_id} do not spell its text ({len(long)} sequences were compared): "
+            f"{way_out}, or corpus.text_field to null if the texts were changed since: they are decoded then"
+        )
 
 
 def _table(rows: list[tuple[Document, int, tokenizing.Piece]], kept: Sequence[Column]) -> pa.Table:

@@ -5,13 +5,14 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import zstandard
 from compression_example import COMPRESS, ENDINGS, written
 
-from qurating.corpus.readers import BadRow, Document, Hub, Jsonl, Parquet
+from qurating.corpus.readers import BadRow, Document, Hub, Jsonl, Parquet, TokenTables
 from qurating.corpus.records import Column
 from qurating.runtime.errors import StageError
 
@@ -398,3 +399,45 @@ def test_hub_that_cannot_be_reached(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(datasets, "load_dataset", refuse)
     with pytest.raises(StageError, match=r"Couldn't reach(.|\n)*corpus=jsonl"):
         list(Hub(dataset="lab/web", name="web"))
+
+
+@pytest.mark.parametrize("kind", [pa.list_(pa.int64()), pa.large_list(pa.int32()), pa.list_(pa.uint16())])
+def test_token_tables_give_their_tokens(tmp_path: Path, kind: pa.DataType) -> None:
+    ids = [[1, 2, 3], [4], [5, 6]]
+    table = {"input_ids": pa.array(ids, kind), "text": ["a", "b", "c"], "source": ["x", "y", "y"], "key": [7, 8, 9]}
+    pq.write_table(pa.table(table), tmp_path / "t.parquet", row_group_size=2)
+    reader = TokenTables(paths=str(tmp_path / "t.parquet"), domain_field="source", rows_per_read=2)
+    reader.kept = [Column("key", is_number=True)]
+    documents = list(reader)
+    assert [document[:4] for document in documents] == [
+        (f"t.parquet:{row}", "xyy"[row], "abc"[row], (7.0 + row,)) for row in range(3)
+    ]
+    for document, own in zip(documents, ids, strict=True):
+        assert document.input_ids is not None
+        assert (document.input_ids.tolist(), document.input_ids.dtype) == (own, np.int32)
+    reader.text_field = None
+    assert [(document.text, document.domain) for document in reader] == [("", "x"), ("", "y"), ("", "y")]
+    pq.write_table(pa.table(table).drop_columns(["text"]), tmp_path / "t.parquet")
+    assert len(list(reader)) == 3
+
+
+def test_token_tables_without_tokens(tmp_path: Path) -> None:
+    def read(tokens: pa.Array, **changes: Any) -> TokenTables:
+        pq.write_table(pa.table({"input_ids": tokens, "text": ["a", "b"]}), tmp_path / "t.parquet")
+        return TokenTables(paths=str(tmp_path / "t.parquet"), **changes)
+
+    for tokens, reason in (
+        (pa.array([[1], []], pa.list_(pa.int32())), "holds no token ids"),
+        (pa.array([[1], None], pa.list_(pa.int32())), "holds no token ids"),
+        (pa.array([[1], [2**40]], pa.list_(pa.int64())), r"holds \d+ to \d+: no token ids"),
+        (pa.array([[1], [-1]], pa.list_(pa.int64())), "holds -1 to -1: no token ids"),
+    ):
+        with pytest.raises(StageError, match=rf"t\.parquet, row 1: field 'input_ids' {reason}"):
+            list(read(tokens))
+        kept = read(tokens, on_bad_row="skip")
+        assert [document.text for document in kept] == ["a"]
+        assert [row.row for row in kept.bad_rows] == [1]
+    with pytest.raises(StageError, match="input_ids holds string, not lists of token ids"):
+        list(read(pa.array(["x", "y"])))
+    with pytest.raises(StageError, match="has no column 'tokens'; it has input_ids, text"):
+        list(read(pa.array([[1], [2]]), tokens_field="tokens"))

@@ -24,12 +24,14 @@ from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 from repository import ROOT
+from token_tables import LENGTH, TEXTS, released_tables, tokenizer_of
 from tqdm import tqdm
 from transformers import AutoTokenizer
 
 from qurating.artifacts.files import row_files
+from qurating.corpus import tokenizing
 from qurating.corpus.embedded import Embedded
-from qurating.corpus.readers import Document, Jsonl, Parquet, Reader
+from qurating.corpus.readers import Document, Jsonl, Parquet, Reader, TokenTables
 from qurating.corpus.sequence_ids import sequence_id
 from qurating.pipeline import resolvers
 from qurating.runtime.errors import StageError
@@ -480,3 +482,71 @@ def test_config_makes_the_reader_and_every_argument(choice: str) -> None:
     assert type(settings["reader"]).__name__ == READERS.get(choice, "Hub")
     names = {"jsonl": "wiki", "parquet": "a", "hub": "web"}
     assert config.corpus.name == names.get(choice, choice)
+
+
+@pytest.fixture(scope="module")
+def tables(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, list[dict[str, Any]]]:
+    """A folder of tables in the released form, their tokenizer, and their rows."""
+    folder = tmp_path_factory.mktemp("tables")
+    tokenizer = tokenizer_of(folder / "tokenizer")
+    return folder, tokenizer, released_tables(folder / "data", tokenizer)
+
+
+def from_tables(tables: tuple[Path, Path, Any], folder: Path, **changes: Any) -> dict[str, Any]:
+    fields = {key: changes.pop(key) for key in ("text_field", "on_bad_row") if key in changes}
+    reader = TokenTables(paths=f"{tables[0]}/data/*.parquet", domain_field="source_domain", **fields)
+    settings: dict[str, Any] = {
+        "reader": reader,
+        "tokenizer": str(tables[1]),
+        "sequence_length": LENGTH,
+        "documents_per_shard": 100,
+    }
+    return prepare(folder, **(settings | changes))
+
+
+@pytest.mark.parametrize("text_field", ["text", None])
+def test_tokens_that_are_given_are_kept(tables: Any, tmp_path: Path, text_field: str | None) -> None:
+    rows = tables[2]
+    counts = from_tables(tables, tmp_path, text_field=text_field)
+    names = [f"train-{number:05d}-of-00002.parquet:{row}" for number in range(2) for row in range(120)]
+    by_name = dict(zip(names, rows, strict=True))
+    found = {split: rows_of(tmp_path / "out", split) for split in module.SPLITS}
+    assert counts["sequences"] == counts["documents"] == len(found["train"])
+    assert [row["document_id"] for row in found["train"]] == [name for name in names if not heldout(name, 0.2, 3)]
+    assert [row["document_id"] for row in found["heldout"]] == [name for name in names if heldout(name, 0.2, 3)]
+    for row in [*found["train"], *found["heldout"]]:
+        own = by_name[row["document_id"]]
+        assert (row["input_ids"], row["text"], row["domain"]) == (own["input_ids"], own["text"], own["source_domain"])
+        assert (row["length"], row["position"]) == (LENGTH, 0)
+        assert row["id"] == sequence_id(row["document_id"], 0)
+
+
+def test_tokens_of_another_tokenizer_are_refused(tables: Any, tmp_path: Path) -> None:
+    with pytest.raises(StageError, match=r"corpus\.tokenizer is null: sequences of tokens need the tokenizer"):
+        from_tables(tables, tmp_path, tokenizer=None)
+    with pytest.raises(
+        StageError, match=rf"has {LENGTH} tokens: corpus\.sequence_length={LENGTH - 1} must be at least"
+    ):
+        from_tables(tables, tmp_path, output="a", sequence_length=LENGTH - 1)
+    small = tokenizer_of(tmp_path / "small", 300)
+    with pytest.raises(StageError, match=r"has the token id \d+, and the ids of the tokenizer end at 299: set corpus"):
+        from_tables(tables, tmp_path, output="b", tokenizer=str(small))
+    other = tmp_path / "other"
+    tokenizing.train_bpe(["".join(map(chr, range(97, 123))) * 3, *(text[::-1] for text in TEXTS)], 700, other)
+    with pytest.raises(StageError, match=r"do not spell its text .10 sequences were compared."):
+        from_tables(tables, tmp_path, output="c", tokenizer=str(other))
+
+
+def test_tokens_that_changed_since_a_build_was_begun_are_refused(tables: Any, tmp_path: Path) -> None:
+    def digest(paths: str, rows_per_read: int = 256) -> str:
+        reader = TokenTables(paths=paths, text_field=None, rows_per_read=rows_per_read)
+        return next(module._batches(reader, 100, 10**5, tmp_path / "bad", Counter())).digest
+
+    paths = f"{tables[0]}/data/*00000-of*"
+    assert digest(paths) == digest(paths, rows_per_read=7)
+    table = pq.read_table(f"{tables[0]}/data/train-00000-of-00002.parquet")
+    ids = table["input_ids"].to_pylist()
+    ids[3][5] += 1
+    changed = table.set_column(table.schema.get_field_index("input_ids"), "input_ids", pa.array(ids))
+    pq.write_table(changed, tmp_path / "train-00000-of-00002.parquet")
+    assert digest(f"{tmp_path}/*.parquet") != digest(paths)

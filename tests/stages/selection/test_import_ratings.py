@@ -13,10 +13,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from hydra import compose
 from markdown_pages import ROOT, blocks
 from own_ratings import HELDOUT, TRAIN, corpus_of, imported, rows_of, sequences, written
+from token_tables import CRITERIA, LENGTH, released_tables, tokenizer_of
 
 from qurating.artifacts.files import read_json, write_json
+from qurating.pipeline.run import run_stage
 from qurating.rating.shards import check_fresh
 from qurating.runtime.errors import StageError
 
@@ -172,3 +175,37 @@ def test_the_example_of_the_page_runs_as_written(tmp_path: Path) -> None:
     taken = {*chosen["id"].to_pylist()}
     assert 2000 <= sum(chosen["length"].to_pylist()) < 4000
     assert min(rated[i] for i in taken) >= max(score for i, score in rated.items() if i not in taken)
+
+
+def test_the_released_corpus_gives_its_tokens_and_its_ratings(conf: Path, tmp_path: Path) -> None:
+    """One choice of a corpus, and `ratings` of the same files: nothing is tokenised, judged or rated."""
+    tokenizer = tokenizer_of(tmp_path / "tokenizer")
+    rows = released_tables(tmp_path / "data", tokenizer)
+    given = ["corpus=quratedpajama", f"corpus.paths={tmp_path}/data/*.parquet", "ratings='${corpus.paths}'"]
+    given += [f"corpus.tokenizer={tokenizer}", f"corpus.sequence_length={LENGTH}", "corpus.heldout_fraction=0.1"]
+    given += ["selection=top_k", "by_domain=true", "num_tokens=1000", "num_workers=0"]
+    given += [f"paths.artifacts={tmp_path}/artifacts", "stage=[prepare_corpus,import_ratings,select]"]
+    config = compose("config", given)
+    made = {stage: run_stage(stage, config, "[1/3]") for stage in config.stages}
+    counts = read_json(made["import_ratings"] / "manifest.json")["counts"]
+    assert counts["criteria"] == sorted(counts["criteria"], key=CRITERIA.index) == list(CRITERIA)
+    assert counts["heldout"] + counts["sequences"] == len(rows)
+    assert (counts["surplus"], counts["missing"], counts["ratings_of"]) == (0, 0, "documents")
+    own = {tuple(row["input_ids"]): row for row in rows}
+    corpus = [
+        row for file in sorted((made["prepare_corpus"] / "train").iterdir()) for row in pq.read_table(file).to_pylist()
+    ]
+    best: dict[str, list[float]] = {}
+    for sequence, rated in zip(corpus, rows_of(made["import_ratings"]), strict=True):
+        row = own[tuple(sequence["input_ids"])]
+        assert rated["id"] == sequence["id"]
+        assert rated["chunk_lengths"] == row["chunk_lengths"]
+        for criterion in CRITERIA:
+            assert rated[f"{criterion}_chunks"] == row[f"{criterion}_chunks"]
+            assert rated[f"{criterion}_average"] == row[f"{criterion}_average"]
+        best.setdefault(row["source_domain"], []).append(row["educational_value_average"])
+    chosen = pq.read_table(made["select"] / "subset.parquet").to_pylist()
+    assert 1000 <= sum(row["length"] for row in chosen) < 1000 + 2 * LENGTH
+    for domain, scores in best.items():
+        taken = sorted(row["score"] for row in chosen if row["domain"] == domain)
+        assert taken == sorted(scores)[-len(taken) :]
