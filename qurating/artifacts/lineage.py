@@ -60,7 +60,7 @@ CORPUS = "prepare_corpus"
 COMPARISON = "analyse"  # runs once, at the end of a sweep
 CELL_STAGES = tuple(name for name in STAGES if name != COMPARISON)
 LAST_CELL_STAGE = "evaluate"
-RATING_STAGES = ("rate", "score")  # their artifacts are shown as ratings in the report
+RATING_STAGES = ("rate", "import_ratings", "score")  # their artifacts are shown as ratings in the report
 REPLICATED = ("select", "order", "train_lm")  # a replicate of a cell draws these again, and shares what comes before
 SHAREABLE = frozenset(stage.name for stage in TABLE if stage.is_shareable)
 
