@@ -24,6 +24,7 @@ def register_resolvers() -> None:
         "cpus": usable_cores,
         "distinct": _distinct,
         "files_of": _files_of,
+        "given": _given,
         "listing": sources.listing,
         "listings": _listings,
         "named": lambda path: safe_names.of_path(str(path)),
@@ -56,16 +57,16 @@ def _each(value: Any) -> list[Any]:
     return list(value) if OmegaConf.is_list(value) or isinstance(value, list) else [value]
 
 
-def _files_of(setting: str, *, _root_: DictConfig) -> Any:
-    """The paths and patterns of files that a setting is set to; null if it names an artifact.
-
-    A setting that is made of names of artifacts is not resolved: these names may depend on whether there are files.
-    """
+def _given(setting: str, *, _root_: DictConfig) -> Any:
+    """The value of a setting, unless it is made of names of artifacts, which may depend on it; else null."""
     raw = _root_._get_node(setting)
-    text = None if raw is None else str(raw._value())
-    if text is None or "artifacts." in text or "criterion." in text:
-        return None
-    return sources.given_files(_root_[setting])
+    text = "artifacts." if raw is None else str(raw._value())
+    return None if "artifacts." in text else _root_[setting]
+
+
+def _files_of(setting: str, *, _root_: DictConfig) -> Any:
+    """The paths and patterns of files that a setting is set to; null if it names an artifact, or is made of names."""
+    return sources.given_files(_given(setting, _root_=_root_))
 
 
 def _count(number: float | str) -> str:

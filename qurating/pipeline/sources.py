@@ -23,6 +23,7 @@ from qurating.runtime.errors import StageError
 from qurating.runtime.revisions import commit, is_local, without_pin
 
 _ENDINGS = (".parquet", ".jsonl", ".jsonl.gz", ".jsonl.zst", ".jsonl.bz2", ".jsonl.xz", ".json")
+_OTHER_ENDINGS = (".csv", ".tsv", ".txt", ".gz", ".zst", ".bz2", ".xz", ".arrow", ".feather")  # that nothing here reads
 _ARTIFACT = re.compile(r"[\w+][^/*?]*/[^/*?]+")
 MAX_READ_BYTES = 64 * 2**20  # up to this total size, files are identified by content
 
@@ -51,7 +52,7 @@ def given_files(value: str | Sequence[str] | None) -> str | list[str] | None:
     if value is None:
         return None
     given = [value] if isinstance(value, str) else [str(path) for path in value]
-    if len(given) == 1 and _ARTIFACT.fullmatch(given[0]) and not given[0].endswith(_ENDINGS):
+    if len(given) == 1 and _ARTIFACT.fullmatch(given[0]) and not given[0].endswith((*_ENDINGS, *_OTHER_ENDINGS)):
         return None
     found = [pattern for path in given for pattern in _within(path)]
     return found[0] if len(found) == 1 else found

@@ -253,6 +253,8 @@ def test_ratings_of_ones_own_take_the_place_of_judge_and_rater() -> None:
     assert plain.stages.select.inputs.ratings == "ratings/mine"
     assert plain.artifacts.import_ratings is None
     assert plain.artifacts.rate
+    several = [compose("config", ["selection=mix", *more]) for more in (["ratings=ratings/mine"], ["criterion=lqs"])]
+    assert [each.stages.select.inputs.ratings for each in several] == ["ratings/mine", plain.artifacts.rate]
 
 
 @pytest.mark.usefixtures("conf")

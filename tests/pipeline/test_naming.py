@@ -257,7 +257,7 @@ def test_other_scores_go_down_to_what_is_selected_by_them() -> None:
     assert other["annotate_proxy"] == f"{plain['annotate_proxy']},denominator=next_step"
     assert other["rescore_proxy"] is None
     same = {stage for stage in STAGES if found[stage] == plain[stage]} - {"analyse"}
-    judged = {"judge", "import_judgments", "train_rater", "rate"}
+    judged = {"judge", "import_judgments", "train_rater", "rate", "import_ratings"}
     baselines = {"measure_perplexity", "weigh_importance"}
     annotated = {"prepare_corpus", "pretrain_proxy", "prepare_target", "sample_proxy", "annotate_proxy"}
     assert same == annotated | {"order_lines"} | judged | baselines
@@ -290,7 +290,7 @@ def test_scores_of_different_targets_are_left_out_together() -> None:
 
 def test_an_existing_scorer_needs_no_annotation() -> None:
     found = name_artifacts([LQS, "scorer.from_pretrained=/data/my scorer/", "selection=top_k"])
-    made = {stage for stage in STAGES if found[stage] is None} - {"import_judgments", "analyse"}
+    made = {stage for stage in STAGES if found[stage] is None} - {"import_judgments", "import_ratings", "analyse"}
     assert made == {"pretrain_proxy", "sample_proxy", "annotate_proxy", "rescore_proxy", "train_scorer"}
     pds = name_artifacts([LQS, "scorer.from_pretrained=/data/my scorer/", "annotation.denominator=none"])
     assert pds["rescore_proxy"] is None
@@ -311,7 +311,7 @@ def test_an_override_that_does_not_compose_is_an_error() -> None:
 
 def test_an_existing_rater_needs_no_judge() -> None:
     found = name_artifacts(["rater.from_pretrained=lab/QuRater-1.3B", "selection=top_k"])
-    needless = {"judge", "import_judgments", "train_rater", "rescore_proxy"}
+    needless = {"judge", "import_judgments", "train_rater", "import_ratings", "rescore_proxy"}
     assert {stage for stage in STAGES if found[stage] is None} == needless | {"analyse"}
     assert found["rate"] == "ratings/by-QuRater-1.3B"
     assert found["select"].endswith("top_k-across_domains,rater.from_pretrained=lab_QuRater-1.3B")

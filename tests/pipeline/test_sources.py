@@ -353,6 +353,7 @@ def test_one_pattern_of_several_that_matches_nothing_is_told_before_any_work(hom
         ("scores.parquet", "scores.parquet"),
         ("data/scores.parquet", "data/scores.parquet"),
         ("data/scores.jsonl.zst", "data/scores.jsonl.zst"),
+        ("data/scores.csv", "data/scores.csv"),
         ("data/*", "data/*"),
         ("/data/scores", "/data/scores"),
         ("./data/scores", "./data/scores"),
