@@ -42,7 +42,7 @@ def listing(paths: str | Sequence[str] | None) -> str | None:
         return "absent"
 
 
-def given_files(value: str | Sequence[str] | None) -> str | list[str] | None:
+def given_files(value: Any) -> str | list[str] | None:
     """The paths of files in a value that may also name an artifact; None if it does.
 
     `<kind>/<name>` is an artifact, unless it has the ending of a file, or characters of a pattern. All else is a path
@@ -51,7 +51,7 @@ def given_files(value: str | Sequence[str] | None) -> str | list[str] | None:
     """
     if value is None:
         return None
-    given = [value] if isinstance(value, str) else [str(path) for path in value]
+    given = [str(path) for path in (value if OmegaConf.is_list(value) or isinstance(value, list) else [value])]
     if len(given) == 1 and _ARTIFACT.fullmatch(given[0]) and not given[0].endswith((*_ENDINGS, *_OTHER_ENDINGS)):
         return None
     found = [pattern for path in given for pattern in _within(path)]

@@ -355,6 +355,7 @@ def test_one_pattern_of_several_that_matches_nothing_is_told_before_any_work(hom
         ("data/scores.jsonl.zst", "data/scores.jsonl.zst"),
         ("data/scores.csv", "data/scores.csv"),
         ("data/*", "data/*"),
+        (5, "5"),
         ("/data/scores", "/data/scores"),
         ("./data/scores", "./data/scores"),
         ("~/scores", "~/scores"),
