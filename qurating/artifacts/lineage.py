@@ -18,6 +18,7 @@ class Stage(NamedTuple):
 
 _WRITE_RATINGS = (
     "rate",
+    "import_ratings",
     "score",
     "measure_perplexity",
     "weigh_importance",
@@ -30,6 +31,7 @@ TABLE = (
     Stage("import_judgments", "judgments"),
     Stage("train_rater", "models", ("prepare_corpus", "judge", "import_judgments")),
     Stage("rate", "ratings", ("prepare_corpus", "train_rater"), is_shareable=True),
+    Stage("import_ratings", "ratings", ("prepare_corpus",)),
     Stage("prepare_target", "targets", ("prepare_corpus",)),
     Stage("sample_proxy", "proxies", ("prepare_corpus",)),
     Stage("pretrain_proxy", "models", ("prepare_corpus",)),
@@ -55,7 +57,7 @@ CORPUS = "prepare_corpus"
 COMPARISON = "analyse"  # runs once, at the end of a sweep
 CELL_STAGES = tuple(name for name in STAGES if name != COMPARISON)
 LAST_CELL_STAGE = "evaluate"
-RATING_STAGES = ("rate", "score")  # their artifacts are shown as ratings in the report
+RATING_STAGES = ("rate", "import_ratings", "score")  # their artifacts are shown as ratings in the report
 REPLICATED = ("select", "order", "train_lm")  # a replicate of a cell draws these again, and shares what comes before
 SHAREABLE = frozenset(stage.name for stage in TABLE if stage.is_shareable)
 

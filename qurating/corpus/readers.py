@@ -19,20 +19,34 @@ import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple, Protocol, Self
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol, Self
+
+import numpy as np
+import numpy.typing as npt
 
 from qurating.corpus.files import named_files, stem
 from qurating.corpus.lines import DamagedFileError, is_compressed
-from qurating.corpus.records import BadRowError, json_rows, name_in, text_in, whole
+from qurating.corpus.records import BadRowError, Column, NoFieldError, json_rows, name_in, text_in, value_in, whole
 from qurating.runtime import hub_data
 from qurating.runtime.errors import StageError
 from qurating.runtime.revisions import pinned, without_pin
 
+if TYPE_CHECKING:
+    import pyarrow as pa
+
 
 class Document(NamedTuple):
+    """A text, or a sequence of tokens with its text.
+
+    `columns` are the values of the fields that are kept, each a text, a float or None. `input_ids` (n,) are the tokens
+    of a document that is tokenised already; its text may then be empty.
+    """
+
     document_id: str
     domain: str
     text: str
+    columns: tuple[str | float | None, ...] = ()
+    input_ids: npt.NDArray[np.int32] | None = None
 
 
 class BadRow(NamedTuple):
@@ -55,8 +69,12 @@ class Reader(Protocol):
 
 
 @dataclasses.dataclass(kw_only=True)
-class _Fields:
-    """Where a document lies in a row (see `records.lookup`), and what to do with a row without one."""
+class Fields:
+    """Where a document lies in a row (see `records.lookup`), and what to do with a row without one.
+
+    `kept` are further fields, which become `Document.columns`. `absent` has those that no row had so far, each with the
+    reason, and `present` the others.
+    """
 
     settings: ClassVar[str] = "corpus"  # whose settings the messages name
     text_field: str = "text"
@@ -65,6 +83,9 @@ class _Fields:
     on_bad_row: str = "stop"
     bad_rows: list[BadRow] = dataclasses.field(default_factory=list, init=False)
     skipped: Counter[str] = dataclasses.field(default_factory=Counter, init=False)
+    kept: Sequence[Column] = dataclasses.field(default=(), init=False)
+    absent: dict[str, str] = dataclasses.field(default_factory=dict, init=False)
+    present: set[str] = dataclasses.field(default_factory=set, init=False)
 
     def __post_init__(self) -> None:
         if self.on_bad_row not in ("stop", "skip"):
@@ -72,10 +93,25 @@ class _Fields:
 
     def document(self, row: Any, default_id: str, default_domain: str) -> Document:
         """The document in a row; raises BadRowError if it has none."""
-        text = text_in(row, self.text_field)
+        text = self.text_of(row)
         domain = whole(default_domain) if self.domain_field is None else name_in(row, self.domain_field)
         document_id = whole(default_id) if self.id_field is None else name_in(row, self.id_field)
-        return Document(document_id, domain, text)
+        return Document(document_id, domain, text, tuple(self._kept_in(row, column) for column in self.kept))
+
+    def text_of(self, row: Any) -> str:
+        return text_in(row, self.text_field)
+
+    def _kept_in(self, row: Any, column: Column) -> str | float | None:
+        try:
+            value = value_in(row, column)
+        except NoFieldError as error:
+            if column.name not in self.present:
+                self.absent[column.name] = str(error)
+            return None
+        if column.name not in self.present:
+            self.present.add(column.name)
+            self.absent.pop(column.name, None)
+        return value
 
     def refuse(self, source: str, row: int, reason: str, unit: str) -> None:
         """Record a bad row, or stop at it."""
@@ -100,7 +136,7 @@ class _Fields:
 
 
 @dataclasses.dataclass
-class _Files(_Fields):
+class _Files(Fields):
     """Documents in files, one part per file; a subclass says how the rows of one are read."""
 
     paths: str | Sequence[str]
@@ -164,22 +200,18 @@ class Parquet(_Files):
         import pyarrow as pa
         import pyarrow.parquet as pq
 
-        fields = [field for field in (self.text_field, self.domain_field, self.id_field) if field is not None]
-        number = 0
+        fields, number = self.needed(), 0
         try:
             with pq.ParquetFile(path) as file:
                 names = file.schema_arrow.names
-                columns = [field if field in names else field.partition(".")[0] for field in fields]
+                columns = [_column(field, names) for field in fields]
                 for field, column in zip(fields, columns, strict=True):
                     if column not in names:
                         raise StageError(f"{path} has no column {field!r}; it has {', '.join(names)}")
+                columns += [there for kept in self.kept if (there := _column(kept.name, names)) in names]
                 for batch in file.iter_batches(batch_size=self.rows_per_read, columns=sorted(set(columns))):
-                    try:
-                        rows = batch.to_pylist()
-                    except UnicodeDecodeError:
-                        rows = [_row_or_error(batch.slice(i, 1)) for i in range(batch.num_rows)]
-                    yield from enumerate(rows, start=number)
-                    number += len(rows)
+                    yield from enumerate(self.rows_in(batch), start=number)
+                    number += batch.num_rows
         except (pa.ArrowInvalid, OSError) as error:
             with open(path, "rb") as content:
                 is_parquet = content.read(4) in (b"PAR1", b"")
@@ -187,9 +219,60 @@ class Parquet(_Files):
                 raise DamagedFileError(path, number, "row", str(error)) from None
             raise StageError(f"{path} cannot be read as Parquet: {error}") from None
 
+    def needed(self) -> list[str]:
+        """The fields that every file must have."""
+        return [field for field in (self.text_field, self.domain_field, self.id_field) if field is not None]
+
+    def rows_in(self, batch: "pa.RecordBatch") -> list[Any]:
+        """The rows of a batch; a BadRowError stands for a row that is not UTF-8."""
+        try:
+            return batch.to_pylist()
+        except UnicodeDecodeError:
+            return [_row_or_error(batch.slice(i, 1)) for i in range(batch.num_rows)]
+
+
+@dataclasses.dataclass(kw_only=True)
+class TokenTables(Parquet):
+    """Parquet files of sequences that are tokenised already: each row is a document of one sequence.
+
+    `tokens_field` is a column with lists of token ids. Without a `text_field`, texts are empty.
+    """
+
+    text_field: str | None = "text"  # type: ignore[assignment]
+    tokens_field: str = "input_ids"
+
+    def needed(self) -> list[str]:
+        return [*super().needed(), self.tokens_field]
+
+    def rows_in(self, batch: "pa.RecordBatch") -> list[Any]:
+        import pyarrow as pa
+
+        tokens = batch.column(self.tokens_field)
+        if not (pa.types.is_list(tokens.type) or pa.types.is_large_list(tokens.type)):
+            raise StageError(f"corpus.tokens_field: {self.tokens_field} holds {tokens.type}, not lists of token ids")
+        rows = super().rows_in(batch.drop_columns([self.tokens_field]))
+        # as arrays: a list of Python integers takes longer to make than all the rest
+        ends = np.cumsum(tokens.value_lengths().fill_null(0).to_numpy())
+        parts = np.split(tokens.flatten().to_numpy(zero_copy_only=False), ends[:-1])
+        for row, part in zip(rows, parts, strict=True):
+            if not isinstance(row, BadRowError):
+                row[self.tokens_field] = part
+        return rows
+
+    def text_of(self, row: Any) -> str:
+        return "" if self.text_field is None else super().text_of(row)
+
+    def document(self, row: Any, default_id: str, default_domain: str) -> Document:
+        ids = row[self.tokens_field]
+        if not len(ids) or not np.issubdtype(ids.dtype, np.integer):
+            raise BadRowError(f"field {self.tokens_field!r} holds no token ids")
+        if ids.min() < 0 or ids.max() >= 2**31:
+            raise BadRowError(f"field {self.tokens_field!r} holds {ids.min()} to {ids.max()}: no token ids")
+        return super().document(row, default_id, default_domain)._replace(input_ids=ids.astype(np.int32, copy=False))
+
 
 @dataclasses.dataclass
-class Hub(_Fields):
+class Hub(Fields):
     """A data set of the Hugging Face Hub (or a folder on disk), streamed; code from the Hub is never run.
 
     `data_files` are files, URLs or patterns for `load_dataset`; `dataset` is then the format ("json", "parquet").
@@ -267,6 +350,11 @@ class Hub(_Fields):
 
     def parts(self) -> list[Self]:
         return [self]  # reading from the middle of a stream costs as much as reading up to it
+
+
+def _column(field: str, names: Sequence[str]) -> str:
+    """The column of a Parquet file that holds a field: that of its name, else the record that its name begins with."""
+    return field if field in names else field.partition(".")[0]
 
 
 def _row_or_error(row: Any) -> Any:

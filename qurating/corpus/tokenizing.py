@@ -26,6 +26,7 @@ MAX_CHARACTERS_PER_ENCODING = 200_000
 # Runs without a boundary between words, such as 200,000 letters, are learned from in parts of this size: else a token
 # may be as long as the run, and the training takes minutes. Words of real text and code are shorter.
 MAX_BYTES_PER_TOKEN = 512
+_MARGIN = 8  # characters at both ends that are not compared: markers of the beginning, parts of characters
 
 
 class Piece(NamedTuple):
@@ -212,6 +213,21 @@ def encode(tokenizer: Tokenizer, text: str) -> tuple[npt.NDArray[np.int32], npt.
         ends.append(np.array([end for _, end in encoding.offsets], dtype=np.int64) + start)
         start += len(part)
     return np.concatenate(ids), np.maximum.accumulate(np.concatenate(ends))
+
+
+def given_piece(text: str, input_ids: npt.NDArray[np.int32], tokenizer: TextTokenizer) -> Piece:
+    """A sequence that is tokenised already; an empty text is decoded from the tokens."""
+    return Piece(text or tokenizer.tokenizer.decode(input_ids.tolist(), skip_special_tokens=False), input_ids)
+
+
+def spells(input_ids: npt.NDArray[np.int32], text: str, tokenizer: TextTokenizer) -> bool:
+    """Whether tokens are those of a text, by the longest part of them that can be decoded.
+
+    White space does not count, nor do the ends, where characters may be cut. If hardly anything can be decoded, true.
+    """
+    found = "".join(tokenizer.tokenizer.decode(input_ids.tolist(), skip_special_tokens=False).split())
+    # one cut character makes a whole run of bytes illegible
+    return max(found[_MARGIN:-_MARGIN].split("\ufffd"), key=len) in "".join(text.split())
 
 
 def pieces(text: str, tokenizer: TextTokenizer, sequence_length: int) -> list[Piece]:

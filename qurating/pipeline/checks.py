@@ -12,6 +12,7 @@ from qurating.artifacts.identity import leaves
 from qurating.pipeline.help import alternatives
 from qurating.pipeline.safe_names import ALLOWED, is_safe
 from qurating.pipeline.setting_types import check_arguments, parameters
+from qurating.pipeline.sources import given_files
 from qurating.runtime.errors import StageError
 from qurating.training.redaction import is_secret
 
@@ -84,6 +85,17 @@ def check(config: DictConfig, names: Mapping[str, str]) -> None:
             f"{name!r} is not one of the judged criteria ({', '.join(map(str, config.criteria))}): "
             f"add it with +criterion@criteria.{name}={name}"
         )
+    if "ratings" in config.criterion and config.ratings is None:
+        raise StageError(
+            f"the criterion {config.criterion.name} is a column of ratings of your own: name their files, "
+            "ratings=scores.parquet, or an artifact, ratings=ratings/mine"
+        )
+    for group in ("selection", "ordering"):
+        given = config[group].get("ratings")
+        if given is not None and given_files(given) is not None:
+            raise StageError(
+                f"{group}.ratings is the name of an artifact, not {given}: files are given by ratings=FILES"
+            )
     is_judged = "judge" in config.stages and names["judge"] is not None
     if is_judged and config.judge.max_snippet_tokens > config.rater.max_tokens:
         raise StageError(

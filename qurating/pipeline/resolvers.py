@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 
 from qurating.artifacts.seeds import replicated
 from qurating.corpus.files import in_repository
@@ -23,6 +23,8 @@ def register_resolvers() -> None:
         "count": _count,
         "cpus": usable_cores,
         "distinct": _distinct,
+        "files_of": _files_of,
+        "given": _given,
         "listing": sources.listing,
         "listings": _listings,
         "named": lambda path: safe_names.of_path(str(path)),
@@ -53,6 +55,18 @@ def _distinct(*given: Any) -> Any:
 
 def _each(value: Any) -> list[Any]:
     return list(value) if OmegaConf.is_list(value) or isinstance(value, list) else [value]
+
+
+def _given(setting: str, *, _root_: DictConfig) -> Any:
+    """The value of a setting, unless it is made of names of artifacts, which may depend on it; else null."""
+    raw = _root_._get_node(setting)
+    text = "artifacts." if raw is None else str(raw._value())
+    return None if "artifacts." in text else _root_[setting]
+
+
+def _files_of(setting: str, *, _root_: DictConfig) -> Any:
+    """The paths and patterns of files that a setting is set to; null if it names an artifact, or is made of names."""
+    return sources.given_files(_given(setting, _root_=_root_))
 
 
 def _count(number: float | str) -> str:

@@ -22,6 +22,9 @@ from qurating.runtime import hub_data
 from qurating.runtime.errors import StageError
 from qurating.runtime.revisions import commit, is_local, without_pin
 
+_ENDINGS = (".parquet", ".jsonl", ".jsonl.gz", ".jsonl.zst", ".jsonl.bz2", ".jsonl.xz", ".json")
+_OTHER_ENDINGS = (".csv", ".tsv", ".txt", ".gz", ".zst", ".bz2", ".xz", ".arrow", ".feather")  # that nothing here reads
+_ARTIFACT = re.compile(r"[\w+][^/*?]*/[^/*?]+")
 MAX_READ_BYTES = 64 * 2**20  # up to this total size, files are identified by content
 
 
@@ -37,6 +40,32 @@ def listing(paths: str | Sequence[str] | None) -> str | None:
         return _of_files(named_files(patterns))
     except StageError:
         return "absent"
+
+
+def given_files(value: Any) -> str | list[str] | None:
+    """The paths of files in a value that may also name an artifact; None if it does.
+
+    `<kind>/<name>` is an artifact, unless it has the ending of a file, or characters of a pattern. All else is a path
+    (a folder of that form is written `./<kind>/<name>`). A folder stands for the Parquet files in it and below, or
+    without any for its JSON lines.
+    """
+    if value is None:
+        return None
+    given = [str(path) for path in (value if OmegaConf.is_list(value) or isinstance(value, list) else [value])]
+    if len(given) == 1 and _ARTIFACT.fullmatch(given[0]) and not given[0].endswith((*_ENDINGS, *_OTHER_ENDINGS)):
+        return None
+    found = [pattern for path in given for pattern in _within(path)]
+    return found[0] if len(found) == 1 else found
+
+
+def _within(path: str) -> list[str]:
+    """The patterns of the files of ratings in a folder; any other path as it is."""
+    folder = os.path.expanduser(path)
+    if not os.path.isdir(folder):
+        return [path]
+    below = [f"{glob.escape(path.rstrip('/'))}/**/*{ending}" for ending in _ENDINGS]
+    there = [pattern for pattern in below if glob.glob(os.path.expanduser(pattern), recursive=True)]
+    return there[:1] if there[:1] == below[:1] else there or [path]
 
 
 def settings(config: DictConfig, stage: str, kind: str) -> dict[str, Any]:

@@ -28,8 +28,8 @@ class CorpusRows:
         corpus: a corpus artifact.
         ratings: of the corpus, row for row; None: no ratings.
         criteria: whose ratings are read.
-        domain_column: of the corpus, dotted if nested; null in this column is a domain called `none`. None: all rows
-            are of one domain.
+        domain_column: of the corpus; a dotted name is that of a column, or else of a field of a record. Null in this
+            column is a domain called `none`. None: all rows are of one domain.
         description: text of the progress bar.
 
     Raises:
@@ -105,8 +105,11 @@ class CorpusRows:
         """(n,) int32: the codes of the domains of the rows; a new name gets the next code."""
         if self._domain_column is None:
             return np.zeros(len(batch), np.int32)
-        column: pa.Array = batch.column(self._domain_column.split(".")[0])
-        for field in self._domain_column.split(".")[1:]:
+        first, *fields = [self._domain_column]
+        if first not in batch.schema.names:
+            first, *fields = self._domain_column.split(".")
+        column: pa.Array = batch.column(first)
+        for field in fields:
             column = column.field(field)
         if not pa.types.is_dictionary(column.type):
             column = column.cast(pa.string()).dictionary_encode()
@@ -181,4 +184,7 @@ def check_column(file: Path, column: str) -> None:
     there = pq.read_metadata(file).schema
     names = [there.column(place).path for place in range(len(there))]
     if column not in names:
-        raise StageError(f"{file} has no column {column}; it has {', '.join(names)}")
+        raise StageError(
+            f"{file} has no column {column}; it has {', '.join(names)}. A field of the source becomes one with "
+            "corpus.keep_columns"
+        )

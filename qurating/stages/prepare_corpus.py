@@ -6,7 +6,7 @@ import json
 import os
 import shutil
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,7 +17,8 @@ from tqdm import tqdm
 from qurating.artifacts.files import read_json, write_json, write_table
 from qurating.artifacts.seeds import seed_for
 from qurating.corpus import tokenizing
-from qurating.corpus.readers import Document, Reader
+from qurating.corpus.readers import Document, Fields, Reader, TokenTables
+from qurating.corpus.records import Column, columns_of
 from qurating.corpus.sequence_ids import SeenIds, sequence_id
 from qurating.runtime.errors import StageError
 from qurating.runtime.workers import in_workers
@@ -34,6 +35,7 @@ SCHEMA = pa.schema(
     ]
 )
 SPLITS = ("train", "heldout")
+_COMPARED, _COMPARED_CHARACTERS = 10, 64  # of each shard: sequences of given tokens with texts of so many characters
 
 
 class Batch(NamedTuple):
@@ -59,8 +61,12 @@ def prepare_corpus(
     num_workers: int,
     token_variable: str = "HF_TOKEN",
     files: str | None = None,
+    keep_columns: list[str] | None = None,
 ) -> dict[str, Any]:
-    """Write `train/*.parquet`, `heldout/*.parquet` and `tokenizer/` (columns: SCHEMA); returns their counts.
+    """Write `train/*.parquet`, `heldout/*.parquet` and `tokenizer/`; returns their counts.
+
+    The columns are those of SCHEMA, and of `keep_columns` (see `records.columns_of`): fields of the source that every
+    sequence of a document gets, null where a document has none. `documents_without` counts these documents.
 
     `tokenizer` names a Hugging Face tokenizer; with None, a byte-level BPE of `vocabulary_size` is trained on at most
     `max_characters_for_tokenizer` characters of the training documents. A hash of its id and `seed` decides whether a
@@ -71,8 +77,18 @@ def prepare_corpus(
     `files` lists the files that the paths of the reader name: it is not used here, but other files make another
     artifact.
 
-    Raises StageError if the corpus is empty, an id occurs twice, or a split would be empty.
+    Documents of a reader of `TokenTables` are sequences of the tokens that they bring along; they are not tokenised.
+
+    Raises StageError if the corpus is empty, an id occurs twice, a split would be empty, or no document has a field to
+    be kept (for one that is not optional, no document of the first shard).
     """
+    columns = columns_of(keep_columns, SCHEMA.names)
+    if columns and not isinstance(reader, Fields):
+        raise StageError(f"corpus.keep_columns: the documents of {type(reader).__name__} have no fields to keep")
+    if isinstance(reader, Fields):
+        reader.kept = columns
+    if isinstance(reader, TokenTables) and tokenizer is None:
+        raise StageError("corpus.tokenizer is null: sequences of tokens need the tokenizer that made them")
     if sequence_length < 2:
         raise StageError(f"sequence_length is {sequence_length}; it must be at least 2")
     if not 0 <= heldout_fraction < 1:
@@ -92,7 +108,9 @@ def prepare_corpus(
     bad_rows.unlink(missing_ok=True)
     empty: Counter[str] = Counter()
     batches = _batches(reader, documents_per_shard, max_characters_per_shard, bad_rows, empty)
-    work = functools.partial(_write_shards, output=output, sequence_length=sequence_length, is_heldout=is_heldout)
+    work = functools.partial(
+        _write_shards, output=output, sequence_length=sequence_length, is_heldout=is_heldout, columns=columns
+    )
     total: Counter[str] = Counter()
     for counts in in_workers(work, batches, num_workers):
         total.update(counts)
@@ -110,8 +128,12 @@ def prepare_corpus(
                 f"no document of {total['documents'] + total['heldout_documents']} falls into the {split} split at "
                 f"heldout_fraction={heldout_fraction}: {wanted} it, use another seed, or a corpus of more documents"
             )
+    _check_columns(reader, is_end=True)
     shutil.rmtree(output / ".progress")
-    return _report(total, dict(left_out), num_bad_rows=bad_rows.read_bytes().count(b"\n") if bad_rows.exists() else 0)
+    without = {column.name: total[f"documents_without/{column.name}"] for column in columns}
+    return ({"documents_without": without} if columns else {}) | _report(
+        total, dict(left_out), num_bad_rows=bad_rows.read_bytes().count(b"\n") if bad_rows.exists() else 0
+    )
 
 
 def heldout(document_id: str, fraction: float, seed: int) -> bool:
@@ -152,7 +174,13 @@ def _batches(
         seen.add([document.document_id for document in documents])
         digest = hashlib.blake2b(digest_size=16)
         for document in documents:
-            digest.update("\x00".join(document).encode() + b"\x01")
+            digest.update("\x00".join(document[:3]).encode() + b"\x01")
+            if document.columns:
+                digest.update(repr(document.columns).encode() + b"\x01")
+            if document.input_ids is not None:
+                digest.update(document.input_ids.tobytes() + b"\x01")
+        if index == 0:
+            _check_columns(reader, is_end=False)
         if reader.bad_rows:
             with open(bad_rows, "a", encoding="utf-8") as file:
                 file.writelines(json.dumps(row._asdict(), ensure_ascii=False) + "\n" for row in reader.bad_rows)
@@ -160,7 +188,8 @@ def _batches(
         return Batch(index, documents, digest.hexdigest())
 
     for document in tqdm(reader, desc="tokenise", unit="document", mininterval=0.5):
-        if not document.text.strip():
+        is_decoded_later = document.input_ids is not None and not document.text
+        if not document.text.strip() and not is_decoded_later:
             empty["empty"] += 1
             continue
         if documents and num_characters + len(document.text) > max_characters:
@@ -176,7 +205,22 @@ def _batches(
         yield last
 
 
-def _write_shards(batch: Batch, output: Path, sequence_length: int, is_heldout: Callable[[str], bool]) -> Counter[str]:
+def _check_columns(reader: Reader, is_end: bool) -> None:
+    """Refuse a field to be kept that no document has had so far; an optional one only at the end of the corpus."""
+    if not isinstance(reader, Fields):
+        return
+    for column in reader.kept:
+        if column.name in reader.absent and (is_end or not column.is_optional):
+            where, way_out = "any document", "Correct the name"
+            if not is_end:
+                where = "the first shard"
+                way_out += f"; if only later documents have it, say so with a question mark: {column.name}?"
+            raise StageError(f"corpus.keep_columns: {reader.absent[column.name]} in {where}. {way_out}")
+
+
+def _write_shards(
+    batch: Batch, output: Path, sequence_length: int, is_heldout: Callable[[str], bool], columns: Sequence[Column]
+) -> Counter[str]:
     """Tokenise a batch and write its shards, unless an earlier attempt did; returns their counts."""
     mark = output / ".progress" / f"{batch.number:05d}.json"
     if mark.exists():
@@ -185,10 +229,14 @@ def _write_shards(batch: Batch, output: Path, sequence_length: int, is_heldout: 
             raise StageError(f"the corpus has changed since {output} was begun: delete {output} and run again")
         return Counter(done["counts"])
     tokenizer = tokenizing.load(output / "tokenizer")
+    _check_tokens(batch.documents, tokenizer, sequence_length)
     counts: Counter[str] = Counter()
     rows: dict[str, list[tuple[Document, int, tokenizing.Piece]]] = {split: [] for split in SPLITS}
     for document in batch.documents:
-        pieces = tokenizing.pieces(document.text, tokenizer, sequence_length)
+        if document.input_ids is None:
+            pieces = tokenizing.pieces(document.text, tokenizer, sequence_length)
+        else:
+            pieces = [tokenizing.given_piece(document.text, document.input_ids, tokenizer)]
         if not pieces:
             counts["without_tokens"] += 1
             continue
@@ -199,16 +247,44 @@ def _write_shards(batch: Batch, output: Path, sequence_length: int, is_heldout: 
         counts[_key(split, "sequences")] += len(pieces)
         counts[_key(split, "tokens")] += num_tokens
         counts[_key(split, "tokens_by_domain/") + document.domain] += num_tokens
+        for column, value in zip(columns, document.columns, strict=True):
+            counts[f"documents_without/{column.name}"] += value is None
     for split in SPLITS:
         if rows[split]:
-            write_table(output / split / f"{batch.number:05d}.parquet", _table(rows[split]))
+            write_table(output / split / f"{batch.number:05d}.parquet", _table(rows[split], columns))
     write_json(mark, {"digest": batch.digest, "counts": counts})
     return counts
 
 
-def _table(rows: list[tuple[Document, int, tokenizing.Piece]]) -> pa.Table:
+def _check_tokens(documents: Sequence[Document], tokenizer: tokenizing.TextTokenizer, sequence_length: int) -> None:
+    """Refuse given tokens that are too many, not of the tokenizer, or not those of their texts."""
+    given = [(document, document.input_ids) for document in documents if document.input_ids is not None]
+    if not given:
+        return
+    size = tokenizing.vocabulary_size(tokenizer.tokenizer)
+    way_out = "set corpus.tokenizer to the one that made them"
+    for document, ids in given:
+        if len(ids) > sequence_length:
+            raise StageError(
+                f"{document.document_id} has {len(ids):,} tokens: corpus.sequence_length={sequence_length} must be at "
+                "least the longest sequence"
+            )
+        if ids.max() >= size:
+            raise StageError(
+                f"{document.document_id} has the token id {ids.max():,}, and the ids of the tokenizer end at "
+                f"{size - 1:,}: {way_out}"
+            )
+    long = [(document, ids) for document, ids in given if len(document.text) >= _COMPARED_CHARACTERS][:_COMPARED]
+    if long and not any(tokenizing.spells(ids, document.text, tokenizer) for document, ids in long):
+        raise StageError(
+            f"the tokens of {long[0][0].document_id} do not spell its text ({len(long)} sequences were compared): "
+            f"{way_out}, or corpus.text_field to null if the texts were changed since: they are decoded then"
+        )
+
+
+def _table(rows: list[tuple[Document, int, tokenizing.Piece]], kept: Sequence[Column]) -> pa.Table:
     lengths = np.array([len(piece.input_ids) for _, _, piece in rows], dtype=np.int32)
-    columns = [
+    columns: list[pa.Array] = [
         pa.array([sequence_id(document.document_id, position) for document, position, _ in rows], pa.int64()),
         pa.array([document.document_id for document, _, _ in rows], pa.string()),
         pa.array([position for _, position, _ in rows], pa.int32()),
@@ -220,7 +296,11 @@ def _table(rows: list[tuple[Document, int, tokenizing.Piece]]) -> pa.Table:
         ),
         pa.array(lengths, pa.int32()),
     ]
-    return pa.table(columns, schema=SCHEMA)
+    schema = SCHEMA
+    for place, column in enumerate(kept):
+        schema = schema.append(pa.field(column.name, pa.float64() if column.is_number else pa.string()))
+        columns.append(pa.array([document.columns[place] for document, _, _ in rows], schema.types[-1]))
+    return pa.table(columns, schema=schema)
 
 
 def _key(split: str, what: str) -> str:

@@ -11,12 +11,14 @@ from repository import ROOT
 from qurating.artifacts.lineage import CELL_STAGES, SHAREABLE, STAGES, TABLE, depends_on_selection
 
 CONFIG = yaml.safe_load((ROOT / "conf/config.yaml").read_text(encoding="utf-8"))
+RATINGS = {"rate", "import_ratings", "score", "measure_perplexity", "weigh_importance"}
 # settings of the configuration that name artifacts, and the stages that may have made them
 NAMED = {
     "judgments": {"judge", "import_judgments"},
-    "ratings": {"rate", "score", "measure_perplexity", "weigh_importance"},
-    "selection.ratings": {"rate", "score", "measure_perplexity", "weigh_importance"},
-    "ordering.ratings": {"rate", "score", "measure_perplexity", "weigh_importance"},
+    "ratings": RATINGS,
+    "rated": RATINGS,
+    "selection.ratings": RATINGS,
+    "ordering.ratings": RATINGS,
     "subset": {"select", "check_subset"},
     "annotated": {"annotate_proxy", "rescore_proxy"},
     "evaluation_without": {"prepare_target"},

@@ -5,13 +5,15 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import zstandard
 from compression_example import COMPRESS, ENDINGS, written
 
-from qurating.corpus.readers import BadRow, Document, Hub, Jsonl, Parquet
+from qurating.corpus.readers import BadRow, Document, Hub, Jsonl, Parquet, TokenTables
+from qurating.corpus.records import Column
 from qurating.runtime.errors import StageError
 
 ROWS: list[dict[str, Any]] = [
@@ -174,6 +176,47 @@ def test_parquet_reads_nested_columns_in_order(tmp_path: Path) -> None:
     assert {d.document_id for d in Parquet(paths=str(tmp_path / "web.parquet"), id_field="key")} == {
         str(100 + i) for i in range(5)
     }
+
+
+def test_fields_that_are_kept_come_with_documents(tmp_path: Path, dataset: str) -> None:
+    (tmp_path / "web.jsonl").write_bytes(lines(ROWS))
+    pq.write_table(pa.Table.from_pylist(ROWS), tmp_path / "web.parquet")
+    for reader in (
+        Jsonl(paths=str(tmp_path / "web.jsonl")),
+        Parquet(paths=str(tmp_path / "web.parquet")),
+        Hub(dataset=dataset, name="web"),
+    ):
+        plain = list(reader)
+        reader.kept = [Column("meta.source"), Column("key", is_number=True), Column("meta.lang")]
+        found = list(reader)
+        assert [document.columns for document in found] == [(f"domain{i % 2}", 100.0 + i, None) for i in range(5)]
+        assert [document[:3] for document in found] == [document[:3] for document in plain]
+        assert reader.present == {"meta.source", "key"}
+        assert list(reader.absent) == ["meta.lang"]
+        assert "looking for 'lang', found the fields source" in reader.absent["meta.lang"]
+
+
+def test_a_field_that_later_files_have_is_present(tmp_path: Path) -> None:
+    pq.write_table(pa.table({"text": ["a"]}), tmp_path / "a.parquet")
+    pq.write_table(pa.table({"text": ["b"], "lang": pa.array([None], pa.string())}), tmp_path / "b.parquet")
+    reader = Parquet(paths=str(tmp_path / "*.parquet"))
+    reader.kept = [Column("lang")]
+    documents = iter(reader)
+    assert next(documents).columns == (None,)
+    assert list(reader.absent) == ["lang"]
+    assert next(documents).columns == (None,)
+    assert (reader.absent, reader.present) == ({}, {"lang"})
+
+
+def test_a_bad_value_of_a_kept_field_is_a_bad_row(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_bytes(lines([{"text": "x", "n": 1}, {"text": "y", "n": "two"}, {"text": "z", "n": 3}]))
+    reader = Jsonl(paths=str(tmp_path / "a.jsonl"))
+    reader.kept = [Column("n", is_number=True)]
+    with pytest.raises(StageError, match=r"a\.jsonl, line 2: field 'n' holds a value of type str, not a number"):
+        list(reader)
+    reader.on_bad_row = "skip"
+    assert [document.columns for document in reader] == [(1.0,), (3.0,)]
+    assert [row.row for row in reader.bad_rows] == [2]
 
 
 def test_parquet_bad_rows_columns_and_files(tmp_path: Path) -> None:
@@ -356,3 +399,45 @@ def test_hub_that_cannot_be_reached(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(datasets, "load_dataset", refuse)
     with pytest.raises(StageError, match=r"Couldn't reach(.|\n)*corpus=jsonl"):
         list(Hub(dataset="lab/web", name="web"))
+
+
+@pytest.mark.parametrize("kind", [pa.list_(pa.int64()), pa.large_list(pa.int32()), pa.list_(pa.uint16())])
+def test_token_tables_give_their_tokens(tmp_path: Path, kind: pa.DataType) -> None:
+    ids = [[1, 2, 3], [4], [5, 6]]
+    table = {"input_ids": pa.array(ids, kind), "text": ["a", "b", "c"], "source": ["x", "y", "y"], "key": [7, 8, 9]}
+    pq.write_table(pa.table(table), tmp_path / "t.parquet", row_group_size=2)
+    reader = TokenTables(paths=str(tmp_path / "t.parquet"), domain_field="source", rows_per_read=2)
+    reader.kept = [Column("key", is_number=True)]
+    documents = list(reader)
+    assert [document[:4] for document in documents] == [
+        (f"t.parquet:{row}", "xyy"[row], "abc"[row], (7.0 + row,)) for row in range(3)
+    ]
+    for document, own in zip(documents, ids, strict=True):
+        assert document.input_ids is not None
+        assert (document.input_ids.tolist(), document.input_ids.dtype) == (own, np.int32)
+    reader.text_field = None
+    assert [(document.text, document.domain) for document in reader] == [("", "x"), ("", "y"), ("", "y")]
+    pq.write_table(pa.table(table).drop_columns(["text"]), tmp_path / "t.parquet")
+    assert len(list(reader)) == 3
+
+
+def test_token_tables_without_tokens(tmp_path: Path) -> None:
+    def read(tokens: pa.Array, **changes: Any) -> TokenTables:
+        pq.write_table(pa.table({"input_ids": tokens, "text": ["a", "b"]}), tmp_path / "t.parquet")
+        return TokenTables(paths=str(tmp_path / "t.parquet"), **changes)
+
+    for tokens, reason in (
+        (pa.array([[1], []], pa.list_(pa.int32())), "holds no token ids"),
+        (pa.array([[1], None], pa.list_(pa.int32())), "holds no token ids"),
+        (pa.array([[1], [2**40]], pa.list_(pa.int64())), r"holds \d+ to \d+: no token ids"),
+        (pa.array([[1], [-1]], pa.list_(pa.int64())), "holds -1 to -1: no token ids"),
+    ):
+        with pytest.raises(StageError, match=rf"t\.parquet, row 1: field 'input_ids' {reason}"):
+            list(read(tokens))
+        kept = read(tokens, on_bad_row="skip")
+        assert [document.text for document in kept] == ["a"]
+        assert [row.row for row in kept.bad_rows] == [1]
+    with pytest.raises(StageError, match="input_ids holds string, not lists of token ids"):
+        list(read(pa.array(["x", "y"])))
+    with pytest.raises(StageError, match="has no column 'tokens'; it has input_ids, text"):
+        list(read(pa.array([[1], [2]]), tokens_field="tokens"))

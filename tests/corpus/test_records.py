@@ -1,12 +1,28 @@
 """Rows of JSON lines, and fields of rows."""
 
+import datetime
+import decimal
 from pathlib import Path
 from typing import Any
 
 import pytest
 from compression_example import ENDINGS, written
 
-from qurating.corpus.records import BLANK, BadRowError, json_rows, lookup, name_in, parsed, text_in, whole
+from qurating.corpus.records import (
+    BLANK,
+    BadRowError,
+    Column,
+    NoFieldError,
+    columns_of,
+    json_rows,
+    lookup,
+    name_in,
+    parsed,
+    text_in,
+    value_in,
+    whole,
+)
+from qurating.runtime.errors import StageError
 
 
 @pytest.mark.parametrize("ending", ENDINGS)
@@ -79,3 +95,78 @@ def test_texts() -> None:
             text_in({"a": value}, "a")
     with pytest.raises(BadRowError, match=r"half of a surrogate pair, '\\ud83d'"):
         text_in({"a": "x\ud83d"}, "a")
+
+
+def test_entries_of_columns() -> None:
+    assert columns_of(None, []) == columns_of([], []) == []
+    assert columns_of("lang", ["text"]) == [Column("lang")]
+    assert columns_of(["meta.url?", "score:number", "a:b:number?"], ["text"]) == [
+        Column("meta.url", is_optional=True),
+        Column("score", is_number=True),
+        Column("a:b", is_number=True, is_optional=True),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("entries", "message"),
+    [
+        (["lang", "text"], "has 'text', and every corpus has a column 'text'"),
+        (["text:number"], "every corpus has a column 'text'"),
+        (["lang", "lang:number?"], "names 'lang' twice"),
+        ([""], "has '': an entry is the name of a field"),
+        ([":number"], "an entry is the name of a field"),
+        ([3], "has 3: an entry is the name of a field"),
+    ],
+)
+def test_entries_that_name_no_column_of_their_own(entries: Any, message: str) -> None:
+    with pytest.raises(StageError, match=f"corpus.keep_columns {message}|corpus.keep_columns .*{message}"):
+        columns_of(entries, ["id", "text"])
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        ("", ""),
+        ("数\x00", "数\x00"),
+        (7, "7"),
+        (7.0, "7"),
+        (0.25, "0.25"),
+        (True, "true"),
+        (2**70, str(2**70)),
+        (decimal.Decimal("1.50"), "1.50"),
+        (datetime.datetime(2024, 5, 1, 12), "2024-05-01T12:00:00"),
+        (datetime.date(2024, 5, 1), "2024-05-01"),
+        (None, None),
+        (float("nan"), None),
+    ],
+)
+def test_values_as_text(value: Any, text: str | None) -> None:
+    assert value_in({"meta": {"x": value}}, Column("meta.x")) == text
+
+
+def test_values_as_numbers() -> None:
+    number = Column("x", is_number=True)
+    values = [3, -0.5, decimal.Decimal("0.25"), None, float("nan")]
+    assert [value_in({"x": value}, number) for value in values] == [3.0, -0.5, 0.25, None, None]
+    for value, reason in (
+        ("3", "holds a value of type str, not a number"),
+        (False, "holds a value of type bool, not a number"),
+        ([3], "holds a value of type list, not a number"),
+        (float("inf"), "holds inf, not a finite number"),
+        (10**400, "holds inf, not a finite number"),
+        (2**53 + 1, "a float cannot hold all its digits"),
+    ):
+        with pytest.raises(BadRowError, match=reason):
+            value_in({"x": value}, number)
+
+
+def test_values_that_are_no_label() -> None:
+    with pytest.raises(NoFieldError, match=r"no field 'meta\.x' .looking for 'x', found null"):
+        value_in({"meta": None}, Column("meta.x"))
+    with pytest.raises(BadRowError, match="surrogate"):
+        value_in({"x": "\ud83d"}, Column("x"))
+    with pytest.raises(StageError, match=r"'meta' holds a value of type dict; .* .its fields: meta.url, …"):
+        value_in({"meta": {"url": "a"}}, Column("meta"))
+    for value in ([1, 2], b"raw"):
+        with pytest.raises(StageError, match=r"corpus\.keep_columns: field 'x' holds a value of type (list|bytes)"):
+            value_in({"x": value}, Column("x"))

@@ -216,3 +216,18 @@ def test_texts_without_such_runs_make_the_same_tokenizer_as_without_the_bound(
     monkeypatch.setattr(tokenizing, "MAX_BYTES_PER_TOKEN", 10**6)
     tokenizing.train_bpe(TEXTS * 5, 400, tmp_path / "t")
     assert (tmp_path / "t/tokenizer.json").read_bytes() == (own / "tokenizer.json").read_bytes()
+
+
+@pytest.mark.parametrize("name", ["own", "llama_like"])
+def test_tokens_spell_the_text_that_they_were_made_from(name: str, request: pytest.FixtureRequest) -> None:
+    tokenizer = tokenizing.load(request.getfixturevalue(name))
+    for text in TEXTS:
+        ids, _ = tokenizing.encode(tokenizer.tokenizer, text)
+        decoded = tokenizing.given_piece("", ids, tokenizer)
+        assert decoded.text.strip() == text.strip()
+        assert tokenizing.spells(ids, text, tokenizer)
+        assert tokenizing.spells(ids[1:-1], f"...{text}", tokenizer), "the ends may be cut"
+        if text.isascii():
+            assert not tokenizing.spells(ids, text[::-1], tokenizer)
+            assert not tokenizing.spells(ids[::-1], text, tokenizer)
+        assert tokenizing.given_piece(text, ids, tokenizer) == (text, ids)

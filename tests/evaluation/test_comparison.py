@@ -93,3 +93,16 @@ def test_cells_are_told_apart_by_what_their_scores_are_made_of(tmp_path: Path) -
     text = Page((tmp_path / "alone" / "report.html").read_text(encoding="utf-8")).text
     assert "Annotation: annotations/rescored" in text
     assert "next visited" not in text
+
+
+def test_imported_ratings_are_shown_as_what_they_are(tmp_path: Path) -> None:
+    cells = sweep(tmp_path, METHODS[:2])
+    for cell in cells:
+        for stage in ("judge", "train_rater"):
+            cell.pop(stage, None)
+        if "rate" in cell:
+            cell["import_ratings"] = cell.pop("rate")
+    run(cells, tmp_path / "out")
+    text = Page((tmp_path / "out" / "report.html").read_text(encoding="utf-8")).text
+    assert "These ratings were imported: another program made them." in text
+    assert "log-odds that the judge prefers" not in text

@@ -238,6 +238,41 @@ def test_lqs_is_selected_by_and_not_judged() -> None:
 
 
 @pytest.mark.usefixtures("conf")
+def test_ratings_of_ones_own_take_the_place_of_judge_and_rater() -> None:
+    overrides = ["ratings='${corpus.paths}'", "corpus=jsonl", "corpus.paths=[a.jsonl,b.jsonl]", "criterion=own"]
+    overrides += ["ordering=folding", "selection=mix"]
+    config, names = compose("config", overrides), name_artifacts(overrides)
+    checks.check(config, names)
+    assert {stage for stage in ("judge", "import_judgments", "train_rater", "rate") if names[stage]} == set()
+    assert config.stages.select.inputs.ratings == config.stages.order.inputs.ratings == "ratings/own-a"
+    assert config.artifacts.import_ratings == "ratings/own-a"
+    assert sources.settings(config, "import_ratings", "files") == {
+        "stages.import_ratings.paths": ["a.jsonl", "b.jsonl"],
+    }
+    plain = compose("config", ["selection=top_k", "ratings=ratings/mine"])
+    assert plain.stages.select.inputs.ratings == "ratings/mine"
+    assert plain.artifacts.import_ratings is None
+    assert plain.artifacts.rate
+    several = [compose("config", ["selection=mix", *more]) for more in (["ratings=ratings/mine"], ["criterion=lqs"])]
+    assert [each.stages.select.inputs.ratings for each in several] == ["ratings/mine", plain.artifacts.rate]
+
+
+@pytest.mark.usefixtures("conf")
+def test_ratings_that_are_not_given_where_they_belong() -> None:
+    names = name_artifacts([])
+    for overrides, message in (
+        (["criterion=own"], "the criterion score is a column of ratings of your own"),
+        (
+            ["selection=top_k", "selection.ratings=a.parquet"],
+            r"selection\.ratings is the name of an artifact, not a\.p",
+        ),
+        (["ordering=sorting", "ordering.ratings=./a"], r"ordering\.ratings is the name of an artifact, not \./a"),
+    ):
+        with pytest.raises(StageError, match=message):
+            checks.check(compose("config", overrides), names)
+
+
+@pytest.mark.usefixtures("conf")
 def test_released_judgments_take_the_place_of_a_judge(tmp_path: Path) -> None:
     (tmp_path / "mine.parquet").touch()
     overrides = ["judge=released", f"judge.paths={tmp_path / 'mine.parquet'}"]

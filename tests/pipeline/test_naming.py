@@ -35,6 +35,7 @@ def test_plain_names() -> None:
         "import_judgments": None,
         "train_rater": "models/rater-tiny-by-simulated",
         "rate": "ratings/rater-tiny-by-simulated",
+        "import_ratings": None,
         "pretrain_proxy": "models/proxy-tiny",
         "prepare_target": "targets/heldout-stdlib_docstrings",
         "sample_proxy": "proxies/1024_sequences",
@@ -179,7 +180,12 @@ def test_settings_that_change_no_result_change_no_name() -> None:
 
 def test_seed_marks_every_name() -> None:
     found = changed("seed=5")
-    without = {"import_judgments", "rescore_proxy", "analyse"}  # which need no seed, or are not needed
+    without = {
+        "import_judgments",
+        "import_ratings",
+        "rescore_proxy",
+        "analyse",
+    }  # which need no seed, or are not needed
     assert set(found) == {*STAGES} - without
     assert found["train_lm"] == "models/lm-tiny-select_120K_tokens_uniform-across_domains,seed=5"
 
@@ -251,7 +257,7 @@ def test_other_scores_go_down_to_what_is_selected_by_them() -> None:
     assert other["annotate_proxy"] == f"{plain['annotate_proxy']},denominator=next_step"
     assert other["rescore_proxy"] is None
     same = {stage for stage in STAGES if found[stage] == plain[stage]} - {"analyse"}
-    judged = {"judge", "import_judgments", "train_rater", "rate"}
+    judged = {"judge", "import_judgments", "train_rater", "rate", "import_ratings"}
     baselines = {"measure_perplexity", "weigh_importance"}
     annotated = {"prepare_corpus", "pretrain_proxy", "prepare_target", "sample_proxy", "annotate_proxy"}
     assert same == annotated | {"order_lines"} | judged | baselines
@@ -284,7 +290,7 @@ def test_scores_of_different_targets_are_left_out_together() -> None:
 
 def test_an_existing_scorer_needs_no_annotation() -> None:
     found = name_artifacts([LQS, "scorer.from_pretrained=/data/my scorer/", "selection=top_k"])
-    made = {stage for stage in STAGES if found[stage] is None} - {"import_judgments", "analyse"}
+    made = {stage for stage in STAGES if found[stage] is None} - {"import_judgments", "import_ratings", "analyse"}
     assert made == {"pretrain_proxy", "sample_proxy", "annotate_proxy", "rescore_proxy", "train_scorer"}
     pds = name_artifacts([LQS, "scorer.from_pretrained=/data/my scorer/", "annotation.denominator=none"])
     assert pds["rescore_proxy"] is None
@@ -305,7 +311,7 @@ def test_an_override_that_does_not_compose_is_an_error() -> None:
 
 def test_an_existing_rater_needs_no_judge() -> None:
     found = name_artifacts(["rater.from_pretrained=lab/QuRater-1.3B", "selection=top_k"])
-    needless = {"judge", "import_judgments", "train_rater", "rescore_proxy"}
+    needless = {"judge", "import_judgments", "train_rater", "import_ratings", "rescore_proxy"}
     assert {stage for stage in STAGES if found[stage] is None} == needless | {"analyse"}
     assert found["rate"] == "ratings/by-QuRater-1.3B"
     assert found["select"].endswith("top_k-across_domains,rater.from_pretrained=lab_QuRater-1.3B")

@@ -15,6 +15,7 @@ from ports import NOBODY_LISTENS
 from qurating.artifacts.artifact import Artifact
 from qurating.artifacts.identity import changes, identifying_settings
 from qurating.artifacts.publishing import building
+from qurating.corpus.files import named_files
 from qurating.pipeline import preflight, sources
 from qurating.pipeline.run import run_stage
 from qurating.pipeline.sources import listing
@@ -71,6 +72,7 @@ FILES = [
     ("prepare_corpus", ["corpus.tokenizer={}"]),
     ("prepare_target", ["target=jsonl", "target.paths={}"]),
     ("import_judgments", ["judge=released", "judge.paths={}"]),
+    ("import_ratings", ["ratings={}"]),
     ("judge", ["judge=local", "judge.gguf={}"]),
     ("judge", ["judge.ranking={}"]),
     ("judge", ["judge.prompt={}"]),
@@ -115,7 +117,8 @@ def test_an_edit_of_a_file_makes_another_artifact(stage: str, overrides: list[st
     given = [override.format(f"'{place}'") for override in overrides]
     if "tokenizer" not in overrides[-1]:
         missing, *_ = sources.missing_files(composed(stage, given), stage)
-        assert missing == overrides[-1].split("=")[0]
+        named = overrides[-1].split("=")[0]
+        assert missing == {"ratings": "stages.import_ratings.paths"}.get(named, named)
     file.write_text("one")
     assert sources.missing_files(composed(stage, given), stage) == {}
     before = identity(composed(stage, given), stage)
@@ -349,3 +352,47 @@ def test_one_pattern_of_several_that_matches_nothing_is_told_before_any_work(hom
     config = composed("order_lines", [f"stages.order_lines.paths={paths}", f"paths.artifacts={home}"])
     with pytest.raises(StageError, match=r"stages\.order_lines\.paths: no file matches b-\*\.jsonl.*name other files"):
         preflight.check_files(config, ["order_lines"])
+
+
+@pytest.mark.parametrize(
+    ("value", "files"),
+    [
+        (None, None),
+        ("ratings/rater-by-x,lr=0.1", None),
+        ("ratings/select[a,b]_temperature2.0", None),
+        ("mine/own-scores", None),
+        ("scores", "scores"),
+        ("scores.parquet", "scores.parquet"),
+        ("data/scores.parquet", "data/scores.parquet"),
+        ("data/scores.jsonl.zst", "data/scores.jsonl.zst"),
+        ("data/scores.csv", "data/scores.csv"),
+        ("data/*", "data/*"),
+        (5, "5"),
+        ("/data/scores", "/data/scores"),
+        ("./data/scores", "./data/scores"),
+        ("~/scores", "~/scores"),
+        ("a/b/c", "a/b/c"),
+        (["a/b", "c/d"], ["a/b", "c/d"]),
+        (["data/scores.json"], "data/scores.json"),
+    ],
+)
+def test_files_and_names_of_artifacts(value: Any, files: Any) -> None:
+    assert sources.given_files(value) == files
+
+
+def test_a_folder_stands_for_its_tables(tmp_path: Path) -> None:
+    folder = tmp_path / "own[1]"
+    (folder / "below").mkdir(parents=True)
+    assert sources.given_files(str(folder)) == str(folder)
+    (folder / "a.jsonl").write_text("{}")
+    (folder / "b.jsonl.gz").write_text("{}")
+    (folder / "notes.txt").write_text("")
+
+    def found() -> list[str]:
+        given = sources.given_files(str(folder) + "/")
+        assert given is not None
+        return [name for _, name in named_files(given)]
+
+    assert found() == ["a.jsonl", "b.jsonl.gz"]
+    (folder / "below/c.parquet").write_text("")
+    assert found() == ["c.parquet"]

@@ -11,11 +11,12 @@ import subprocess
 import sys
 import textwrap
 import time
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from compression_example import written
@@ -23,11 +24,14 @@ from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 from repository import ROOT
+from token_tables import LENGTH, TEXTS, released_tables, tokenizer_of
 from tqdm import tqdm
 from transformers import AutoTokenizer
 
 from qurating.artifacts.files import row_files
-from qurating.corpus.readers import Document, Jsonl, Parquet, Reader
+from qurating.corpus import tokenizing
+from qurating.corpus.embedded import Embedded
+from qurating.corpus.readers import Document, Jsonl, Parquet, Reader, TokenTables
 from qurating.corpus.sequence_ids import sequence_id
 from qurating.pipeline import resolvers
 from qurating.runtime.errors import StageError
@@ -216,6 +220,98 @@ def test_corpus_that_changed_since_it_was_begun_is_refused(tmp_path: Path) -> No
         prepare(tmp_path)
 
 
+def with_fields(folder: Path, fields: Sequence[dict[str, Any]]) -> None:
+    """The rows of `write_corpus` with further fields, those of `fields` in turn."""
+    rows = write_corpus(folder)
+    for name, part in (("books", rows[:30]), ("web", rows[30:])):
+        lines = [json.dumps(row | fields[place % len(fields)]) + "\n" for place, row in enumerate(part)]
+        (folder / f"{name}.jsonl").write_text("".join(lines), encoding="utf-8")
+
+
+def test_columns_come_along_to_every_sequence_of_their_document(tmp_path: Path) -> None:
+    with_fields(tmp_path, [{"meta": {"lang": "de", "score": 2}}, {"meta": {"lang": None, "score": 0.5}}, {}])
+    plain = prepare(tmp_path, "plain")
+    counts = prepare(tmp_path, keep_columns=["meta.lang", "meta.score:number"])
+    documents = {split: {row["document_id"] for row in rows_of(tmp_path / "out", split)} for split in module.SPLITS}
+    assert counts.pop("documents_without") == {"meta.lang": 40, "meta.score": 20}
+    assert counts == plain
+    assert sum(map(len, documents.values())) == 60
+    expected = [("de", 2.0), (None, 0.5), (None, None)]
+    for split in module.SPLITS:
+        for file, alone in zip(row_files(tmp_path / "out" / split), row_files(tmp_path / "plain" / split), strict=True):
+            table = pq.read_table(file)
+            kept = [("meta.lang", pa.string()), ("meta.score", pa.float64())]
+            assert table.schema.equals(pa.schema([*SCHEMA, *kept]))
+            assert table.select(SCHEMA.names).equals(pq.read_table(alone))
+            for row in table.to_pylist():
+                assert (row["meta.lang"], row["meta.score"]) == expected[int(row["document_id"][4:]) % 30 % 3]
+
+
+def test_no_columns_are_the_same_bytes_as_before_there_were_any(tmp_path: Path) -> None:
+    """The digest of a batch, and so the shards of a build that was begun before, stay what they were."""
+    write_corpus(tmp_path)
+    batch, *_ = module._batches(
+        Jsonl(paths=str(tmp_path / "*.jsonl"), id_field="id"), 7, 10**5, tmp_path / "b", Counter()
+    )
+    digest = hashlib.blake2b(digest_size=16)
+    for document in batch.documents:
+        digest.update(f"{document.document_id}\0{document.domain}\0{document.text}\1".encode())
+    assert batch.digest == digest.hexdigest()
+    prepare(tmp_path, "absent")
+    prepare(tmp_path, "none", keep_columns=[])
+    assert contents(tmp_path / "absent") == contents(tmp_path / "none")
+
+
+@pytest.mark.parametrize(
+    ("columns", "message"),
+    [
+        (
+            ["meta.long"],
+            r"no field 'meta.long' .looking for 'long', found the fields lang. in the first shard.*meta.long\?",
+        ),
+        (["meta.long?"], r"no field 'meta.long' .* in any document. Correct the name$"),
+        (["late"], r"no field 'late' .* in the first shard"),
+        (["meta"], r"field 'meta' holds a value of type dict; .*meta.lang"),
+        (["domain"], "every corpus has a column 'domain'"),
+    ],
+)
+def test_a_field_that_is_no_column_is_refused(tmp_path: Path, columns: list[str], message: str) -> None:
+    with_fields(tmp_path, [{"meta": {"lang": "de"}}])
+    with open(tmp_path / "web.jsonl", "a", encoding="utf-8") as file:
+        file.write('{"id": "last", "text": "at last", "late": "1"}\n')
+    with pytest.raises(StageError, match=message):
+        prepare(tmp_path, keep_columns=columns)
+
+
+def test_an_optional_field_may_be_late(tmp_path: Path) -> None:
+    with_fields(tmp_path, [{}])
+    with open(tmp_path / "web.jsonl", "a", encoding="utf-8") as file:
+        file.write('{"id": "last", "text": "at last", "late": "1"}\n')
+    assert prepare(tmp_path, keep_columns=["late?"])["documents_without"] == {"late": 60}
+
+
+def test_a_reader_without_fields_keeps_none(tmp_path: Path) -> None:
+    with pytest.raises(StageError, match="the documents of Embedded have no fields to keep"):
+        prepare(tmp_path, reader=Embedded(), keep_columns=["lang"])
+
+
+def test_columns_that_changed_since_a_build_was_begun_are_refused(tmp_path: Path) -> None:
+    with_fields(tmp_path, [{"lang": "de", "url": "a"}])
+
+    def broken() -> Interrupted:
+        return Interrupted(paths=str(tmp_path / "*.jsonl"), id_field="id", after=40)
+
+    with pytest.raises(KeyboardInterrupt):
+        prepare(tmp_path, reader=broken(), keep_columns=["lang"])
+    with pytest.raises(StageError, match="has changed since"):
+        prepare(tmp_path, keep_columns=["url"])
+    with pytest.raises(StageError, match="has changed since"):
+        prepare(tmp_path)
+    counts = prepare(tmp_path, keep_columns=["lang"])
+    assert counts == prepare(tmp_path, "whole", keep_columns=["lang"])
+    assert contents(tmp_path / "out") == contents(tmp_path / "whole")
+
+
 def test_worker_that_is_killed_is_told(tmp_path: Path) -> None:
     from qurating.runtime.workers import in_workers
 
@@ -386,3 +482,71 @@ def test_config_makes_the_reader_and_every_argument(choice: str) -> None:
     assert type(settings["reader"]).__name__ == READERS.get(choice, "Hub")
     names = {"jsonl": "wiki", "parquet": "a", "hub": "web"}
     assert config.corpus.name == names.get(choice, choice)
+
+
+@pytest.fixture(scope="module")
+def tables(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, list[dict[str, Any]]]:
+    """A folder of tables in the released form, their tokenizer, and their rows."""
+    folder = tmp_path_factory.mktemp("tables")
+    tokenizer = tokenizer_of(folder / "tokenizer")
+    return folder, tokenizer, released_tables(folder / "data", tokenizer)
+
+
+def from_tables(tables: tuple[Path, Path, Any], folder: Path, **changes: Any) -> dict[str, Any]:
+    fields = {key: changes.pop(key) for key in ("text_field", "on_bad_row") if key in changes}
+    reader = TokenTables(paths=f"{tables[0]}/data/*.parquet", domain_field="source_domain", **fields)
+    settings: dict[str, Any] = {
+        "reader": reader,
+        "tokenizer": str(tables[1]),
+        "sequence_length": LENGTH,
+        "documents_per_shard": 100,
+    }
+    return prepare(folder, **(settings | changes))
+
+
+@pytest.mark.parametrize("text_field", ["text", None])
+def test_tokens_that_are_given_are_kept(tables: Any, tmp_path: Path, text_field: str | None) -> None:
+    rows = tables[2]
+    counts = from_tables(tables, tmp_path, text_field=text_field)
+    names = [f"train-{number:05d}-of-00002.parquet:{row}" for number in range(2) for row in range(120)]
+    by_name = dict(zip(names, rows, strict=True))
+    found = {split: rows_of(tmp_path / "out", split) for split in module.SPLITS}
+    assert counts["sequences"] == counts["documents"] == len(found["train"])
+    assert [row["document_id"] for row in found["train"]] == [name for name in names if not heldout(name, 0.2, 3)]
+    assert [row["document_id"] for row in found["heldout"]] == [name for name in names if heldout(name, 0.2, 3)]
+    for row in [*found["train"], *found["heldout"]]:
+        own = by_name[row["document_id"]]
+        assert (row["input_ids"], row["text"], row["domain"]) == (own["input_ids"], own["text"], own["source_domain"])
+        assert (row["length"], row["position"]) == (LENGTH, 0)
+        assert row["id"] == sequence_id(row["document_id"], 0)
+
+
+def test_tokens_of_another_tokenizer_are_refused(tables: Any, tmp_path: Path) -> None:
+    with pytest.raises(StageError, match=r"corpus\.tokenizer is null: sequences of tokens need the tokenizer"):
+        from_tables(tables, tmp_path, tokenizer=None)
+    with pytest.raises(
+        StageError, match=rf"has {LENGTH} tokens: corpus\.sequence_length={LENGTH - 1} must be at least"
+    ):
+        from_tables(tables, tmp_path, output="a", sequence_length=LENGTH - 1)
+    small = tokenizer_of(tmp_path / "small", 300)
+    with pytest.raises(StageError, match=r"has the token id \d+, and the ids of the tokenizer end at 299: set corpus"):
+        from_tables(tables, tmp_path, output="b", tokenizer=str(small))
+    other = tmp_path / "other"
+    tokenizing.train_bpe(["".join(map(chr, range(97, 123))) * 3, *(text[::-1] for text in TEXTS)], 700, other)
+    with pytest.raises(StageError, match=r"do not spell its text .10 sequences were compared."):
+        from_tables(tables, tmp_path, output="c", tokenizer=str(other))
+
+
+def test_tokens_that_changed_since_a_build_was_begun_are_refused(tables: Any, tmp_path: Path) -> None:
+    def digest(paths: str, rows_per_read: int = 256) -> str:
+        reader = TokenTables(paths=paths, text_field=None, rows_per_read=rows_per_read)
+        return next(module._batches(reader, 100, 10**5, tmp_path / "bad", Counter())).digest
+
+    paths = f"{tables[0]}/data/*00000-of*"
+    assert digest(paths) == digest(paths, rows_per_read=7)
+    table = pq.read_table(f"{tables[0]}/data/train-00000-of-00002.parquet")
+    ids = table["input_ids"].to_pylist()
+    ids[3][5] += 1
+    changed = table.set_column(table.schema.get_field_index("input_ids"), "input_ids", pa.array(ids))
+    pq.write_table(changed, tmp_path / "train-00000-of-00002.parquet")
+    assert digest(f"{tmp_path}/*.parquet") != digest(paths)

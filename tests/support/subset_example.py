@@ -64,19 +64,32 @@ def ratings_of(corpus: Path, scores: np.ndarray, folder: Path) -> Path:
     return folder
 
 
-def chosen(corpus: Path, ratings: Path | None, folder: Path, num_tokens: int = 1500, **how: Any) -> Path:
+def chosen(
+    corpus: Path,
+    ratings: Path | None,
+    folder: Path,
+    num_tokens: int = 1500,
+    domain_column: str = "domain",
+    seed: int = 0,
+    **how: Any,
+) -> Path:
     """A subset as the pipeline leaves it."""
     folder.mkdir(parents=True)
     rule = functools.partial(rules.select, num_tokens=num_tokens, **how)
     counts = select(
         output=folder, corpus=corpus, ratings=ratings, rule=rule, criterion="c" if ratings else None, by_domain=False,
-        domain_column="domain", label=folder.name, seed=0,
+        domain_column=domain_column, label=folder.name, seed=seed,
     )  # fmt: skip
     labels = [*counts.pop("labels", []), *(["simulated judge"] if ratings else [])]
     inputs = {"corpus": f"corpora/{corpus.name} (0123)"}
     write_json(
         folder / "manifest.json",
-        {"config": {"label": folder.name}, "inputs": inputs, "counts": counts, "labels": labels},
+        {
+            "config": {"label": folder.name, "domain_column": domain_column},
+            "inputs": inputs,
+            "counts": counts,
+            "labels": labels,
+        },
     )
     return folder
 

@@ -101,6 +101,11 @@ def _rate(settings: Settings, read: Read, known: Mapping[str, Any]) -> Work:
     return _rated(_model("rater", settings, read, known, has_output=False), read, "multiplied_at_end")
 
 
+def _import_ratings(settings: Settings, read: Read, known: Mapping[str, Any]) -> Work:
+    sequences = read["corpus"].need("sequences")
+    return Work(sequences, f"{short(sequences)} sequences", sequences)
+
+
 def _score(settings: Settings, read: Read, known: Mapping[str, Any]) -> Work:
     return _rated(_model("scorer", settings, read, known, has_output=False), read)
 
@@ -249,6 +254,7 @@ WORK: dict[str, Callable[[Settings, Read, Mapping[str, Any]], Work]] = {
     "import_judgments": _import_judgments,
     "train_rater": _train_rater,
     "rate": _rate,
+    "import_ratings": _import_ratings,
     "prepare_target": _prepare_target,
     "sample_proxy": _sample_proxy,
     "pretrain_proxy": _pretrain_proxy,

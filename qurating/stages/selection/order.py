@@ -92,7 +92,12 @@ def _scores(
         check_column(row_files(corpus / "train")[0], column)
         found = read_sequences(corpus, index, [column])[column]
         if not (pa.types.is_integer(found.type) or pa.types.is_floating(found.type)):
-            raise StageError(f"{corpus}: the column {column} holds {found.type}: sequences are ordered by numbers")
+            raise StageError(
+                f"{corpus}: the column {column} holds {found.type}: sequences are ordered by numbers. A field is kept "
+                f"as one if corpus.keep_columns has {column}:number"
+            )
+        if found.null_count:
+            raise StageError(f"{corpus}: {found.null_count:,} of {len(found):,} sequences have no value in {column}")
     elif ratings is None or criterion is None:
         raise StageError(
             f"ordering by {method!r} needs ratings: set ordering.criterion and ordering.ratings, or ordering.column"

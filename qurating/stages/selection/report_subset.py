@@ -52,7 +52,7 @@ def report_subset(
     """
     named = [criterion] if isinstance(criterion, str) else list(criterion or [])
     criteria = named if ratings is not None else []
-    rows = CorpusRows(corpus, ratings, criteria, description="reading scores")
+    rows = CorpusRows(corpus, ratings, criteria, _config(subset).get("domain_column") or "domain", "reading scores")
     members = read_members(subset, corpus, rows.file_sizes)
     compared_with = [compared_with] if isinstance(compared_with, Path) else compared_with
     others = [read_members(other, corpus, rows.file_sizes) for other in compared_with]
@@ -139,9 +139,12 @@ def _counts(artifact: Path) -> dict[str, Any]:
     return dict(read_json(artifact / "manifest.json").get("counts") or {})
 
 
+def _config(artifact: Path) -> dict[str, Any]:
+    return dict(read_json(artifact / "manifest.json").get("config") or {})
+
+
 def _label(subset: Path) -> str:
-    config = read_json(subset / "manifest.json").get("config") or {}
-    return str(config.get("label") or subset.name)
+    return str(_config(subset).get("label") or subset.name)
 
 
 def _totals(domains: dict[str, dict[str, int]], prefix: str) -> dict[str, Any]:

@@ -22,7 +22,7 @@ def select(
     rule: Callable[..., Selected],
     criterion: str | list[str] | None,
     by_domain: bool,
-    domain_column: str,
+    domain_column: str | None,
     label: str,
     seed: int,
 ) -> dict[str, Any]:
@@ -38,7 +38,7 @@ def select(
         rule: (rows, seed) -> selected rows, one of `qurating.selection.rules`.
         criterion: whose ratings are used; several for a mix or a combination.
         by_domain: share the budget among domains; else the corpus is one domain.
-        domain_column: the column of the corpus with the domains; dotted if nested.
+        domain_column: the column of the corpus with the domains, such as one of `corpus.keep_columns`; None: `domain`.
         label: the name of this selection in tables.
 
     Raises:
@@ -66,7 +66,7 @@ def select(
         rule,
         criteria=criteria,
         by_domain=by_domain,
-        domain_column=domain_column,
+        domain_column=domain_column or "domain",
         seed=seed_for(seed, "select", "noise"),
     )
     write_json(output / "summary.json", {"domains": index.domains})

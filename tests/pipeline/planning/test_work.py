@@ -57,6 +57,10 @@ def test_rating_takes_two_operations_and_the_last_layer_hardly_any() -> None:
     assert rated == 2 * 1e6 * (LAYER + 2 * 64 * 64)
 
 
+def test_importing_ratings_takes_what_the_sequences_take() -> None:
+    assert amount("import_ratings", {}) == 5000
+
+
 def test_an_existing_rater_is_known_by_its_name() -> None:
     found = work("rate", {"from_pretrained": "princeton-nlp/QuRater-1.3B"}, {"corpus": CORPUS}, table())
     assert found.amount == pytest.approx(2 * 1e6 * 1.21e9, rel=0.05)

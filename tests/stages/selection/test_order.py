@@ -4,6 +4,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from selection_example import chosen, corpus_with_tokens, counts_of_ordered, ordered, rate_all, rows
 
@@ -64,6 +66,31 @@ def test_a_column_of_the_corpus_orders(corpus: Path, tmp_path: Path) -> None:
         ordered(corpus, tmp_path / "o", tmp_path / "s", None, "sorting", criterion=None, column="lenght")
     with pytest.raises(StageError, match="the column domain holds string: sequences are ordered by numbers"):
         ordered(corpus, tmp_path / "o", tmp_path / "s", None, "sorting", criterion=None, column="domain")
+
+
+def test_a_number_that_came_along_orders(corpus: Path, tmp_path: Path) -> None:
+    scores = dict(
+        zip(rows(corpus)["id"].to_pylist(), np.random.default_rng(1).normal(size=len(rows(corpus))), strict=True)
+    )
+    originals = {file: pq.read_table(file) for file in (corpus / "train").glob("*.parquet")}
+    chosen(corpus, tmp_path / "s", rate_all(corpus, tmp_path / "r", np.arange(len(scores), dtype=float)))
+
+    def keep(value: Any, kind: pa.DataType) -> None:
+        for file, table in originals.items():
+            own = [value(scores[each]) for each in table["id"].to_pylist()]
+            pq.write_table(table.append_column("meta.score", pa.array(own, kind)), file)
+
+    given: dict[str, Any] = {"criterion": None, "column": "meta.score"}
+    keep(float, pa.float64())
+    found = ordered(corpus, tmp_path / "o", tmp_path / "s", None, "sorting", **given)
+    own = [scores[each] for each in found["id"].to_pylist()]
+    assert own == sorted(own)
+    keep(lambda score: score if score > 0 else None, pa.float64())
+    with pytest.raises(StageError, match=r"\d+ of \d+ sequences have no value in meta.score"):
+        ordered(corpus, tmp_path / "o", tmp_path / "s", None, "sorting", **given)
+    keep(str, pa.string())
+    with pytest.raises(StageError, match=r"corpus\.keep_columns has meta\.score:number"):
+        ordered(corpus, tmp_path / "o", tmp_path / "s", None, "sorting", **given)
 
 
 def test_scores_that_order_nothing_are_told(corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

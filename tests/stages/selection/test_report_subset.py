@@ -35,6 +35,19 @@ def ratings(corpus: Path, scores: np.ndarray, tmp_path: Path) -> Path:
     return ratings_of(corpus, scores, tmp_path / "ratings")
 
 
+def test_domains_are_those_of_the_selection(corpus: Path, tmp_path: Path) -> None:
+    """A subset that was selected by another column of the corpus is compared by that column."""
+    for file in (corpus / "train").glob("*.parquet"):
+        table = pq.read_table(file)
+        langs = ["de" if row % 2 else "en" for row in table["id"].to_pylist()]
+        pq.write_table(table.append_column("lang", pa.array(langs)), file)
+    one, other = (chosen(corpus, None, tmp_path / name, domain_column="lang", temperature=float("inf"), seed=seed)
+                  for seed, name in enumerate(("one", "other")))  # fmt: skip
+    found = reported(tmp_path / "out", corpus, one, None, other)
+    assert set(found["domains"]) == {"de", "en"}
+    assert set(found["compared"][0]["came_in"]["domains"]) == {"de", "en"}
+
+
 def test_the_report_says_what_the_rows_say(
     corpus: Path, ratings: Path, texts: list[str], scores: np.ndarray, tmp_path: Path
 ) -> None:

@@ -127,6 +127,31 @@ def test_ratings_and_subsets_of_another_corpus_are_refused(corpus: Path, tmp_pat
         ordered(corpus, tmp_path / "o", tmp_path / "s", None, "shuffle")
 
 
+def test_a_column_that_came_along_gives_the_domains(corpus: Path, tmp_path: Path) -> None:
+    """Its name may have a dot; no column is the column `domain`."""
+    langs: dict[int, str | None] = {}
+    for file in (corpus / "train").glob("*.parquet"):
+        table = pq.read_table(file)
+        own = [None if place % 5 == 0 else ("de", "en")[place % 2] for place in range(len(table))]
+        langs |= dict(zip(table["id"].to_pylist(), own, strict=True))
+        pq.write_table(table.append_column("meta.lang", pa.array(own, pa.string())), file)
+    lengths = dict(zip(rows(corpus)["id"].to_pylist(), rows(corpus)["length"].to_pylist(), strict=True))
+    rule = functools.partial(rules.select, num_tokens=400, temperature=math.inf)
+    subset = chosen(corpus, tmp_path / "s", None, rule=rule, criterion=None, domain_column="meta.lang")
+    for row in subset.to_pylist():
+        assert row["domain"] == (langs[row["id"]] or "none")
+    summary = read_json(tmp_path / "s/summary.json")["domains"]
+    for name, domain in summary.items():
+        own_tokens = sum(length for id_, length in lengths.items() if (langs[id_] or "none") == name)
+        assert domain["corpus_tokens"] == own_tokens
+        share = 400 * own_tokens / sum(lengths.values())
+        assert share <= domain["tokens"] + 1
+        assert domain["tokens"] < share + 51  # the sequence that crosses it
+    assert set(summary) == {"de", "en", "none"}
+    null = chosen(corpus, tmp_path / "n", None, rule=rule, criterion=None, domain_column=None)
+    assert null.equals(chosen(corpus, tmp_path / "d", None, rule=rule, criterion=None, domain_column="domain"))
+
+
 def test_domains_may_lie_within_another_column_and_be_weighted(corpus: Path, tmp_path: Path) -> None:
     for file in (corpus / "train").glob("*.parquet"):
         table = pq.read_table(file)
