@@ -55,7 +55,7 @@ SECTIONS = {
     "Selection": (
         Panels("table", r"(select|check_subset)/examples"),
         Panels("bar", r"(select|check_subset)/(tokens|sequences)"),
-        Panels("image", r"analyse/(shares|overlap|selected_\d+|inside_\d+)|report_subset/.+"),
+        Panels("image", r"analyse/(shares|overlap|selected_\d+|inside_\d+)|report_subset/.+|analyse_ratings/.+"),
     ),
     "System": (
         Panels("bar", r"(train_lm|pretrain_proxy)/(tokens_per_second|peak_memory_gb)"),

@@ -15,7 +15,7 @@ FLOORS = (
     ("pipeline",),
     ("stages",),
     ("reports",),
-    ("judging", "rating", "selection", "lqs", "evaluation"),
+    ("judging", "rating", "selection", "lqs", "evaluation", "analysis"),
     ("training",),
     ("models", "datamodules"),
     ("corpus", "metrics"),

@@ -10,9 +10,9 @@ import pyarrow.parquet as pq
 import torch
 from transformers import PreTrainedTokenizerBase
 
-from qurating.artifacts.seeds import seed_for
 from qurating.datamodules.steps import Batch, Samples, padded
 from qurating.metrics import bradley_terry
+from qurating.metrics.held_out_pairs import split_pairs
 from qurating.runtime.errors import StageError
 
 _MAX_MORE_TOKENS = 16
@@ -95,15 +95,13 @@ class Judgments(Samples):
             raise StageError(
                 f"a judged text has {longest} tokens, the rater reads {max_tokens}: raise rater.max_tokens"
             )
-        order = np.random.default_rng(seed_for(seed, "validation")).permutation(len(self.pairs))
-        usable = order[(~torch.isnan(self.preference)).any(dim=1).numpy()[order]]
-        num_validation = round(validation_fraction * len(order))
-        self.held_out = order[:num_validation]
-        self.training = usable[~np.isin(usable, self.held_out)]
-        self.validation = usable[np.isin(usable, self.held_out)]
+        self.held_out, others = split_pairs(len(self.pairs), validation_fraction, seed)
+        usable = (~torch.isnan(self.preference)).any(dim=1).numpy()
+        self.training = others[usable[others]]
+        self.validation = self.held_out[usable[self.held_out]]
         if len(self.training) < 1 or len(self.validation) < 1:
             raise StageError(
-                f"{file}: {len(usable)} of {len(self.pairs)} pairs are confident (|2p − 1| ≥ {minimum_confidence}), "
+                f"{file}: {usable.sum()} of {len(self.pairs)} pairs are confident (|2p − 1| ≥ {minimum_confidence}), "
                 "too few for training and validation: judge more pairs, or lower rater.minimum_confidence"
             )
 

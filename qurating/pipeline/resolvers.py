@@ -13,6 +13,8 @@ from qurating.corpus.files import in_repository
 from qurating.pipeline import safe_names, sources
 from qurating.runtime.processes import usable_cores
 
+IF_COMPLETE = "?"  # ends the name of an input that a stage reads only if it is complete when the stage begins
+
 
 def register_resolvers() -> None:
     """Register the resolvers with OmegaConf."""
@@ -25,6 +27,7 @@ def register_resolvers() -> None:
         "distinct": _distinct,
         "files_of": _files_of,
         "given": _given,
+        "if_complete": lambda *names: [f"{name}{IF_COMPLETE}" for name in dict.fromkeys(names) if name],
         "listing": sources.listing,
         "listings": _listings,
         "named": lambda path: safe_names.of_path(str(path)),

@@ -18,6 +18,7 @@ from qurating.artifacts.integrity import check_content
 from qurating.artifacts.manifest import manifest, reference, referenced_name
 from qurating.pipeline import checks, naming, preflight, sharing, sources
 from qurating.pipeline.cells import state
+from qurating.pipeline.resolvers import IF_COMPLETE
 from qurating.runtime.errors import StageError
 from qurating.runtime.processes import num_processes, rank
 from qurating.training import tracking
@@ -109,8 +110,23 @@ def _made_from(artifact: Path) -> list[str]:
 
 def read_by(config: DictConfig, stage: str) -> dict[str, str]:
     """The names of the artifacts that a stage reads, by the dotted key of the input."""
-    inputs = OmegaConf.to_container(config.stages[stage].inputs, resolve=True)
-    return {key: name for key, name in leaves(_numbered(inputs)).items() if name}
+    return {key: name for key, name in leaves(_numbered(_inputs(config, stage))).items() if name}
+
+
+def _inputs(config: DictConfig, stage: str) -> Any:
+    """The names of the artifacts that a stage reads, nested as configured; of those that end in `?`, the complete."""
+    return _there(OmegaConf.to_container(config.stages[stage].inputs, resolve=True), Path(config.paths.artifacts))
+
+
+def _there(inputs: Any, root: Path) -> Any:
+    if isinstance(inputs, Mapping):
+        return {key: _there(value, root) for key, value in inputs.items()}
+    if isinstance(inputs, list):
+        return [found for value in inputs if (found := _there(value, root))]
+    if isinstance(inputs, str) and inputs.endswith(IF_COMPLETE):
+        name = inputs.removesuffix(IF_COMPLETE)
+        return name if (root / name / "manifest.json").is_file() else None
+    return inputs
 
 
 def run_stage(stage: str, config: DictConfig, counter: str) -> Path:
@@ -129,7 +145,7 @@ def run_stage(stage: str, config: DictConfig, counter: str) -> Path:
     print(f"{counter} {stage}: reads {shown}; writes {root / config.artifacts[stage]}", flush=True)
     artifact = requested(stage, config, {name: manifest(root / name) for name in names})
     settings = dict(artifact.settings)
-    inputs: Any = OmegaConf.to_container(config.stages[stage].inputs, resolve=True)
+    inputs = _inputs(config, stage)
     if artifact.is_complete():
         publishing.remove_rest(artifact.path)
         finished = manifest(artifact.path)["finished"]

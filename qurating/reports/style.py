@@ -4,7 +4,7 @@ import io
 from collections.abc import Callable
 from functools import wraps
 from pathlib import Path
-from typing import Any, ParamSpec
+from typing import Any, ParamSpec, TypeVar
 
 import matplotlib as mpl
 import numpy as np
@@ -38,6 +38,7 @@ STYLE: dict[str, Any] = {
 WIDTH = 8.6  # inches
 
 P = ParamSpec("P")
+F = TypeVar("F", bound=Figure | None)
 
 
 def _style() -> Any:
@@ -45,11 +46,11 @@ def _style() -> Any:
     return mpl.rc_context(STYLE)  # type: ignore[arg-type]
 
 
-def styled(draw: Callable[P, Figure]) -> Callable[P, Figure]:
-    """Draw a figure in the style."""
+def styled(draw: Callable[P, F]) -> Callable[P, F]:
+    """Draw a figure, or none, in the style."""
 
     @wraps(draw)
-    def styled(*args: P.args, **kwargs: P.kwargs) -> Figure:
+    def styled(*args: P.args, **kwargs: P.kwargs) -> F:
         with _style():
             return draw(*args, **kwargs)
 

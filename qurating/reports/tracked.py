@@ -175,6 +175,7 @@ _MEDIA: dict[str, Callable[[Path, Mapping[str, Any]], dict[str, Value]]] = {
     "train_rater": _images,
     "train_scorer": _images,
     "report_subset": _images,
+    "analyse_ratings": _images,
     **dict.fromkeys(lineage.SHAREABLE, _ratings),  # the stages that write a rating of every sequence
     "annotate_proxy": _annotation,
     "rescore_proxy": _annotation,

@@ -48,6 +48,7 @@ def test_plain_names() -> None:
         "select": f"subsets/{SAMPLED}",
         "check_subset": f"subsets/{SAMPLED}-checked",
         "report_subset": f"reports/{SAMPLED}",
+        "analyse_ratings": f"analyses/rater-tiny-by-simulated,selection={SAMPLED.partition('tokens_')[2]}",
         "order": f"orders/{SAMPLED}",
         "train_lm": f"models/lm-tiny-{SAMPLED}",
         "evaluate": f"evaluations/lm-tiny-{SAMPLED}",
@@ -105,6 +106,7 @@ def test_an_override_is_appended_where_it_changes_something_unsaid() -> None:
         "select",
         "check_subset",
         "report_subset",
+        "analyse_ratings",
         "order",
         "train_lm",
         "evaluate",
@@ -193,7 +195,16 @@ def test_seed_marks_every_name() -> None:
 def test_a_replicate_shares_everything_before_the_selection() -> None:
     assert changed("replicate=0") == {}
     found = changed("replicate=1")
-    after = {"select", "check_subset", "report_subset", "order", "train_lm", "evaluate", "evaluate_tasks"}
+    after = {
+        "select",
+        "check_subset",
+        "report_subset",
+        "analyse_ratings",
+        "order",
+        "train_lm",
+        "evaluate",
+        "evaluate_tasks",
+    }
     assert set(found) == after | {"order_lines"}
     assert found["evaluate"] == "evaluations/lm-tiny-select_120K_tokens_uniform-across_domains,replicate=1"
     lqs = name_artifacts([LQS, "selection=top_k", "ordering=folding", "replicate=2"])

@@ -90,7 +90,16 @@ def test_names_see_the_same_overrides_as_the_run(selection: str) -> None:
     plain = name_artifacts([f"selection={selection}"])
     found = name_artifacts([f"selection={selection}", "selection.temperature=3", "judge.max_cost_usd=1"])
     changed = {stage for stage in STAGES if plain[stage] != found[stage]}
-    expected = {"select", "check_subset", "report_subset", "order", "train_lm", "evaluate", "evaluate_tasks"}
+    expected = {
+        "select",
+        "check_subset",
+        "report_subset",
+        "analyse_ratings",
+        "order",
+        "train_lm",
+        "evaluate",
+        "evaluate_tasks",
+    }
     assert changed == (expected if selection == "sample" else set())
 
 

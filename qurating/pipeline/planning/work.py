@@ -13,6 +13,8 @@ from qurating.pipeline.planning.networks import Size, size
 FORWARD_COST = 0.375
 PRODUCT_COSTS = {"exact": 3.5, "finite_differences": 2.0, "none": 0.0}
 
+CLUSTERED_COST = 60  # sequences that are analysed in the time that one is clustered
+
 Settings = Mapping[str, Any]
 Read = Mapping[str, Counts]
 
@@ -203,6 +205,14 @@ def _report_subset(settings: Settings, read: Read, known: Mapping[str, Any]) -> 
     return Work(tokens, f"{short(tokens)} tokens", 1)
 
 
+def _analyse_ratings(settings: Settings, read: Read, known: Mapping[str, Any]) -> Work:
+    sequences = min(settings["max_sequences"], read["corpus"].need("sequences"))
+    clustered = min(settings["max_clustered"], sequences) if settings["clusters"] else 0
+    said = f"{short(sequences)} sequences" + (f", {short(clustered)} of them clustered" if clustered else "")
+    # a text takes as long as `CLUSTERED_COST` rows of numbers
+    return Work(sequences + CLUSTERED_COST * clustered, said, 1)
+
+
 def _order(settings: Settings, read: Read, known: Mapping[str, Any]) -> Work:
     tokens = read["subset"].need("tokens")
     return Work(tokens, f"{short(tokens)} tokens", tokens, read["subset"])
@@ -267,6 +277,7 @@ WORK: dict[str, Callable[[Settings, Read, Mapping[str, Any]], Work]] = {
     "select": _select,
     "check_subset": _check_subset,
     "report_subset": _report_subset,
+    "analyse_ratings": _analyse_ratings,
     "order": _order,
     "train_lm": _train_lm,
     "evaluate": _evaluate,

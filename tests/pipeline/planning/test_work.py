@@ -9,7 +9,7 @@ from qurating.lqs import costate
 from qurating.pipeline.planning import work as formulas
 from qurating.pipeline.planning.counts import Counts, UnknownError
 from qurating.pipeline.planning.rates import table
-from qurating.pipeline.planning.work import WORK, short, work
+from qurating.pipeline.planning.work import CLUSTERED_COST, WORK, short, work
 
 LAYER = 4 * 64 * 64 + 3 * 64 * 128
 NETWORK = {
@@ -123,6 +123,14 @@ def test_what_cannot_be_told_is_no_zero() -> None:
     assert "hellaswag" in found.unknown
     with pytest.raises(UnknownError, match="lab/rater"):
         work("rate", {"from_pretrained": "lab/rater"}, {"corpus": CORPUS}, table())
+
+
+def test_a_clustered_text_counts_as_many_rows() -> None:
+    settings = {"max_sequences": 400, "max_clustered": 50, "clusters": 25}
+    tables = amount("analyse_ratings", settings | {"clusters": 0})
+    assert tables == min(400, CORPUS.need("sequences"))
+    assert amount("analyse_ratings", settings) == tables + 50 * CLUSTERED_COST
+    assert amount("analyse_ratings", settings | {"max_clustered": 10**9}) == tables * (1 + CLUSTERED_COST)
 
 
 def test_numbers_for_people() -> None:

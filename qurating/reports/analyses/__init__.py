@@ -1,0 +1,1 @@
+"""Figures of the analyses of a rated corpus, each from its tidy table."""

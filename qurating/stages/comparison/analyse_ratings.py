@@ -1,0 +1,331 @@
+"""Analyse a rated corpus: what each criterion prefers, what each selection takes, and whether to trust the ratings."""
+
+import functools
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from tqdm import tqdm
+
+from qurating.analysis import cautions, first_window, groups
+from qurating.analysis import subsets as of_subsets
+from qurating.analysis.correlations import correlations
+from qurating.analysis.documents import chosen_rows, documents
+from qurating.analysis.preferences import PREFERENCES, held_out_pairs, preferences, read_judged
+from qurating.analysis.rated import (
+    CLUSTER,
+    DOMAIN,
+    Floats,
+    Groups,
+    Mask,
+    Rated,
+    every,
+    members_of,
+    read_rated,
+    stride_for,
+)
+from qurating.analysis.tables import CLUSTERS, write
+from qurating.analysis.temperatures import normalisation, sampled_budget, temperatures
+from qurating.analysis.texts import has_text, texts_at
+from qurating.analysis.variance import variance
+from qurating.artifacts.files import read_json, row_files, write_json, write_table
+from qurating.artifacts.seeds import seed_for
+from qurating.runtime.errors import StageError
+
+_OF_RATINGS = ("variance", "preferences", "first_window", "correlations", "clusters")  # tables with a figure
+_OF_SELECTIONS = ("overlap", "temperatures", "normalisation", "duplicates")
+SIMULATED = "simulated judge"  # label of what was made with it
+
+
+def analyse_ratings(
+    *,
+    output: Path,
+    corpus: Path,
+    ratings: Path | Sequence[Path],
+    subsets: Path | Sequence[Path],
+    checks: Path | Sequence[Path],
+    judgments: Path | Sequence[Path],
+    annotations: Path | Sequence[Path],
+    domain_column: str,
+    label_columns: Sequence[str],
+    max_sequences: int,
+    num_tokens: int,
+    clusters: int,
+    max_clustered: int,
+    max_explored: int,
+    min_spread: float,
+    min_distinct: int,
+    seed: int,
+) -> dict[str, Any]:
+    """Write `tables/*.parquet` and `*.csv`, `plots/*.png`, `documents.parquet`, `warnings.json` and `about.json`.
+
+    The tables are described in docs/analysis.md. The metadata of each Parquet file say of which sequences it is.
+
+    Args:
+        ratings: of the corpus, at least one.
+        subsets: of the corpus, whose composition and overlap are analysed.
+        checks: artifacts of `check_subset`.
+        judgments: pairs whose sequences are in the corpus; the first artifact is used.
+        annotations: LQS of proxy sequences, for the correlations.
+        domain_column: of the corpus; dotted if nested.
+        label_columns: of the corpus, for more groups.
+        max_sequences: that are analysed; of a larger corpus, an evenly spaced sample.
+        num_tokens: the budget of the selections that are simulated.
+        clusters: number of topic clusters; 0: none.
+        max_clustered: sequences that clusters are made from, evenly spaced.
+        max_explored: sequences in `documents.parquet`, evenly spaced, besides extremes.
+        min_spread, min_distinct: of the ratings within a domain; see `cautions.of_spread`.
+        seed: of the noise and the clusters.
+
+    Raises:
+        StageError: no ratings; ratings or subsets of another corpus; an unknown column.
+    """
+    if min(max_sequences, max_clustered, max_explored) < 1 or clusters < 0:
+        raise StageError(
+            "stages.analyse_ratings: max_sequences, max_clustered and max_explored are at least 1, and clusters 0"
+        )
+    ratings, subsets, checks, judgments, annotations = map(_each, (ratings, subsets, checks, judgments, annotations))
+    rated = read_rated(
+        corpus, ratings, domain_column=domain_column, label_columns=label_columns, max_sequences=max_sequences
+    )
+    warnings = cautions.of_values(rated)
+    sampling = {"sequences": rated.sampling()}
+    masks = {subset.name: members_of(rated, subset, corpus) for subset in dict.fromkeys(subsets)}
+    topics = None
+    if clusters and not has_text(corpus):
+        warnings.append("The corpus has no column text: there are no topic clusters, and no texts to read.")
+    elif clusters:
+        rated, topics, sampling["clusters"] = _clustered(rated, corpus, clusters, max_clustered, seed)
+        if topics is None:
+            warnings.append("There are no topic clusters: the texts have too few words in common.")
+
+    tables: dict[str, pa.Table] = {}
+    with tqdm(total=8, desc="analysing", unit="part", mininterval=0.5) as progress:
+        tables["by_group"] = groups.by_group(rated)
+        tables["percentiles"] = groups.percentiles(rated)
+        progress.update()
+        tables["variance"] = variance(rated)
+        progress.update()
+        tables["preferences"], said = _preferences(rated, corpus, ratings, judgments, domain_column)
+        warnings += said
+        progress.update()
+        tables["correlations"] = correlations(rated, _annotated(rated, annotations))
+        progress.update()
+        tables["clusters"] = topics.table() if topics is not None else CLUSTERS.empty_table()
+        tables["retention"] = of_subsets.retention(rated, masks)
+        tables["overlap"] = of_subsets.overlap(rated, masks)
+        tables["duplicates"] = of_subsets.duplicates(checks)
+        progress.update()
+        budget = sampled_budget(num_tokens, rated, _num_tokens(corpus, rated))
+        if budget >= rated.lengths.sum():
+            warnings.append(
+                f"num_tokens is {num_tokens:,}, no less than the corpus has: a selection has no choice, and neither "
+                "temperatures nor the effect of normalising by domain are simulated."
+            )
+        tables["temperatures"] = temperatures(rated, budget, seed_for(seed, "select", "noise"))
+        progress.update()
+        tables["normalisation"] = normalisation(rated, budget)
+        progress.update()
+        tables["first_window"], shard_stride = first_window.first_window(rated, corpus)
+        sampling["windows"] = every(shard_stride).replace("sequence", "shard")
+        progress.update()
+    warnings += cautions.of_spread(tables["by_group"], min_spread, min_distinct)
+    warnings += cautions.of_variance(tables["variance"])
+    warnings += cautions.of_preferences(tables["preferences"])
+
+    rows, is_sampled, stride = chosen_rows(rated, tables["percentiles"], max_explored)
+    sampling["documents"] = every(rated.stride * stride) + ", besides extremes"
+    explored, num_unknown = documents(
+        rated, corpus, rows, is_sampled, masks, label_columns, topics.model if topics is not None else None
+    )
+    if num_unknown:
+        warnings.append(
+            f"The windows of {num_unknown:,} of {len(explored):,} sequences in documents.parquet cannot be found in "
+            "their texts: the corpus has no tokenizer, or one that gives other tokens than the rater's."
+        )
+    write_table(output / "documents.parquet", explored)
+    for name, table in tables.items():
+        write(output, name, table, sampling)
+    labels = {subset.name: _label(subset) for subset in subsets}
+    num_figures = _draw(output, tables, labels)
+    write_json(output / "warnings.json", warnings)
+    inputs = {
+        "corpus": [corpus],
+        "ratings": ratings,
+        "subsets": subsets,
+        "checks": checks,
+        "judgments": judgments,
+        "annotations": annotations,
+    }
+    counts: dict[str, Any] = {
+        "sequences": len(rated.ids),
+        "corpus_sequences": rated.num_rows,
+        "sampling": sampling,
+        "criteria": list(rated.ratings),
+        "domains": len(rated.groups["domain"].names),
+        "subsets": len(masks),
+        "clusters": 0 if topics is None else len(topics.names),
+        "documents": len(explored),
+        "warnings": len(warnings),
+        "figures": num_figures,
+    }
+    write_json(output / "about.json", _about(inputs, rated, masks, subsets, counts, num_tokens))
+    return counts
+
+
+def _each(given: Path | Sequence[Path] | None) -> list[Path]:
+    return [] if given is None else [given] if isinstance(given, Path) else list(dict.fromkeys(given))
+
+
+def _clustered(rated: Rated, corpus: Path, num_clusters: int, most: int, seed: int) -> tuple[Rated, Any, str]:
+    """The rated sequences with their clusters, the topics, and which sequences they are made from."""
+    from qurating.analysis.clusters import cluster
+
+    stride = stride_for(len(rated.ids), most)
+    own = slice(None, None, stride)
+    positions = rated.positions[own]
+    with tqdm(
+        texts_at(corpus, positions, rated.file_sizes),
+        total=len(positions),
+        desc="clustering",
+        unit="text",
+        unit_scale=True,
+        mininterval=0.5,
+    ) as texts:
+        topics = cluster(texts, num_clusters, seed_for(seed, "analyse_ratings", "clusters"))
+    if topics is not None:
+        codes = np.full(len(rated.ids), -1, np.int32)
+        codes[own] = topics.codes
+        rated = rated.with_groups(CLUSTER, Groups(codes, topics.names))
+    return rated, topics, every(rated.stride * stride)
+
+
+def _num_tokens(corpus: Path, rated: Rated) -> int:
+    """Tokens of the training split of the corpus."""
+    if rated.stride == 1:
+        return int(rated.lengths.sum())
+    columns = (pq.read_table(file, columns=["length"])["length"].to_numpy() for file in row_files(corpus / "train"))
+    return sum(int(column.sum(dtype=np.int64)) for column in columns)
+
+
+def _preferences(
+    rated: Rated, corpus: Path, ratings: Sequence[Path], judgments: Sequence[Path], domain_column: str
+) -> tuple[pa.Table, list[str]]:
+    """The table of the judge's preferences, and sentences about it."""
+    if not judgments:
+        return PREFERENCES.empty_table(), []
+    judged = read_judged(judgments[0])
+    if rated.stride > 1:  # the sample has few of the pairs
+        rated = read_rated(
+            corpus, ratings, domain_column=domain_column, label_columns=[], max_sequences=1, only=judged.ids.ravel()
+        )
+
+    @functools.cache
+    def held_out(criterion: str) -> Mask | None:
+        return held_out_pairs(rated.sources[criterion].ratings, judgments[0], len(judged.ids))
+
+    table, num_unknown, trained_on = preferences(rated, judged, held_out)
+    said = []
+    if num_unknown:
+        said.append(
+            f"{num_unknown:,} of {len(judged.ids):,} judged pairs are of sequences that the corpus does not have, and "
+            "are left out of the agreement with the judge."
+        )
+    if trained_on:
+        said.append(
+            f"The agreement with the judge by {', '.join(trained_on)} may include pairs that the rater was trained on."
+        )
+    return table, said
+
+
+def _annotated(rated: Rated, annotations: Sequence[Path]) -> dict[str, Floats]:
+    """The annotated LQS of the proxy sequences among the rated ones; NaN for all others."""
+    found = {}
+    order = np.argsort(rated.ids, kind="stable")
+    known = rated.ids[order]
+    for annotation in annotations:
+        table = pq.read_table(annotation / "annotation.parquet", columns=["id", "lqs"])
+        ids, places = table["id"].to_numpy(), np.searchsorted(known, table["id"].to_numpy())
+        places = np.minimum(places, len(known) - 1)
+        there = known[places] == ids
+        values = np.full(len(known), np.nan)
+        values[order[places[there]]] = table["lqs"].to_numpy()[there]
+        found[f"annotated lqs ({annotation.name})"] = values
+    return found
+
+
+def _draw(output: Path, tables: Mapping[str, pa.Table], labels: Mapping[str, str]) -> int:
+    """Write the figures of the tables that have something to show; returns their number.
+
+    Args:
+        labels: what figures call the subsets, by name; used if they tell them apart.
+    """
+    from qurating.reports import style
+    from qurating.reports.analyses import ratings, selections
+
+    if len(set(labels.values())) == len(labels):
+        tables = {name: _renamed(table, labels) for name, table in tables.items()}
+    drawn = {
+        "by_group": ratings.by_group(tables["by_group"], DOMAIN),
+        "by_cluster": ratings.by_group(tables["by_group"], CLUSTER),
+        "retention": selections.retention(tables["retention"], DOMAIN),
+        "retention_by_cluster": selections.retention(tables["retention"], CLUSTER),
+        **{name: getattr(ratings, name)(tables[name]) for name in _OF_RATINGS},
+        **{name: getattr(selections, name)(tables[name]) for name in _OF_SELECTIONS},
+    }
+    shown = {name: figure for name, figure in drawn.items() if figure is not None}
+    for name, figure in shown.items():
+        style.save(figure, output / "plots" / f"{name}.png")
+    return len(shown)
+
+
+def _renamed(table: pa.Table, labels: Mapping[str, str]) -> pa.Table:
+    """A table with the labels of subsets in place of their names."""
+    for place, column in enumerate(table.column_names):
+        if column == "subset" or (column in ("first", "second") and "shared_tokens" in table.column_names):
+            shown = [labels.get(name, name) for name in table[column].to_pylist()]
+            table = table.set_column(place, column, pa.array(shown, pa.string()))
+    return table
+
+
+def _label(subset: Path) -> str:
+    return str((_manifest(subset).get("config") or {}).get("label") or subset.name)
+
+
+def _about(
+    inputs: Mapping[str, Sequence[Path]],
+    rated: Rated,
+    masks: Mapping[str, Mask],
+    subsets: Sequence[Path],
+    counts: Mapping[str, Any],
+    num_tokens: int,
+) -> dict[str, Any]:
+    manifests = {
+        kind: {f"{folder.parent.name}/{folder.name}": _manifest(folder) for folder in folders}
+        for kind, folders in inputs.items()
+    }
+    labels = {label for each in manifests.values() for made in each.values() for label in made.get("labels", [])}
+    return {
+        "artifacts": {kind: list(each) for kind, each in manifests.items()},
+        "criteria": {
+            name: f"{source.ratings.parent.name}/{source.ratings.name}" for name, source in rated.sources.items()
+        },
+        "subset_labels": {subset.name: _label(subset) for subset in subsets},
+        "subset_tokens": {name: int(rated.lengths[mask].sum()) for name, mask in masks.items()},
+        "counts": counts,
+        "sampling": counts["sampling"],
+        "num_tokens": num_tokens,
+        "tokens": int(rated.lengths.sum()),
+        "labels": sorted(labels),
+        "judge_is_simulated": SIMULATED in labels,
+        "manifests": manifests,
+    }
+
+
+def _manifest(folder: Path) -> dict[str, Any]:
+    file = folder / "manifest.json"
+    found: dict[str, Any] = read_json(file) if file.is_file() else {}
+    return found
