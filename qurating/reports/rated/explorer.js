@@ -28,7 +28,7 @@ const EXPLORER = (() => {
 
   function matches(row, place, needle, domains) {
     const percentile = row.percentiles[state.criterion];
-    if ((state.from > 0 || state.to < 100) && !(percentile >= state.from && percentile <= state.to)) return false;
+    if ((state.from > 0 || state.to < 100) && !(known(percentile) && percentile >= state.from && percentile <= state.to)) return false;
     if (state.domain && (state.domain === others ? domains.has(row.domain) : row.domain !== state.domain)) return false;
     if (state.cluster && row.cluster !== state.cluster) return false;
     if (!needle) return true;
@@ -40,8 +40,9 @@ const EXPLORER = (() => {
     const needle = state.search.trim().toLowerCase();
     const domains = new Set(FACTS.groups.domain?.shown ?? []);
     const places = DOCUMENTS.flatMap((row, place) => (matches(row, place, needle, domains) ? [place] : []));
-    const rating = (place) => DOCUMENTS[place].percentiles[state.criterion] ?? -1;
-    if (state.sort !== "corpus") places.sort((a, b) => (state.sort === "high" ? rating(b) - rating(a) : rating(a) - rating(b)) || a - b);
+    const sign = state.sort === "high" ? -1 : 1;
+    const key = (place) => sign * (DOCUMENTS[place].percentiles[state.criterion] ?? sign * Infinity); // without a rating: last
+    if (state.sort !== "corpus") places.sort((a, b) => (key(a) === key(b) ? a - b : key(a) - key(b)));
     const isKept = (place, subset) => DOCUMENTS[place].kept.includes(Number(subset));
     if (state.kept === "" && state.notKept === "") return [places];
     if (state.kept === "" || state.notKept === "" || state.kept === state.notKept) {
@@ -262,7 +263,8 @@ const EXPLORER = (() => {
       ["Domain", row.domain], ["Topic", row.cluster], ...columns.map((name, place) => [named(name), row.labels[place]]),
       ["Tokens", whole(row.length)], ["Sequence", `${row.id}${known(row.position) ? `, part ${row.position + 1} of its document` : ""}`],
     ].filter(([, value]) => known(value));
-    const [low, high] = range(colouredBy);
+    const isColoured = criteria.length > 0 && hasTexts;
+    const [low, high] = isColoured ? range(colouredBy) : [];
     dialog.replaceChildren(
       element("header", { class: "bar" },
         element("h2", { id: "document-title", tabindex: -1 }, element("bdi", {}, shortened(nameOf(row), 160))),
@@ -277,7 +279,7 @@ const EXPLORER = (() => {
           subsets.length ? element("p", { class: "chips" }, subsets.map((name, place) => element("span", { class: row.kept.includes(place) ? "chip kept" : "chip" }, `${row.kept.includes(place) ? "✓ " : "✕ "}${subsetName(name)}`))) : null,
           element("dl", {}, facts.map(([name, value]) => [element("dt", {}, name), element("dd", {}, element("bdi", {}, value))]))),
         element("article", {},
-          criteria.length && hasTexts ? element("p", { class: "legend" }, `${named(criteria[colouredBy])} by window, coloured by rank: ${rated(low, criteria[colouredBy])} `, element("span", { class: "ramp" }), ` ${rated(high, criteria[colouredBy])}`) : null,
+          isColoured ? element("p", { class: "legend" }, `${named(criteria[colouredBy])} by window, coloured by rank: ${rated(low, criteria[colouredBy])} `, element("span", { class: "ramp" }), ` ${rated(high, criteria[colouredBy])}`) : null,
           text(current))));
   }
 

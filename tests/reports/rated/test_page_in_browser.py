@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from browser import chromium, needs_browser
@@ -371,6 +372,28 @@ def test_ratings_without_text_and_an_analysis_without_tables(page: Page, tmp_pat
     expect(page.locator("#count")).to_have_text("5 documents")
     page.locator("button.item").first.click()
     expect(page.get_by_role("dialog")).to_contain_text("This sequence came without text.")
+
+
+def test_ratings_that_are_missing(page: Page, tmp_path: Path) -> None:
+    rows = [{"document_id": f"d{n}", "position": 0, "domain": "web", "text": f"{'word ' * n} 12"} for n in range(9)]
+    folder = write_input(tmp_path / "a", rows)
+    table = pq.read_table(folder / "documents.parquet")
+    for name in (f"rating.{CRITERIA[0]}", f"percentile.{CRITERIA[0]}"):
+        values = [None, *table[name].to_pylist()[1:]]
+        table = table.set_column(table.column_names.index(name), name, pa.array(values, pa.float32()))
+    pq.write_table(table, folder / "documents.parquet")
+    visit(page, rated_page.write(folder), "#documents")
+    for order in ("Highest first", "Lowest first"):
+        field(page, "Order").select_option(order)
+        expect(page.locator("button.item").last).to_contain_text("d0")  # without a rating: the last
+    field(page, "to").fill("99.9")
+    expect(page.locator("#count")).to_have_text("7 documents")
+    pq.write_table(
+        table.select(["id", "document_id", "position", "domain", "length", "text"]), folder / "documents.parquet"
+    )
+    visit(page, rated_page.write(folder), "#documents")
+    page.locator("button.item").nth(4).click()
+    expect(page.locator("#document .text")).to_have_text(f"{'word ' * 4} 12")
 
 
 def test_many_domains_and_constant_ratings(page: Page, tmp_path: Path) -> None:
