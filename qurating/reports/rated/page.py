@@ -34,7 +34,7 @@ MISSING = {
     "analyse_ratings.",
     "first_window": "This needs ratings by window: run the stage rate, then analyse_ratings.",
     "correlations": _ALWAYS,
-    "clusters": "This needs a corpus with texts, and clusters. Run prepare_corpus, then analyse_ratings.",
+    "clusters": "This needs a corpus with texts. Run analyse_ratings with more than 0 clusters.",
     "percentiles": _ALWAYS,
     "retention": "This needs subsets of this corpus. Run the stage select, then analyse_ratings.",
     "overlap": "This needs two subsets of this corpus. Run the stage select for each, then analyse_ratings.",

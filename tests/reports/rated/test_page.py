@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from analysis_example import Page
-from rated_example import write as write_input
+from rated_page_example import write as write_input
 
 from qurating.reports.rated import page, tables
 from qurating.runtime.errors import StageError

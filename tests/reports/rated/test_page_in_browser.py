@@ -11,8 +11,8 @@ import pyarrow.parquet as pq
 import pytest
 from browser import chromium, needs_browser
 from playwright.sync_api import Browser, Locator, Page, expect
-from rated_example import CRITERIA, SUBSETS, WINDOW, sequences
-from rated_example import write as write_input
+from rated_page_example import CRITERIA, SUBSETS, WINDOW, sequences
+from rated_page_example import write as write_input
 
 from qurating.reports.rated import page as rated_page
 
@@ -306,8 +306,8 @@ def hostile_rows() -> list[dict[str, Any]]:
 
 
 def test_hostile_text_is_text(page: Page, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("rated_example.CRITERIA", HOSTILE[:3])
-    monkeypatch.setattr("rated_example.SUBSETS", HOSTILE[3:6])
+    monkeypatch.setattr("rated_page_example.CRITERIA", HOSTILE[:3])
+    monkeypatch.setattr("rated_page_example.SUBSETS", HOSTILE[3:6])
     folder = write_input(tmp_path / "a", hostile_rows())
     about = json.loads((folder / "about.json").read_text())
     about["artifacts"]["corpus"] = ["corpora/\ud800<script>window.hacked=1</script>"]
