@@ -1,0 +1,138 @@
+"""What to believe, in three sentences and in a word for each criterion, from the tables of an analysis."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from qurating.reports.rated.tables import Rows
+
+Tables = Mapping[str, Rows | None]
+
+SOURCES_FROM = 0.5  # share of variance that the domain explains: from here on ratings sort by source
+CHANCE = 0.5  # AUC of a coin
+
+
+def _by_criterion(rows: Rows | None, **where: str) -> dict[str, dict[str, Any]]:
+    """The row of each criterion that has the given values."""
+    chosen = (row for row in rows or [] if all(row[name] == value for name, value in where.items()))
+    return {row["criterion"]: row for row in chosen}
+
+
+def _explained(tables: Tables) -> dict[str, float]:
+    rows = _by_criterion(tables["variance"], explained_by="domain")
+    return {name: row["eta_squared"] for name, row in rows.items() if row["eta_squared"] is not None}
+
+
+def _sorts_sources(tables: Tables) -> set[str]:
+    """Criteria whose variance is mostly between domains, and more so than many small domains would have by chance."""
+    rows = _by_criterion(tables["variance"], explained_by="domain")
+    by_chance = {name: row.get("by_chance") or 0.0 for name, row in rows.items()}
+    return {name for name, share in _explained(tables).items() if share >= max(SOURCES_FROM, 2 * by_chance[name])}
+
+
+def _constant(tables: Tables) -> set[str]:
+    """Criteria whose ratings never differ."""
+    varies: dict[str, bool] = {}
+    for row in tables["by_group"] or []:
+        # a sum of equal floats may differ from them in the last digit
+        differs = (row["sd"] or 0.0) > 1e-6 * abs(row["mean"] or 0.0) or row["p5"] != row["p95"]
+        varies[row["criterion"]] = varies.get(row["criterion"], False) or differs
+    means: dict[str, set[float]] = {}
+    for row in tables["by_group"] or []:
+        means.setdefault(row["criterion"], set()).add(row["mean"])
+    return {name for name, differs in varies.items() if not differs and len(means[name]) == 1}
+
+
+def verdicts(tables: Tables, criteria: list[str]) -> dict[str, str]:
+    """What the ratings of each criterion tell apart, in a few words; – where nothing is known."""
+    explained, constant, sources = _explained(tables), _constant(tables), _sorts_sources(tables)
+    within = _by_criterion(tables["preferences"], where="within")
+    found = {}
+    for name in criteria:
+        low = within.get(name, {}).get("low")
+        share = explained.get(name)
+        if name in constant:
+            found[name] = "nothing: constant"
+        elif low is not None and low <= CHANCE:
+            found[name] = "sources; within one no better than chance"
+        elif name in sources:
+            found[name] = "mostly sources"
+        elif low is not None:
+            found[name] = "texts, also within a source"
+        else:
+            found[name] = "–" if share is None else "not only sources"
+    return found
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.0f} %"
+
+
+def _span(shown: Sequence[str]) -> str:
+    """The first and the last of some numbers in order; one if they look the same."""
+    return shown[0] if shown[0] == shown[-1] else f"{shown[0]} to {shown[-1]}"
+
+
+def _names(names: Iterable[str]) -> str:
+    quoted = [f"“{name.replace('_', ' ')}”" for name in sorted(names)]
+    return quoted[0] if len(quoted) == 1 else f"{', '.join(quoted[:-1])} or {quoted[-1]}"
+
+
+def _on_sources(tables: Tables) -> str:
+    explained = _explained(tables)
+    if not explained:
+        return "Whether the ratings tell texts apart, or only sources, is not known: there is no table of variance."
+    text = f"The domain explains {_span([_percent(share) for share in sorted(explained.values())])} of the variance of"
+    sources = _sorts_sources(tables)
+    if not sources:
+        return f"{text} ratings: no criterion merely sorts sources."
+    if len(sources) == len(explained):
+        return f"{text} ratings: a selection by any criterion mostly chooses sources."
+    return f"{text} ratings: a selection by {_names(sources)} mostly chooses sources."
+
+
+def _on_preferences(tables: Tables) -> str:
+    rows = {where: _by_criterion(tables["preferences"], where=where) for where in ("within", "across")}
+    aucs = {
+        where: [f"{auc:.2f}" for auc in sorted(row["auc"] for row in of.values() if row["auc"] is not None)]
+        for where, of in rows.items()
+    }
+    if not aucs["within"]:
+        why = "no judgments were given" if not tables["preferences"] else "too few judged pairs are of one domain"
+        return f"Whether the rater is right within a domain is not known: {why}."
+    text = f"The rater agrees with the judge on two texts of one domain with an AUC of {_span(aucs['within'])}"
+    text += f", on texts of two domains with {_span(aucs['across'])}" if aucs["across"] else ""
+    chance = [name for name, row in rows["within"].items() if row["low"] is not None and row["low"] <= CHANCE]
+    if chance:
+        return f"{text}; do not rank texts of one domain by {_names(chance)}: that may be chance (0.5)."
+    return f"{text}; chance is 0.5."
+
+
+def _on_selections(tables: Tables, labels: Mapping[str, str]) -> str:
+    shifts = [
+        (row["share_of_subset"] - row["share_of_corpus"], row)
+        for row in tables["retention"] or []
+        if row["grouping"] == "domain" and row["share_of_corpus"] is not None and row["share_of_subset"] is not None
+    ]
+    if not shifts:
+        return "What a selection takes is not known: no subsets were given."
+    most, most_row = max(shifts, key=lambda shift: abs(shift[0]))
+    if abs(most) < 0.005:
+        return "No selection changes the share of a domain by half a percentage point or more."
+    same = [shift for shift in shifts if shift[1]["subset"] == most_row["subset"]]
+    moved = [max(same, key=lambda shift: shift[0]), min(same, key=lambda shift: shift[0])]
+    told = [
+        f"“{row['group']}” from {_percent(row['share_of_corpus'])} to {_percent(row['share_of_subset'])} of the tokens"
+        for shift, row in moved
+        if abs(shift) >= 0.005
+    ]
+    subset = most_row["subset"]
+    return f"{_names([labels.get(subset, subset)])} changes the mixture most: it moves {', and '.join(told)}."
+
+
+def to_believe(tables: Tables, labels: Mapping[str, str]) -> list[str]:
+    """Three sentences: on sources against texts, on preferences within domains, on what selections take.
+
+    Args:
+        labels: of subsets, by name.
+    """
+    return [_on_sources(tables), _on_preferences(tables), _on_selections(tables, labels)]

@@ -1,0 +1,99 @@
+"""What the page says to believe, against tables whose answer is known."""
+
+from typing import Any
+
+import pytest
+
+from qurating.reports.rated.sentences import to_believe, verdicts
+from qurating.reports.rated.tables import COLUMNS, Rows
+
+
+def tables(**given: Rows) -> dict[str, Rows | None]:
+    return dict.fromkeys(COLUMNS) | given
+
+
+def explained(by_chance: float | None = None, **shares: float) -> Rows:
+    return [
+        {"criterion": name, "explained_by": by, "eta_squared": value, "by_chance": by_chance}
+        for name, share in shares.items()
+        for by, value in (("length", 0.9), ("domain", share))
+    ]
+
+
+def preferred(where: str, criterion: str, auc: float | None, low: float | None) -> dict[str, Any]:
+    return {"criterion": criterion, "where": where, "num_pairs": 9, "auc": auc, "low": low, "high": 1.0}
+
+
+def retained(subset: str, **shares: tuple[float, float]) -> Rows:
+    return [
+        {"grouping": "domain", "group": name, "subset": subset, "share_of_corpus": of, "share_of_subset": to}
+        for name, (of, to) in shares.items()
+    ]
+
+
+def test_nothing_is_known() -> None:
+    sources, preferences, selections = to_believe(tables(), {})
+    assert "is not known" in sources
+    assert "no judgments" in preferences
+    assert "no subsets" in selections
+
+
+@pytest.mark.parametrize(
+    ("shares", "expected"),
+    [
+        (
+            {"a": 0.1, "b": 0.493},
+            "explains 10 % to 49 % of the variance of ratings: no criterion merely sorts sources.",
+        ),
+        ({"a": 0.1, "new_one": 0.5}, "10 % to 50 % of the variance of ratings: a selection by “new one” mostly"),
+        ({"a": 0.7, "b": 0.702}, "explains 70 % of the variance of ratings: a selection by any criterion mostly"),
+    ],
+)
+def test_sources(shares: dict[str, float], expected: str) -> None:
+    assert expected in to_believe(tables(variance=explained(**shares)), {})[0]
+
+
+def test_many_small_domains_explain_much_by_chance() -> None:
+    found = tables(variance=explained(by_chance=0.4, a=0.6))
+    assert "no criterion merely sorts sources" in to_believe(found, {})[0]
+    assert verdicts(found, ["a"]) == {"a": "not only sources"}
+
+
+def test_preferences() -> None:
+    rows = [preferred("within", "a", 0.61, 0.55), preferred("across", "a", 0.9, 0.8)]
+    rows += [preferred("within", "b", 0.52, 0.48), preferred("across", "b", 0.85, 0.8)]
+    sentence = to_believe(tables(preferences=rows), {})[1]
+    assert "an AUC of 0.52 to 0.61, on texts of two domains with 0.85 to 0.90" in sentence
+    assert "do not rank texts of one domain by “b”" in sentence
+    sentence = to_believe(tables(preferences=rows[:2]), {})[1]
+    assert sentence.endswith("an AUC of 0.61, on texts of two domains with 0.90; chance is 0.5.")
+    sentence = to_believe(tables(preferences=[preferred("within", "a", None, None)]), {})[1]
+    assert "too few judged pairs" in sentence
+
+
+def test_selections() -> None:
+    rows = retained("mild", web=(0.5, 0.52), code=(0.5, 0.48)) + retained("hard", web=(0.5, 0.9), code=(0.5, 0.1))
+    sentence = to_believe(tables(retention=rows), {"hard": "by_a top-k"})[2]
+    assert sentence == (
+        "“by a top-k” changes the mixture most: it moves “web” from 50 % to 90 % of the tokens, "
+        "and “code” from 50 % to 10 % of the tokens."
+    )
+    sentence = to_believe(tables(retention=retained("u", web=(0.5, 0.501), code=(0.5, 0.499))), {})[2]
+    assert sentence.startswith("No selection changes")
+
+
+def test_verdicts() -> None:
+    rows = [preferred("within", "good", 0.7, 0.6), preferred("within", "luck", 0.52, 0.45)]
+    spread = {"grouping": "domain", "group": "d", "mean": 1.0, "p5": 1.0, "p95": 1.0}
+    by_group = [spread | {"criterion": "same", "sd": 0.0}, spread | {"criterion": "good", "sd": 0.5, "p95": 2.0}]
+    found = tables(
+        variance=explained(good=0.2, luck=0.1, source=0.8, unjudged=0.3), preferences=rows, by_group=by_group
+    )
+    assert verdicts(found, ["good", "luck", "source", "unjudged", "same", "unknown"]) == {
+        "good": "texts, also within a source",
+        "luck": "sources; within one no better than chance",
+        "source": "mostly sources",
+        "unjudged": "not only sources",
+        "same": "nothing: constant",
+        "unknown": "–",
+    }
