@@ -33,6 +33,7 @@ from qurating.analysis.texts import has_text, texts_at
 from qurating.analysis.variance import variance
 from qurating.artifacts.files import read_json, row_files, write_json, write_table
 from qurating.artifacts.seeds import seed_for
+from qurating.reports.rated import page
 from qurating.runtime.errors import StageError
 
 _OF_RATINGS = ("variance", "preferences", "first_window", "correlations", "clusters")  # tables with a figure
@@ -60,9 +61,9 @@ def analyse_ratings(
     min_distinct: int,
     seed: int,
 ) -> dict[str, Any]:
-    """Write `tables/*.parquet` and `*.csv`, `plots/*.png`, `documents.parquet`, `warnings.json` and `about.json`.
+    """Write `report.html`, `tables/*.parquet` and `*.csv`, `plots/*.png`, and what the page is made from.
 
-    The tables are described in docs/analysis.md. The metadata of each Parquet file say of which sequences it is.
+    The latter are `documents.parquet`, `warnings.json` and `about.json`. The tables are described in docs/analysis.md. The metadata of each Parquet file say of which sequences it is.
 
     Args:
         ratings: of the corpus, at least one.
@@ -173,6 +174,7 @@ def analyse_ratings(
         "figures": num_figures,
     }
     write_json(output / "about.json", _about(inputs, rated, masks, subsets, counts, num_tokens))
+    page.write(output)
     return counts
 
 
