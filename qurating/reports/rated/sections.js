@@ -206,9 +206,11 @@ function explainedFigure(only = null, isHeadingShown = true) {
 function trust() {
   return [
     part("Texts or sources", ["variance"], () => explainedFigure(null, false).node),
-    part("Within a domain", ["preferences"], () => figure("The judge's preferences, within a domain and across domains",
+    part("Within a domain", ["preferences"], () => (!rowsOf("preferences").some((row) => known(row.auc))
+      ? element("p", { class: "absent" }, "Too few judged pairs have ratings: run the stage judge with more pairs.")
+      : figure("The judge's preferences, within a domain and across domains",
       "How often the text with the higher rating is the one that the judge prefers. The distance between the points is what the source alone tells.",
-      () => preferences(rowsOf("preferences")), [], false).node),
+      () => preferences(rowsOf("preferences")), [], false).node)),
     part("Few distinct values", ["by_group"], fewValues),
     part("The beginning of a document", ["first_window"], () => table([
       ["Criterion", (row) => named(row.criterion), "name"], ["Documents of several windows", (row) => whole(row.num_documents)],
@@ -225,7 +227,7 @@ function trust() {
 function fewValues() {
   const least = rowsOf("by_group").filter((row) => row.grouping === "domain" && row.num > 1 && 2 * row.distinct < row.num)
     .sort((a, b) => a.distinct / a.num - b.distinct / b.num).slice(0, 8);
-  if (!least.length) return element("p", { class: "soft" }, "In no domain that is shown are half of the ratings repeated.");
+  if (!least.length) return element("p", { class: "soft" }, "No domain that is shown repeats half of its ratings.");
   return [element("p", { class: "soft" }, "The domains whose ratings repeat most. Few values in many sequences: within such a domain a selection is close to random."),
     table([
       ["Domain", (row) => row.group, "name"], ["Criterion", (row) => named(row.criterion), "name"], ["Sequences", (row) => whole(row.num)],
