@@ -110,7 +110,7 @@ def taken(texts: Iterable[str], num_characters: int, what: str) -> list[str]:
 def installed() -> dict[str, Iterable[str]]:
     """The documents of each kind; those that are generated do not end."""
     grouped: dict[str, dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
-    for name, domain, text in Embedded(max_characters_per_domain=CHARACTERS_OF_A_DOMAIN):
+    for name, domain, text, *_ in Embedded(max_characters_per_domain=CHARACTERS_OF_A_DOMAIN):
         key = mixture.module_of(name.partition("/")[2]) if domain == "stdlib_docstrings" else name
         grouped[domain][key].append(text)
     texts = {domain: ["\n\n".join(parts) for parts in of.values()] for domain, of in grouped.items()}

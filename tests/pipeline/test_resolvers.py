@@ -42,9 +42,9 @@ def test_files_of_a_setting_that_is_made_of_others() -> None:
         config.ratings = given
         assert OmegaConf.select(config, "artifacts.rate") == (None if files else "ratings/rater")
         assert OmegaConf.create({"at": "${files_of:ratings}", "ratings": given, "place": "x"}).at == files
-    given = {"mine": "ratings/mine", "none": None, "made": "${artifacts.rate}", "artifacts": {"rate": "ratings/rater"}}
+    named = {"mine": "ratings/mine", "none": None, "made": "${artifacts.rate}", "artifacts": {"rate": "ratings/rater"}}
     for name, value in (("mine", "ratings/mine"), ("none", None), ("made", None), ("absent", None)):
-        assert OmegaConf.create({"at": f"${{given:{name}}}", **given}).at == value
+        assert OmegaConf.create({"at": f"${{given:{name}}}", **named}).at == value
     assert OmegaConf.create({"at": "${files_of:ratings}", "ratings": None}).at is None
     assert OmegaConf.create({"at": "${files_of:ratings}"}).at is None
 

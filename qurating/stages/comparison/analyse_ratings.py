@@ -63,7 +63,8 @@ def analyse_ratings(
 ) -> dict[str, Any]:
     """Write `report.html`, `tables/*.parquet` and `*.csv`, `plots/*.png`, and what the page is made from.
 
-    The latter are `documents.parquet`, `warnings.json` and `about.json`. The tables are described in docs/analysis.md. The metadata of each Parquet file say of which sequences it is.
+    The latter are `documents.parquet`, `warnings.json` and `about.json`. The tables are described in docs/analysis.md.
+    The metadata of each Parquet file say of which sequences it is.
 
     Args:
         ratings: of the corpus, at least one.
