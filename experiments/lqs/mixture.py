@@ -41,7 +41,7 @@ def build(folder: Path, num_tokens: int, vocabulary_size: int, seed: int) -> dic
     Returns:
         the number of documents of each kind.
     """
-    found = real_texts(tuple(document[:3]) for document in Embedded(max_characters_per_domain=1_500_000))
+    found = real_texts((name, domain, text) for name, domain, text, *_ in Embedded(max_characters_per_domain=1_500_000))
     paragraph = found.pop("licence")[0]
     tokenizing.train_bpe((text for texts in found.values() for text in texts), vocabulary_size, folder / "tokenizer")
     texts = mixed(found, paragraph, tokenizing.load(folder / "tokenizer").tokenizer, num_tokens, seed)
