@@ -125,6 +125,7 @@ def test_a_change_reaches_all_later_stages_and_no_others() -> None:
         "judge": "judgments/simulated,num_pairs=10",
         "train_rater": "models/rater-tiny-by-simulated,judge.num_pairs=10",
         "rate": "ratings/rater-tiny-by-simulated,judge.num_pairs=10",
+        "analyse_ratings": "analyses/rater-tiny-by-simulated,judge.num_pairs=10",
     }  # a uniform selection reads no ratings
     found = changed("judge.num_pairs=10", "selection=top_k")
     assert found["select"] == f"subsets/{TOP_K},judge.num_pairs=10"

@@ -124,8 +124,8 @@ def analyse_ratings(
         budget = sampled_budget(num_tokens, rated, _num_tokens(corpus, rated))
         if budget >= rated.lengths.sum():
             warnings.append(
-                f"num_tokens is {num_tokens:,}, no less than the corpus has: a selection has no choice, and neither "
-                "temperatures nor the effect of normalising by domain are simulated."
+                f"num_tokens is {int(num_tokens):,}, no less than the corpus has: a selection has no choice, and "
+                "neither temperatures nor the effect of normalising by domain are simulated."
             )
         tables["temperatures"] = temperatures(rated, budget, seed_for(seed, "select", "noise"))
         progress.update()
