@@ -166,7 +166,7 @@ def test_lqs_takes_the_place_of_judge_and_ratings(tmp_path: Path) -> None:
     page = Page(text)
     for absent in ("Judge and rater", "simulated judge", "log-odds"):
         assert absent not in page.text
-    sections = [attributes["id"] for tag, attributes in page.tags if tag == "h2"]
+    sections = {attributes.get("id") for tag, attributes in page.tags if tag == "div"}
     assert "lqs" in sections
     assert "judgments" not in sections
     ids = {attributes["id"] for _, attributes in page.tags if "id" in attributes}
