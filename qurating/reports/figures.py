@@ -13,6 +13,8 @@ from matplotlib.ticker import MaxNLocator
 from qurating.reports.numbers import short_count
 from qurating.reports.style import ACCENT, COLOURS, GREY, HATCHES, INK, WARM, WIDTH, panel_grid, short, signed, styled
 
+_MAX_LEVEL_LABELS = 8  # of the columns of a heat map; more of them would overlap
+
 
 def _folded(name: str) -> str:
     return "\n".join(textwrap.wrap(short(name).replace("_", " "), 13, break_long_words=True)[:3])
@@ -105,7 +107,10 @@ def heat_map(
             text = axes.text(j, i, signed(form, float(values[i, j])), ha="center", va="center", fontsize=8)
             text.set_color("white" if dark else INK)
             text.set_fontweight("bold" if bold is not None and bool(bold[i, j]) else "normal")
-    axes.set_xticks(range(len(columns)), [_folded(name) for name in columns], fontsize=8)
+    if len(columns) <= _MAX_LEVEL_LABELS:
+        axes.set_xticks(range(len(columns)), [_folded(name) for name in columns], fontsize=8)
+    else:
+        axes.set_xticks(range(len(columns)), [short(name) for name in columns], fontsize=8, rotation=90)
     axes.set_yticks(range(len(rows)), [short(name) for name in rows])
     axes.tick_params(length=0, labeltop=True, labelbottom=False)
     for spine in axes.spines.values():

@@ -69,7 +69,7 @@ def save(figure: Figure, path: Path) -> str:
     return buffer.getvalue()
 
 
-def short(name: str, width: int = 34) -> str:
+def short(name: str, width: int = 40) -> str:
     """A name for a label: one line, printable, at most `width` characters (the middle is left out)."""
     name = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in name)
     keep = (width - 1) // 2

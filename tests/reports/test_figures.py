@@ -105,3 +105,10 @@ def test_a_trajectory_has_a_dot_where_the_target_was_measured() -> None:
     (axes,) = figures.trajectory(steps, training, np.array([5.0, np.nan, np.nan, np.nan, 4.5])).axes
     assert list(axes.lines[0].get_ydata()) == training.tolist()  # type: ignore[arg-type]
     assert list(axes.lines[1].get_xdata()) == [0, 4]  # type: ignore[arg-type]
+
+
+def test_many_columns_of_a_heat_map_have_upright_names() -> None:
+    for number, rotation in ((8, 0), (9, 90)):
+        names = [f"name {i}" for i in range(number)]
+        figure = figures.heat_map(np.ones((2, number)), ["a", "b"], names, unit="", form="{:.0f}")
+        assert {label.get_rotation() for label in figure.axes[0].get_xticklabels()} == {rotation}
