@@ -131,9 +131,15 @@ def heat_map(
 
 @styled
 def curves(
-    lines: Mapping[str, tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]], highlighted: Sequence[str], unit: str
+    lines: Mapping[str, tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]],
+    highlighted: Sequence[str],
+    unit: str,
+    measure: str = "training loss",
 ) -> Figure:
-    """Training losses, name -> (x, loss): `highlighted` names in colour, the others as grey lines behind them."""
+    """Losses along trainings, name -> (x, loss): `highlighted` names in colour, the others as grey lines behind them.
+
+    Losses on held-out text are measured at points that are evenly spaced in the logarithm, as is the axis then.
+    """
     figure = Figure(figsize=(WIDTH, 3.6))
     axes = figure.subplots()
     for name, (x, loss) in lines.items():
@@ -143,8 +149,10 @@ def curves(
         x, loss = lines[name]
         style = ("-", "--", ":", "-.")[number // len(COLOURS) % 4]
         axes.plot(x, loss, style, color=COLOURS[number % len(COLOURS)], linewidth=1.5, label=short(name))
+    if measure != "training loss":
+        axes.set_xscale("log")
     axes.set_xlabel(unit)
-    axes.set_ylabel("training loss, nats per token")
+    axes.set_ylabel(f"{measure}, nats per token")
     axes.grid(color="#ececec")
     axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), fontsize=8)
     axes.xaxis.set_major_formatter(mpl.ticker.EngFormatter(sep=""))

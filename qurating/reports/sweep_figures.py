@@ -11,7 +11,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from qurating.artifacts.files import row_files
+from qurating.evaluation import parts
 from qurating.evaluation.comparison import Cell, Rated, selected_tokens, subset_of, tokens_by_domain
+from qurating.metrics.loss_curve import loss_curve
 from qurating.reports import figures, subset_figures
 from qurating.reports.rated_rows import RatedRows, rank_correlations
 from qurating.reports.table import domains_by_size
@@ -56,6 +58,29 @@ def draw_results(rows: list[dict[str, Any]], cells: list[Cell], keep: Keep) -> N
         named = [names[place] for place in shown(names, MAX_CURVES)]
         unit = "tokens seen" if by_tokens else "optimizer steps"
         keep("loss", figures.curves(lines, named, unit), more=len(names) - len(named))
+
+
+def draw_heldout(cells: Sequence[Cell], part: str, keep: Keep) -> None:
+    """Draw the held-out loss of each cell along its training, on the documents of its evaluation or of a part of it."""
+    lines = {cell.method: found for cell in cells if (found := _heldout_curve(cell, part)) is not None}
+    if lines:
+        names = list(lines)
+        named = [names[place] for place in shown(names, MAX_CURVES)]
+        drawn = figures.curves(lines, named, "tokens trained on", "held-out loss")
+        keep("heldout_loss", drawn, more=len(names) - len(named))
+
+
+def _heldout_curve(cell: Cell, part: str) -> tuple[Floats, Floats] | None:
+    """(tokens trained on, nats per token); None without an evaluation or points, or if no token is left."""
+    file = cell.folders.get("train_lm", Path()) / "curve.parquet"
+    if not file.is_file() or "evaluate" not in cell.folders:
+        return None
+    try:
+        read = parts.evaluated(cell.folders["evaluate"], part)
+        points = loss_curve(pq.read_table(file), frozenset(read["document_id"].to_pylist()))
+    except ValueError:
+        return None
+    return np.array([each.tokens for each in points], float), np.array([each.nats_per_token for each in points])
 
 
 def _excludes_zero(entry: Mapping[str, Any]) -> bool:

@@ -7,12 +7,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from analysis_example import DELT, METHODS
 from sweep_example import CRITERIA, DOMAINS, read, sweep
 
+from qurating.artifacts.files import write_table
 from qurating.evaluation.comparison import Cell, distinct_ratings, read_cells
+from qurating.metrics.loss_curve import SCHEMA
 from qurating.reports import figures, subset_figures, sweep_figures
 from qurating.reports.rated_rows import read_rated_rows
 
@@ -88,6 +91,28 @@ def test_curves_are_running_means_over_the_tokens_seen(cells: list[Cell], drawn:
         assert loss.tolist() == pytest.approx(
             [np.mean(raw[max(0, end - window) : end]) for end in range(1, len(raw) + 1)]
         )
+
+
+def test_heldout_losses_are_those_of_the_documents_of_the_part(tmp_path: Path, drawn: dict[str, Any]) -> None:
+    model, evaluation = tmp_path / "model", tmp_path / "evaluation"
+    rows = [
+        {
+            **{"step": tokens // 100, "tokens": tokens, "document_id": name, "domain": "web"},
+            **{"nll_nats": nats, "num_tokens": 10, "num_bytes": 9},
+        }
+        for tokens, a, b in ((100, 60.0, 90.0), (200, 50.0, 70.0))
+        for name, nats in (("a", a), ("b", b))
+    ]
+    write_table(model / "curve.parquet", pa.Table.from_pylist(rows, SCHEMA))
+    evaluated = {"document_id": ["a"], "domain": ["web"], "num_tokens": [10]}
+    write_table(evaluation / "sequences.parquet", pa.table(evaluated))
+    cell = Cell({"train_lm": model, "evaluate": evaluation}, {}, "top-k", is_uniform=False)
+    without = Cell({"evaluate": evaluation}, {}, "no curve", is_uniform=False)
+    sweep_figures.draw_heldout([cell, without], "", drawn["keep"])
+    lines, highlighted, unit, measure = drawn["heldout_loss"]
+    assert (highlighted, unit, measure) == (["top-k"], "tokens trained on", "held-out loss")
+    tokens, losses = lines["top-k"]
+    assert (tokens.tolist(), losses.tolist()) == ([100, 200], [6.0, 5.0])
 
 
 def test_changes_are_bold_where_their_interval_leaves_out_zero(monkeypatch: pytest.MonkeyPatch) -> None:

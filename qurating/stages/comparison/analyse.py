@@ -19,6 +19,7 @@ from qurating.reports.sweep_figures import (
     MAX_DOMAINS,
     MAX_METHODS,
     draw_annotation,
+    draw_heldout,
     draw_overlap,
     draw_rated,
     draw_results,
@@ -77,6 +78,7 @@ def analyse(
         if answer.is_one(answered):
             keep("loss_by_tokens", loss_by_tokens(answer.losses(answered), "uniform"))
         draw_results(rows, read, keep)
+        draw_heldout(read, about or "", keep)
         progress.update()
         draw_shares(rows, read, keep)
         draw_overlap(read, keep)
