@@ -117,6 +117,7 @@ def test_compiled_layers_share_one_compilation_and_leave_the_names_of_weights(
         return graph
 
     monkeypatch.setattr(torch, "compile", functools.partial(torch.compile, backend=backend))
+    torch._dynamo.reset()  # other tests of this process have compiled layers of the same class, also without gradients
     curve = measured()
     with torch._dynamo.config.patch(error_on_recompile=True):
         compiled = train(order, tmp_path / "compiled", num_hidden_layers=3, compiles=True, callbacks=[curve])

@@ -75,7 +75,7 @@ def run(*arguments: str) -> subprocess.CompletedProcess[str]:
     ("argument", "message"),
     [
         ("selection=nonsense", "Available options in 'selection':"),
-        ("stage=[prepare,select]", "stage has no choice 'prepare'; available: analyse, annotate_proxy,"),
+        ("stage=[prepare,select]", "stage has no choice 'prepare'; available: analyse, analyse_ratings,"),
         ("+experiment=lsq", "Available options in 'experiment':"),
         ("selection.temprature=2", "selection has no setting 'temprature'; available: "),
         ("corpus.paths=a=b.jsonl", """: 'corpus.paths="a=b.jsonl"'"""),

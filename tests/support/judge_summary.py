@@ -21,7 +21,7 @@ SUMMARY: dict[str, Any] = {
     "simulated": False,
     "criteria": dict.fromkeys(TWO, AGREEMENT),
     "cost": {
-        **{"estimate": CALLS, "actual": CALLS, "price": None, "per_pair": COSTS, "traffic": {"lost replies": 2}},
+        **{"estimate": CALLS, "actual": CALLS, "price": None, "per_pair": COSTS},
         "paper": COSTS | {"num_pairs": 250_000, "num_calls": 1_000_000, "usd": 4321.5},
     },
     "num_requests": 12,
@@ -29,7 +29,7 @@ SUMMARY: dict[str, Any] = {
     "failed_fraction": 0.25,
     "endpoint": {"kind": "remote", "address": "http://<i>host/v1", "api": "openai"},
     "temperature": None,
-    "ended": "2026-01-31 12:00 UTC",
+    "traffic": {"lost replies": 2},
     "answers": {
         "asked": 9,
         "found_again": 3,

@@ -40,7 +40,7 @@ def rated_corpus(folder: Path) -> Path:
         ids = [tokenizer(text, add_special_tokens=False)["input_ids"][:120] for text in table["text"].to_pylist()]
         ids = [row or [1] for row in ids]  # a corpus holds no empty sequence
         ids = [[*row, tokenizer.eos_token_id] if i % 2 else row for i, row in enumerate(ids)]
-        table = table.append_column("input_ids", pa.array(ids, pa.list_(pa.int32())))
+        table = table.drop_columns("length").append_column("input_ids", pa.array(ids, pa.list_(pa.int32())))
         pq.write_table(table.append_column("length", pa.array(map(len, ids), pa.int32())), file)
     return folder
 

@@ -36,7 +36,7 @@ def corpus_of_paragraphs(folder: Path, num_paragraphs: int = 220) -> Path:
         table = pq.read_table(file)
         ids = [tokenizer(text, add_special_tokens=False)["input_ids"] for text in table["text"].to_pylist()]
         ids = [[*row, tokenizer.eos_token_id] if i % 2 else row for i, row in enumerate(ids)]
-        table = table.append_column("input_ids", pa.array(ids, pa.list_(pa.int32())))
+        table = table.drop_columns("length").append_column("input_ids", pa.array(ids, pa.list_(pa.int32())))
         pq.write_table(table.append_column("length", pa.array(map(len, ids), pa.int32())), file)
     return folder
 

@@ -22,7 +22,7 @@ def corpus_with_tokens(folder: Path) -> Path:
     for file in (folder / "train").glob("*.parquet"):
         table = pq.read_table(file)
         ids = [tokenizer(text)["input_ids"][:50] or [1] for text in table["text"].to_pylist()]
-        table = table.append_column("input_ids", pa.array(ids, pa.list_(pa.int32())))
+        table = table.drop_columns("length").append_column("input_ids", pa.array(ids, pa.list_(pa.int32())))
         pq.write_table(table.append_column("length", pa.array(map(len, ids), pa.int32())), file)
     return folder
 

@@ -103,6 +103,9 @@ def judge(
             response_log.forget_failures()
             raise too_many_failed(failed, settings.max_failed_fraction, list(requests.failures.values()))
 
+    # of the page alone: it depends on how often the run was stopped, and the summary does not
+    traffic = {} if settings.simulated else costs["traffic"]
+    del costs["traffic"]
     costs |= judging_summary.extrapolated(costs["actual"], requests.num_calls, len(pairs.first))
     preferred = tables.preferred(requests, pairs)
     tables.write(output, pairs, criteria, requests, preferred, settings)
@@ -113,7 +116,6 @@ def judge(
         "mode": settings.mode,
         "method": requests.method,
         "endpoint": _described(settings, endpoint),
-        "ended": f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
         "temperature": requests.body([]).get("temperature"),
         "num_votes": None if requests.method == "logprobs" else settings.num_votes,
         "votes_without_label": requests.votes_without_label,
@@ -136,7 +138,8 @@ def judge(
     for sentence in summary["findings"]:
         if sentence not in told:
             print(f"    warning: {sentence}", flush=True)
-    reports_judge.write(output, summary, list(criteria), pairs, preferred, requests, settings.num_pairs)
+    shown = {**summary, "traffic": traffic}
+    reports_judge.write(output, shown, list(criteria), pairs, preferred, requests, settings.num_pairs)
     write_json(summary_file, summary)
     _clean(output)  # last: until the summary is written, only the response log holds the paid answers
     return _counts(summary)

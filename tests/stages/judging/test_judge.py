@@ -167,9 +167,7 @@ def test_a_stage_killed_midway_gives_the_same_and_asks_only_the_rest(tmp_path: P
     assert (output / "judgments.parquet").read_bytes() == (tmp_path / "whole" / "judgments.parquet").read_bytes()
     summaries = [read_json(folder / "summary.json") for folder in (output, tmp_path / "whole")]
     days = [summary["answers"].pop("models") for summary in summaries]
-    # the killed one has probed
-    assert [summary["cost"].pop("traffic") for summary in summaries] == [{}, {"probes of the method": 1}]
-    assert summaries[0] | {"ended": ""} == summaries[1] | {"ended": ""}
+    assert summaries[0] == summaries[1]
     assert [model["num_answers"] for models in days for model in models] == [48, 48]
 
 
