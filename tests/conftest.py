@@ -10,6 +10,7 @@ from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra.core.global_hydra import GlobalHydra
 from hypothesis import HealthCheck
 from hypothesis import settings as hypothesis_settings
+from judge_fixtures import real_corpus
 from omegaconf import OmegaConf
 from repository import ROOT
 
@@ -50,3 +51,17 @@ def composing_as_run(conf: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     strict = staticmethod(hydra_internals._apply_overrides)
     monkeypatch.setattr(ConfigLoaderImpl, "_apply_overrides_to_config", strict)  # so that it is put back
     hydra_internals.leave_out_what_choices_lack()
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Real text in shards, which judges are asked about; a test file with another corpus has its own fixture."""
+    return real_corpus(tmp_path_factory.mktemp("corpus") / "c")
+
+
+@pytest.fixture
+def quick_figures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let pages have figures without drawing them, which takes most of the time of a small judge."""
+    monkeypatch.setattr(
+        "qurating.reports.style.save", lambda figure, path: path.parent.mkdir(exist_ok=True) or "<svg/>"
+    )

@@ -3,22 +3,13 @@
 from pathlib import Path
 
 import pytest
-from judge_fixtures import CRITERIA, endpoint, logprob_reply, real_corpus, respond
+from judge_fixtures import CRITERIA, endpoint, logprob_reply, respond
 from judge_stage import run, settings
 
 ONE = {"educational_value": CRITERIA["educational_value"]}
 
 
-@pytest.fixture(scope="module")
-def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return real_corpus(tmp_path_factory.mktemp("corpus") / "c")
-
-
-@pytest.fixture(autouse=True)
-def _quick_figures(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(
-        "qurating.reports.style.save", lambda figure, path: path.parent.mkdir(exist_ok=True) or "<svg/>"
-    )
+pytestmark = pytest.mark.usefixtures("quick_figures")
 
 
 def test_an_estimate_comes_first_and_a_low_cap_is_announced(

@@ -8,7 +8,7 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 from aiohttp import web
-from judge_fixtures import CRITERIA, endpoint, logprob_reply, real_corpus, respond
+from judge_fixtures import CRITERIA, endpoint, logprob_reply, respond
 from judge_stage import run, settings
 
 from qurating.artifacts.files import read_json
@@ -18,16 +18,7 @@ from qurating.runtime.errors import StageError
 ONE = {"educational_value": CRITERIA["educational_value"]}
 
 
-@pytest.fixture(scope="module")
-def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return real_corpus(tmp_path_factory.mktemp("corpus") / "c")
-
-
-@pytest.fixture(autouse=True)
-def _quick_figures(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(
-        "qurating.reports.style.save", lambda figure, path: path.parent.mkdir(exist_ok=True) or "<svg/>"
-    )
+pytestmark = pytest.mark.usefixtures("quick_figures")
 
 
 def refusal(message: str, status: int = 400) -> web.Response:

@@ -54,7 +54,8 @@ def evaluate(
             `sets`, and `sequences.parquet` a column `sets` with the names that a sequence belongs to.
         document_files: the files that `documents` name; other files make another artifact.
         corpus_sets: more `sets`, those that the corpus brings along. One without held-out text is left out and counted,
-            and `sets` win over one of the same name. They have `domains` alone: no file of theirs would count.
+            and `sets` win over one of the same name. They have `domains` alone, since the content of a
+            file of documents would not be part of the identity.
 
     Raises:
         StageError: no held-out shard, or no document that is not excluded; a model with another tokenizer, or with too

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from aiohttp import web
 from endpoint_client import endpoint_at
-from judge_fixtures import CRITERIA, endpoint, logprob_reply, real_corpus, respond
+from judge_fixtures import CRITERIA, endpoint, logprob_reply, respond
 from judge_stage import run, settings
 
 from qurating.artifacts.files import read_json
@@ -25,16 +25,7 @@ PRICES = ROOT / "conf" / "prices.yaml"
 ONE = {"educational_value": CRITERIA["educational_value"]}
 
 
-@pytest.fixture(scope="module")
-def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return real_corpus(tmp_path_factory.mktemp("corpus") / "c")
-
-
-@pytest.fixture(autouse=True)
-def _quick_figures(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(
-        "qurating.reports.style.save", lambda figure, path: path.parent.mkdir(exist_ok=True) or "<svg/>"
-    )
+pytestmark = pytest.mark.usefixtures("quick_figures")
 
 
 def test_prices_are_found_by_name_with_their_date_and_halved_by_batches() -> None:

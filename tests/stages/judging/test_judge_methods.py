@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from aiohttp import web
-from judge_fixtures import CRITERIA, EXPLANATION, LICENCE, TABLE, endpoint, logprob_reply, real_corpus, respond
+from judge_fixtures import CRITERIA, EXPLANATION, LICENCE, TABLE, endpoint, logprob_reply, respond
 from judge_stage import run, settings
 
 from qurating.artifacts.files import read_json
@@ -20,16 +20,7 @@ from qurating.stages.judging.judge import judge
 ONE = {"educational_value": CRITERIA["educational_value"]}
 
 
-@pytest.fixture(scope="module")
-def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return real_corpus(tmp_path_factory.mktemp("corpus") / "c")
-
-
-@pytest.fixture(autouse=True)
-def _quick_figures(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(
-        "qurating.reports.style.save", lambda figure, path: path.parent.mkdir(exist_ok=True) or "<svg/>"
-    )
+pytestmark = pytest.mark.usefixtures("quick_figures")
 
 
 class Server:

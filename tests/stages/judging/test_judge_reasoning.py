@@ -11,7 +11,7 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 from batch_fixtures import BatchServer
-from judge_fixtures import CRITERIA, endpoint, logprob_reply, real_corpus, respond
+from judge_fixtures import CRITERIA, endpoint, logprob_reply, respond
 from judge_stage import run, settings
 
 from qurating.artifacts.files import read_json
@@ -23,16 +23,7 @@ PRICE = {"usd_per_million_tokens": [1.0, 10.0]}
 PROMPT, ANSWER = 300, 6  # tokens that the servers bill, without the thought
 
 
-@pytest.fixture(scope="module")
-def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return real_corpus(tmp_path_factory.mktemp("corpus") / "c")
-
-
-@pytest.fixture(autouse=True)
-def _quick_figures(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(
-        "qurating.reports.style.save", lambda figure, path: path.parent.mkdir(exist_ok=True) or "<svg/>"
-    )
+pytestmark = pytest.mark.usefixtures("quick_figures")
 
 
 def number(text: str) -> int:

@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 import pytest
 from aiohttp import web
 from batch_fixtures import BatchServer
-from judge_fixtures import CRITERIA, EXPLANATION, LICENCE, endpoint, logprob_reply, make_corpus, real_corpus, respond
+from judge_fixtures import CRITERIA, EXPLANATION, LICENCE, endpoint, logprob_reply, make_corpus, respond
 from judge_stage import KILLED, run, settings
 
 from qurating.artifacts.files import read_json
@@ -30,16 +30,7 @@ ONE = {"educational_value": CRITERIA["educational_value"]}
 TWO = ONE | {"writing_style": CRITERIA["writing_style"]}
 
 
-@pytest.fixture(scope="module")
-def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return real_corpus(tmp_path_factory.mktemp("corpus") / "c")
-
-
-@pytest.fixture(autouse=True)
-def _quick_figures(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(
-        "qurating.reports.style.save", lambda figure, path: path.parent.mkdir(exist_ok=True) or "<svg/>"
-    )
+pytestmark = pytest.mark.usefixtures("quick_figures")
 
 
 class Counting:
