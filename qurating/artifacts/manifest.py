@@ -83,9 +83,11 @@ def sealed(content: Mapping[str, Any]) -> dict[str, Any]:
     """A manifest with its fingerprint and its checksum.
 
     The fingerprint is the SHA-256 over the identity and the hashes of the files, the same for every run that makes the
-    same; the checksum is the SHA-256 over everything else in the manifest.
+    same: files under "records" tell how the run went, and do not count. The checksum is the SHA-256 over everything
+    else in the manifest.
     """
-    hashes = {name: file["sha256"] for name, file in content["files"].items()}
+    records = content.get("records", ())
+    hashes = {name: file["sha256"] for name, file in content["files"].items() if name not in records}
     fingerprint = _sha256_of([content["identity"], hashes])
     return {**content, "fingerprint": fingerprint, "checksum": _sha256_of([content, fingerprint])}
 
@@ -127,6 +129,8 @@ def build_manifest(
         name: `<kind>/<name>`.
         settings: all arguments of the stage except its inputs.
         labels: warnings that later artifacts inherit; `counts` may add more, under "labels".
+        counts: under "records" it may name files that tell how the run went and not what it made, such as its costs.
+            No later stage reads them, and they do not count in the fingerprint.
         seconds: wall time of the attempt that finished.
         machine: on which it ran, with `cpu_seconds` and the number of `attempts`.
     """
@@ -141,7 +145,7 @@ def build_manifest(
         "inputs": identity["inputs"],
         "labels": sorted({*labels, *counts.get("labels", [])}),
         "seed": settings.get("seed"),
-        "counts": {key: value for key, value in counts.items() if key != "labels"},
+        "counts": {key: value for key, value in counts.items() if key not in ("labels", "records")},
         "seconds": seconds,
         "machine": machine,
         "finished": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
@@ -149,6 +153,8 @@ def build_manifest(
         "packages": versions(),
         "files": files,
     }
+    if records := counts.get("records"):
+        content["records"] = sorted(records)
     return sealed(json.loads(json.dumps(content)))  # as it will be read: keys are text, tuples are lists
 
 

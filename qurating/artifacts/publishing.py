@@ -36,7 +36,8 @@ class Work:
 
     `folder`: the working folder to fill. `to_do`: False if the artifact is complete, or built and only not published.
     `counts`: the builder sets it when all files are written; None while the shares of other tasks are missing. Its key
-    "labels" may hold warnings that every later artifact inherits. `published`: the manifest, if this task published.
+    "labels" may hold warnings that every later artifact inherits, and "records" files that do not count in the
+    fingerprint. `published`: the manifest, if this task published.
     """
 
     folder: Path

@@ -118,21 +118,22 @@ async def ask(
                 client.streak.limits = limits
                 await client.ask_all(requests.all(), requests.parse, record)
             progress.set_postfix_str(f"{spending} spent" if spending.usd else "")
-    answers = answered(requests, response_log)
-    actual = Estimate(answers["asked"], spending.prompt_tokens, spending.completion_tokens, spending.usd)
+    found_again = response_log.num_found_again
+    num_asked = requests.num_calls - found_again
+    actual = Estimate(num_asked, spending.prompt_tokens, spending.completion_tokens, spending.usd)
     if settings.where == "remote":
         print(f"    actual: {actual} (estimate: {estimate})".replace("at most ", "", 1), flush=True)
     if not settings.simulated:
         models = "; ".join(
-            f"{found['model'] or 'no model named'}, {found['first']} to {found['last']}" for found in answers["models"]
+            f"{found['model'] or 'no model named'}, {found['first']} to {found['last']}"
+            for found in answered_by(response_log)
         )
-        print(
-            f"    {answers['asked']:,} asked, {answers['found_again']:,} found again; answered by {models}", flush=True
-        )
+        print(f"    {num_asked:,} asked, {found_again:,} found again; answered by {models}", flush=True)
     return requests, {
         "price": price._asdict() if price else None,
         "actual": actual._asdict(),
         "estimate": estimate._asdict(),
+        "found_again": found_again,
         "traffic": {what: number for what, number in sorted(client.calls.traffic.items()) if number},
     }
 
@@ -148,14 +149,12 @@ async def _counted(client: Client, file: Path) -> AsyncIterator[None]:
         write_json(file, dict(client.calls.traffic))
 
 
-def answered(requests: Requests, response_log: ResponseLog) -> dict[str, Any]:
-    """How many requests this run has asked, and how many answers it found again; who answered, by the replies, when."""
-    models = [
+def answered_by(response_log: ResponseLog) -> list[dict[str, Any]]:
+    """The models that answered, by the replies, each with the number of its answers, and the days of first and last."""
+    return [
         {"model": model, "num_answers": number, "first": _day(first), "last": _day(last)}
         for model, (number, first, last) in sorted(response_log.by_model.items())
     ]
-    found_again = response_log.num_found_again
-    return {"asked": requests.num_calls - found_again, "found_again": found_again, "models": models}
 
 
 def _day(seconds: float) -> str:

@@ -105,7 +105,7 @@ def _at_chance(
 
 def _models(summary: Mapping[str, Any]) -> Iterator[str]:
     """Several models in the replies, or none that looks like the one asked for."""
-    models = [each for each in (summary.get("answers") or {}).get("models", []) if each["model"]]
+    models = [each for each in summary.get("models", []) if each["model"]]
     if len(models) > 1:
         named = [f"{each['model']} ({each['num_answers']:,})" for each in models]
         yield f"several models answered (so many requests): {_listed(named)}"

@@ -7,6 +7,7 @@ import pytest
 from artifact_example import IDENTITY, build, made, wanted
 
 from qurating.artifacts.files import read_json, write_json
+from qurating.artifacts.integrity import damaged_files
 from qurating.artifacts.manifest import manifest
 from qurating.runtime.errors import StageError
 
@@ -35,6 +36,24 @@ def test_the_fingerprint_is_of_content_and_identity_not_of_time(tmp_path: Path) 
         return {}
 
     assert made(tmp_path / "d/x", build=differently)["fingerprint"] != one
+
+
+def test_records_are_checked_and_do_not_count_in_the_fingerprint(tmp_path: Path) -> None:
+    def paid(usd: str, *records: str) -> Any:
+        def build(folder: Path) -> dict[str, Any]:
+            (folder / "a.txt").write_text("one")
+            (folder / "costs.txt").write_text(usd)
+            return {"records": list(records)}
+
+        return build
+
+    one = made(tmp_path / "a/x", build=paid("1.00", "costs.txt"))
+    two = made(tmp_path / "b/x", build=paid("0.00", "costs.txt"))
+    assert one["fingerprint"] == two["fingerprint"] != made(tmp_path / "c/x", build=paid("1.00"))["fingerprint"]
+    assert (one["records"], one["counts"]) == (["costs.txt"], {})
+    assert manifest(tmp_path / "a/x") == one
+    (tmp_path / "a/x/costs.txt").write_text("0.00")
+    assert damaged_files(tmp_path / "a/x", one) == ["costs.txt"]
 
 
 @pytest.mark.parametrize("damage", ["gone", "short"])

@@ -15,7 +15,7 @@ FINE: dict[str, Any] = {
     "by_domain": [{"domain": "web", "num_pairs": 80, "failed": 0.01}],
     "failed": {"no label": {"num_requests": 3, "example": ""}},
     "failed_fraction": 0.01,
-    "answers": {"models": [{"model": "model-7b-fp8", "num_answers": 400}]},
+    "models": [{"model": "model-7b-fp8", "num_answers": 400}],
 }
 STYLE: dict[str, Any] = {
     "num_pairs": 200,
@@ -85,16 +85,12 @@ def test_nothing_is_said_of_a_judge_that_does_well() -> None:
         ({}, {"domains": {"zh": {"judged": 0, "too_short": 73}}}, "nothing is judged of zh (73 of 73)"),
         (
             {},
-            {
-                "answers": {
-                    "models": [{"model": "model-7b", "num_answers": 9}, {"model": "Model-7B-x", "num_answers": 1}]
-                }
-            },
+            {"models": [{"model": "model-7b", "num_answers": 9}, {"model": "Model-7B-x", "num_answers": 1}]},
             "several models answered (so many requests): model-7b (9), Model-7B-x (1)",
         ),
         (
             {},
-            {"answers": {"models": [{"model": "model-7bx", "num_answers": 9}, {"model": "", "num_answers": 1}]}},
+            {"models": [{"model": "model-7bx", "num_answers": 9}, {"model": "", "num_answers": 1}]},
             "owner/Model-7B was asked for, and the replies name model-7bx",
         ),
     ],
@@ -105,9 +101,9 @@ def test_what_stands_out_is_said(criterion: dict[str, Any], changes: dict[str, A
 
 
 def test_the_model_of_an_own_server_or_a_deployment_may_be_called_otherwise() -> None:
-    other = {"answers": {"models": [{"model": "other", "num_answers": 9}]}}
+    other = [{"model": "other", "num_answers": 9}]
     for change in ({"kind": "local"}, {"api": "azure"}):
-        assert said(endpoint=FINE["endpoint"] | change, **other) == []
+        assert said(endpoint=FINE["endpoint"] | change, models=other) == []
 
 
 def test_domains_that_are_left_out_are_named_with_their_counts() -> None:

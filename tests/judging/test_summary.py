@@ -84,9 +84,10 @@ def test_what_someone_should_know_before_more_is_spent(
     assert found["failed_fraction"] == 0.0
     page = (tmp_path / "o" / "report.html").read_text(encoding="utf-8")
     assert "probes of the method: 1; retries after HTTP 503: 1" in page
-    assert found["cost"]["per_pair"]["num_calls"] == 4
-    assert found["cost"]["per_pair"]["usd"] == pytest.approx(4 * (100 + 10) / 1e6)
-    assert found["cost"]["paper"]["usd"] == pytest.approx(250_000 * 4 * (100 + 10) / 1e6)
+    costs = read_json(tmp_path / "o" / "costs.json")
+    assert costs["per_pair"]["num_calls"] == 4
+    assert costs["per_pair"]["usd"] == pytest.approx(4 * (100 + 10) / 1e6)
+    assert costs["paper"]["usd"] == pytest.approx(250_000 * 4 * (100 + 10) / 1e6)
     shares, orders = found["findings"][-2:]
     assert shares.startswith(
         "little of the probability lies on the labels, in the median (and at most in the lowest tenth): "

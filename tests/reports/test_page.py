@@ -24,8 +24,7 @@ def content(**changes: Any) -> dict[str, Any]:
         "failed": {HOSTILE: {"num_requests": 3, "example": HOSTILE}},
         "endpoint": {"kind": "remote", "address": HOSTILE, "api": "azure"},
         "findings": [HOSTILE],
-        "answers": SUMMARY["answers"]
-        | {"models": [{"model": HOSTILE, "num_answers": 1, "first": "2026-01-30", "last": "2026-01-30"}]},
+        "models": [{"model": HOSTILE, "num_answers": 1, "first": "2026-01-30", "last": "2026-01-30"}],
         "by_domain": [SUMMARY["by_domain"][0] | {"domain": HOSTILE}],
     }
     text = {"number": 0, "id": 7, "domain": HOSTILE, "excerpt": HOSTILE}

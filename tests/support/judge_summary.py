@@ -21,6 +21,7 @@ SUMMARY: dict[str, Any] = {
     "simulated": False,
     "criteria": dict.fromkeys(TWO, AGREEMENT),
     "cost": {
+        **{"found_again": 3, "traffic": {"lost replies": 2}},
         **{"estimate": CALLS, "actual": CALLS, "price": None, "per_pair": COSTS},
         "paper": COSTS | {"num_pairs": 250_000, "num_calls": 1_000_000, "usd": 4321.5},
     },
@@ -29,12 +30,7 @@ SUMMARY: dict[str, Any] = {
     "failed_fraction": 0.25,
     "endpoint": {"kind": "remote", "address": "http://<i>host/v1", "api": "openai"},
     "temperature": None,
-    "traffic": {"lost replies": 2},
-    "answers": {
-        "asked": 9,
-        "found_again": 3,
-        "models": [{"model": "m-<i>", "num_answers": 9, "first": "2026-01-30", "last": "2026-01-31"}],
-    },
+    "models": [{"model": "m-<i>", "num_answers": 9, "first": "2026-01-30", "last": "2026-01-31"}],
     "min_tokens": 32,
     "by_domain": [
         {"domain": "<i>d", "judged": 4, "too_short": 1, "num_pairs": 2, "failed": 0.25, "criteria": {"x": AGREEMENT}}

@@ -17,7 +17,7 @@ from qurating.artifacts.files import read_json, write_json
 from qurating.artifacts.seeds import seed_for
 from qurating.judging import findings, labels, tables
 from qurating.judging import summary as judging_summary
-from qurating.judging.asking import TRAFFIC, answered, ask
+from qurating.judging.asking import TRAFFIC, answered_by, ask
 from qurating.judging.earlier_replies import EarlierReplies
 from qurating.judging.endpoint.base import Endpoint
 from qurating.judging.endpoint.failures import too_many_failed
@@ -31,7 +31,7 @@ from qurating.runtime.errors import StageError
 from qurating.runtime.masking import without_password
 from qurating.runtime.signals import sigterm_as_ctrl_c
 
-JOURNAL, METHOD = "journal.jsonl", "method.json"
+JOURNAL, METHOD, COSTS = "journal.jsonl", "method.json", "costs.json"
 WORKING_FILES = (JOURNAL, METHOD, TRAFFIC, "batches.jsonl", "total.json")  # removed after the summary is written
 
 
@@ -46,6 +46,9 @@ def judge(
     responses: str,
 ) -> dict[str, Any]:
     """Judge `num_pairs` pairs of training sequences by every criterion: judgments.parquet, summary.json, report.html.
+
+    `costs.json` has the price, the estimate, and what this run asked, found again and paid. It and the page do not
+    count in the fingerprint, since other runs for the same judgments pay something else.
 
     `criteria`: name -> {name, question, description, simulated_weights, prompt}. `judge`: see JudgeSettings. A pair
     needs 2 × len(criteria) calls, an individually graded text len(criteria); num_votes times as many if votes must be
@@ -65,9 +68,9 @@ def judge(
     settings = JudgeSettings.read(judge)
     check_criteria(criteria, settings.simulated)
     summary_file = output / "summary.json"
-    if summary_file.is_file():  # killed after the last write: everything is done
+    if summary_file.is_file() and (output / COSTS).is_file():  # killed after the last write: everything is done
         _clean(output)
-        return _counts(read_json(summary_file))
+        return _counts(read_json(summary_file), read_json(output / COSTS))
     prompts, price = settings.read_prompts(criteria), settings.price(batch=settings.transport == "batch")
     ranking = read_ranking(settings.ranking, list(criteria)) if settings.ranking else None
 
@@ -103,9 +106,7 @@ def judge(
             response_log.forget_failures()
             raise too_many_failed(failed, settings.max_failed_fraction, list(requests.failures.values()))
 
-    # of the page alone: it depends on how often the run was stopped, and the summary does not
-    traffic = {} if settings.simulated else costs["traffic"]
-    del costs["traffic"]
+    # a file of its own, and no part of the summary: another run for the same judgments finds other answers again
     costs |= judging_summary.extrapolated(costs["actual"], requests.num_calls, len(pairs.first))
     preferred = tables.preferred(requests, pairs)
     tables.write(output, pairs, criteria, requests, preferred, settings)
@@ -128,8 +129,7 @@ def judge(
         "num_requests": requests.num_calls,
         "failed": _by_reason(requests.failures),
         "failed_fraction": requests.failed_fraction,
-        "cost": costs,
-        **({} if settings.simulated else {"answers": answered(requests, response_log)}),
+        **({} if settings.simulated else {"models": answered_by(response_log)}),
         "criteria": judging_summary.measures(list(criteria), pairs, preferred, requests, ranking, settings.num_pairs),
     }
     if compared is not None:
@@ -138,11 +138,12 @@ def judge(
     for sentence in summary["findings"]:
         if sentence not in told:
             print(f"    warning: {sentence}", flush=True)
-    shown = {**summary, "traffic": traffic}
+    shown = {**summary, "cost": costs}
     reports_judge.write(output, shown, list(criteria), pairs, preferred, requests, settings.num_pairs)
+    write_json(output / COSTS, costs)
     write_json(summary_file, summary)
     _clean(output)  # last: until the summary is written, only the response log holds the paid answers
-    return _counts(summary)
+    return _counts(summary, costs)
 
 
 @contextlib.contextmanager
@@ -254,9 +255,9 @@ def _clean(output: Path) -> None:
         (output / name).unlink(missing_ok=True)
 
 
-def _counts(summary: Mapping[str, Any]) -> dict[str, Any]:
+def _counts(summary: Mapping[str, Any], costs: Mapping[str, Any]) -> dict[str, Any]:
     failed = {reason: found["num_requests"] for reason, found in summary["failed"].items()}
-    usd = summary["cost"]["actual"]["usd"]
+    usd = costs["actual"]["usd"]
     too_short = {name: found["too_short"] for name, found in summary["domains"].items() if found["too_short"]}
     return {
         "pairs": summary["num_pairs"],
@@ -264,9 +265,10 @@ def _counts(summary: Mapping[str, Any]) -> dict[str, Any]:
         "sequences_too_short": summary["num_sequences_too_short"],
         **({"too_short_by_domain": shortened(too_short)} if too_short else {}),
         "requests": summary["num_requests"],
-        **({"found_again": summary["answers"]["found_again"]} if "answers" in summary else {}),
+        **({} if summary["simulated"] else {"found_again": costs["found_again"]}),
         "failed_requests": sum(failed.values()),
         **({"failed_by_reason": failed} if failed else {}),
         **({} if usd is None else {"usd": usd}),
         "labels": ["simulated judge"] if summary["simulated"] else [],
+        "records": [COSTS, "report.html"],
     }

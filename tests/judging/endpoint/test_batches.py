@@ -295,7 +295,7 @@ def test_the_stage_by_batches_is_the_stage_online(tmp_path: Path, monkeypatch: p
             given = settings("endpoint", base_url=url, transport=transport, poll_seconds=0.01, max_batch_requests=9)
             run(tmp_path / transport, corpus, given | {"usd_per_million_tokens": [1, 1]}, one)
             tables.append(pq.read_table(tmp_path / transport / "judgments.parquet"))
-            costs.append(read_json(tmp_path / transport / "summary.json")["cost"]["actual"]["usd"])
+            costs.append(read_json(tmp_path / transport / "costs.json")["actual"]["usd"])
     assert tables[0].equals(tables[1])
     assert costs[1] == pytest.approx(costs[0] / 2)
     assert server.sizes() == [9, 9, 5]  # the probe has answered the first

@@ -139,7 +139,7 @@ def test_the_stage_says_what_it_will_cost_stops_at_the_cap_and_goes_on_with_a_hi
     said = capsys.readouterr().out
     assert f"already answered: {so_far} of these calls, ${so_far / 2:.2f}" in said
     assert "actual: 24 calls, about 12K prompt" in said
-    cost = read_json(tmp_path / "o" / "summary.json")["cost"]
+    cost = read_json(tmp_path / "o" / "costs.json")
     assert cost["actual"]["prompt_tokens"] == 12_000
     assert cost["estimate"]["num_calls"] == 24
     assert 6_000 < cost["estimate"]["prompt_tokens"] < 24_000

@@ -57,6 +57,7 @@ def test_simulated_judgments_from_end_to_end(tmp_path: Path, corpus: Path) -> No
     assert counts["requests"] == 12 * 4 * 2
     assert counts["failed_requests"] == 0
     assert sorted(file.name for file in (tmp_path / "o").iterdir()) == [
+        "costs.json",
         "judgments.parquet",
         "plots",
         "report.html",
@@ -166,7 +167,7 @@ def test_a_stage_killed_midway_gives_the_same_and_asks_only_the_rest(tmp_path: P
         run(tmp_path / "whole", corpus, given, one)
     assert (output / "judgments.parquet").read_bytes() == (tmp_path / "whole" / "judgments.parquet").read_bytes()
     summaries = [read_json(folder / "summary.json") for folder in (output, tmp_path / "whole")]
-    days = [summary["answers"].pop("models") for summary in summaries]
+    days = [summary.pop("models") for summary in summaries]
     assert summaries[0] == summaries[1]
     assert [model["num_answers"] for models in days for model in models] == [48, 48]
 

@@ -131,8 +131,9 @@ def test_a_reasoning_model_is_asked_by_votes_and_its_thoughts_are_paid_for(
     assert all(is_right(row) for row in rows(tmp_path / "o"))
     summary = read_json(tmp_path / "o" / "summary.json")
     assert (summary["method"], summary["num_votes"], summary["votes_without_label"]) == ("votes", 4, 0.0)
-    assert summary["cost"]["estimate"]["completion_tokens"] == 8 * 4 * (4096 + 16)
-    actual = summary["cost"]["actual"]
+    costs = read_json(tmp_path / "o" / "costs.json")
+    assert costs["estimate"]["completion_tokens"] == 8 * 4 * (4096 + 16)
+    actual = costs["actual"]
     assert [actual["prompt_tokens"], actual["completion_tokens"]] == server.billed
     assert actual["usd"] == pytest.approx((server.billed[0] + 10 * server.billed[1]) / 1e6)
     said = capsys.readouterr().out
@@ -241,7 +242,7 @@ def test_the_label_is_read_after_the_thought_wherever_that_stands(
     assert all(is_right(row) for row in judged)
     summary = read_json(tmp_path / "o" / "summary.json")
     assert summary["votes_without_label"] > 0
-    assert summary["cost"]["actual"]["completion_tokens"] == server.billed[1]
+    assert read_json(tmp_path / "o" / "costs.json")["actual"]["completion_tokens"] == server.billed[1]
 
 
 def test_an_endpoint_with_one_choice_is_asked_vote_by_vote(tmp_path: Path, corpus: Path) -> None:
@@ -303,7 +304,7 @@ def test_a_limit_that_the_endpoint_ignores_stops_a_run_with_a_cap(tmp_path: Path
         assert len(server.bodies) == 1
         run(tmp_path / "o", corpus, reasoning(url, **given, max_cost_usd=None), ONE)
     assert len(server.bodies) == 8  # the answer that stopped the run is kept
-    assert read_json(tmp_path / "o" / "summary.json")["cost"]["actual"]["completion_tokens"] == server.billed[1]
+    assert read_json(tmp_path / "o" / "costs.json")["actual"]["completion_tokens"] == server.billed[1]
 
 
 def form_of(body: dict[str, Any]) -> Any:

@@ -87,9 +87,9 @@ def test_a_larger_run_and_another_criterion_ask_only_what_is_new(
         less = run(tmp_path / "less", corpus, given | {"num_pairs": 10, "max_cost_usd": 0.0}, ONE, responses=responses)
         assert server.new() == 0
         assert (less["found_again"], less["usd"]) == (20, 0.0)
-    summary = read_json(tmp_path / "60" / "summary.json")
-    assert summary["cost"]["actual"]["num_calls"] == summary["cost"]["estimate"]["num_calls"] == 160
-    ((model, number),) = [(found["model"], found["num_answers"]) for found in summary["answers"]["models"]]
+    summary, costs = (read_json(tmp_path / "60" / f"{name}.json") for name in ("summary", "costs"))
+    assert costs["actual"]["num_calls"] == costs["estimate"]["num_calls"] == 160
+    ((model, number),) = [(found["model"], found["num_answers"]) for found in summary["models"]]
     assert (model, number) == ("m-2026-01-01", 240)
     report = (tmp_path / "60" / "report.html").read_text()
     assert "160 requests were asked for these judgments; 80 answers of earlier runs were found again" in report
@@ -102,15 +102,24 @@ def test_a_larger_run_and_another_criterion_ask_only_what_is_new(
 def test_renamed_deleted_and_unfinished_judgments_are_not_paid_for_again(tmp_path: Path, corpus: Path) -> None:
     server, responses = Counting(), tmp_path / "responses"
     with endpoint(server) as url:
-        given = settings("endpoint", base_url=url)
-        run(tmp_path / "o", corpus, given, ONE, responses=responses)
+        given = settings("endpoint", base_url=url, usd_per_million_tokens=[1000.0, 0.0])
+        first = run(tmp_path / "o", corpus, given, ONE, responses=responses)
         assert server.new() == 24
+        paid = contents(tmp_path / "o")
         run(tmp_path / "another", corpus, given, ONE, responses=responses)
         shutil.rmtree(tmp_path / "o")
-        run(tmp_path / "o", corpus, given, ONE, responses=responses)
+        counts = run(tmp_path / "o", corpus, given, ONE, responses=responses)
         assert server.new() == 0
-    tables = [(tmp_path / name / "judgments.parquet").read_bytes() for name in ("o", "another")]
-    assert tables[0] == tables[1]
+    assert (first["usd"], counts["usd"]) == (pytest.approx(2.4), 0.0)
+    # what counts in the fingerprint is the same, whatever was paid: what was made from the judgments stays valid
+    found = contents(tmp_path / "o")
+    assert {name for name in paid if paid[name] != found[name]} == {"costs.json", "report.html"}
+    assert set(counts["records"]) == {"costs.json", "report.html"}
+    assert contents(tmp_path / "another") == found
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {file.relative_to(folder).as_posix(): file.read_bytes() for file in folder.rglob("*") if file.is_file()}
 
 
 def test_what_changes_the_answer_is_asked_again(tmp_path: Path, corpus: Path) -> None:
@@ -150,16 +159,13 @@ def test_answers_can_be_asked_anew_and_the_newest_count_later(tmp_path: Path, co
         run(tmp_path / "later", corpus, given, ONE, responses=responses)
         assert set(server.asked.values()) == {2}
         found = {
-            name: {
-                each["model"]: each["num_answers"]
-                for each in read_json(tmp_path / name / "summary.json")["answers"]["models"]
-            }
+            name: {each["model"]: each["num_answers"] for each in read_json(tmp_path / name / "summary.json")["models"]}
             for name in ("first", "anew", "later")
         }
         assert found == {"first": {"m-2026-01-01": 8}, "anew": {"m-2026-06-01": 8}, "later": {"m-2026-06-01": 8}}
         server.model = "m-2027-01-01"
         run(tmp_path / "more", corpus, given | {"num_pairs": 5}, ONE, responses=responses)
-    models = read_json(tmp_path / "more" / "summary.json")["answers"]["models"]
+    models = read_json(tmp_path / "more" / "summary.json")["models"]
     assert [(each["model"], each["num_answers"]) for each in models] == [("m-2026-06-01", 8), ("m-2027-01-01", 2)]
 
 
@@ -286,4 +292,4 @@ def test_a_simulated_judge_shares_nothing(tmp_path: Path) -> None:
     counts = run(tmp_path / "o", corpus, settings(num_pairs=1), ONE, responses=tmp_path / "responses")
     assert not (tmp_path / "responses").exists()
     assert "found_again" not in counts
-    assert "answers" not in read_json(tmp_path / "o" / "summary.json")
+    assert "models" not in read_json(tmp_path / "o" / "summary.json")
