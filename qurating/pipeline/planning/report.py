@@ -9,7 +9,7 @@ from typing import Any
 from qurating.pipeline.planning.estimates import Estimate, Estimates
 from qurating.pipeline.planning.states import RUNS, Planned
 
-MAX_LINES = 3  # more artifacts of one stage in one state share a line
+MAX_LINES = 3  # more artifacts of one stage in one state share a line, if they take as much work each
 _COLUMNS = ("stage", "artifact", "state", "work", "time", "disk", "rate from")
 
 
@@ -143,12 +143,21 @@ class _Notes:
 
 
 def _groups(rows: Sequence[Row]) -> list[list[Row]]:
-    """Rows of one stage and state that share a line; otherwise each by itself."""
+    """Rows of one stage, state, amount of work and rate that share a line; otherwise each by itself."""
     together: dict[tuple[str, str], list[Row]] = {}
     for row in rows:
         together.setdefault((row.planned.stage, row.planned.state), []).append(row)
-    parts = ([group] if len(group) > MAX_LINES else [[row] for row in group] for group in together.values())
-    return [part for each in parts for part in each]
+    return [part for group in together.values() for part in _alike(group)]
+
+
+def _alike(group: Sequence[Row]) -> list[list[Row]]:
+    if len(group) <= MAX_LINES:
+        return [[row] for row in group]
+    parts: dict[Any, list[Row]] = {}
+    for row in group:
+        work, time = (row.estimate.work, row.estimate.time) if row.estimate else (None, None)
+        parts.setdefault((work and work.shown, time and (time.device, time.source)), []).append(row)
+    return [*parts.values()]
 
 
 def _line(group: Sequence[Row], notes: _Notes) -> tuple[str, ...]:
@@ -161,8 +170,7 @@ def _line(group: Sequence[Row], notes: _Notes) -> tuple[str, ...]:
     if first.estimate is None:
         return (*shown, "", "", "", "")
     estimates = [row.estimate for row in group if row.estimate is not None]
-    works = list(dict.fromkeys(each.work.shown for each in estimates if each.work is not None))
-    work = (f"{count} × " if count > 1 else "") + (works[0] if works else "unknown")
+    work = (f"{count} × " if count > 1 else "") + (first.estimate.work.shown if first.estimate.work else "unknown")
     usd = sum(each.work.usd or 0.0 for each in estimates if each.work is not None)
     work += f", ${usd:,.2f}" if usd else ""
     work += notes.mark(dict.fromkeys(each.work.note for each in estimates if each.work is not None))
