@@ -37,7 +37,8 @@ class Report:
     rows: Sequence[Row]
     root: Path
     num_cells: int
-    start_seconds: float  # CPU time of the processes before their first stage works
+    start_seconds: float  # CPU time of all processes before their first stages work
+    num_processes: int = 1
 
     @classmethod
     def of(cls, planned: Mapping[str, Planned], root: Path, num_cells: int, num_processes: int) -> "Report":
@@ -45,7 +46,7 @@ class Report:
         estimates = Estimates(planned, root)
         rows = [Row(each, estimates.of(name) if each.state in RUNS else None) for name, each in planned.items()]
         starts = any(row.estimate is not None for row in rows) * num_processes
-        return cls(rows, root, num_cells, starts * estimates.start_seconds)
+        return cls(rows, root, num_cells, starts * estimates.start_seconds, num_processes)
 
     def totals(self) -> dict[str, Any]:
         """Sums over everything that would be made; `hours` by device. What is unknown is not in them."""
@@ -57,6 +58,7 @@ class Report:
         works = [estimate.work for _, estimate in made if estimate.work is not None]
         cells = range(self.num_cells)
         chains = [sum(row.wall_seconds for row in self.rows if cell in row.planned.cells) for cell in cells]
+        serial, longest = sum(row.wall_seconds for row in self.rows), max(chains, default=0.0)
         return {
             "artifacts": len(self.rows),
             "to_make": len(made),
@@ -64,8 +66,8 @@ class Report:
             "usd": sum(work.usd or 0.0 for work in works),
             "hours": hours,
             "gigabytes": sum(estimate.num_bytes or 0.0 for _, estimate in made) / 1e9,
-            "wall_hours_one_after_another": sum(row.wall_seconds for row in self.rows) / 3600,
-            "wall_hours_all_cells_at_once": max(chains, default=0.0) / 3600,
+            "wall_hours_one_after_another": (serial + self.start_seconds) / 3600,
+            "wall_hours_all_cells_at_once": (longest + self.start_seconds / self.num_processes) / 3600,
             "unknown": sum(len(estimate.unknown) for _, estimate in made),
         }
 

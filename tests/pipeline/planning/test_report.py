@@ -41,6 +41,10 @@ def test_the_start_of_processes_counts_if_anything_runs() -> None:
     assert Report([done], Path("artifacts"), 1, 0.0).totals()["hours"] == {}
     busy = Report([done, row("models/a", "train_lm", estimate=estimate(1))], Path("artifacts"), 1, 1800.0)
     assert busy.totals()["hours"] == {"CPU": 1.5}
+    assert busy.totals()["wall_hours_one_after_another"] == busy.totals()["wall_hours_all_cells_at_once"] == 1.5
+    two = [row(f"models/{n}", "train_lm", cells=(n,), estimate=estimate(1)) for n in range(2)]
+    totals = Report(two, Path("artifacts"), 2, 3600.0, num_processes=2).totals()
+    assert (totals["wall_hours_one_after_another"], totals["wall_hours_all_cells_at_once"]) == (3, 1.5)
 
 
 def test_many_artifacts_of_a_stage_share_a_line_and_a_sum() -> None:
