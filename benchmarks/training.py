@@ -166,7 +166,7 @@ def ours(network: Any, folder: Path, steps: int, mark: Callable[[], None], compi
         pl.Trainer, accelerator="cpu", devices=1, precision="32-true", log_every_n_steps=5, enable_model_summary=False
     )
     fit(
-        LanguageModel(network, Optimization(optimizer, schedule, warmup_fraction=0.05), compiles=compiles),
+        LanguageModel(network, Optimization(optimizer, schedule, warmup_fraction=0.05), seed=0, compiles=compiles),
         TokenBlocks(folder, SEQUENCE_LENGTH, BATCH, BATCH, network.config.vocab_size),
         trainer,
         folder,

@@ -81,11 +81,7 @@ def load(wanted: Sequence[Wanted], include_path: Path | None, seed: int) -> list
             of the model; a task whose data cannot be loaded; a task that is in two of the groups, or fixes its number
             of examples at 0.
     """
-    if include_path is not None and not any(include_path.glob("**/*.yaml")):
-        raise StageError(f"tasks.include_path={include_path} has no YAML file of a task (*.yaml)")
-    manager = _manager([each.name for each in wanted], include_path)
-    for each in wanted:
-        _check_safe(manager.task_index, each.name)
+    manager = _found(wanted, include_path)
     loaded = [_load(manager, each, seed) for each in wanted]
     owners: dict[str, str] = {}
     for found in loaded:
@@ -96,11 +92,28 @@ def load(wanted: Sequence[Wanted], include_path: Path | None, seed: int) -> list
     return loaded
 
 
+def check(given: Sequence[str | Mapping[str, Any]], include_path: Path | None) -> None:
+    """Raise StageError for tasks that `load` would refuse without their data, and if lm-eval is not installed."""
+    wanted = wanted_tasks(given)
+    check_installed()
+    _found(wanted, include_path)
+
+
 def set_seeds(seed: int) -> None:
     """Seed Python, numpy and torch: some tasks shuffle answers with the global generators."""
     random.seed(seed)
     np.random.seed(seed)
     torch.manual_seed(seed)
+
+
+def _found(wanted: Sequence[Wanted], include_path: Path | None) -> Any:
+    """The harness' manager of tasks, which has all of these."""
+    if include_path is not None and not any(include_path.glob("**/*.yaml")):
+        raise StageError(f"tasks.include_path={include_path} has no YAML file of a task (*.yaml)")
+    manager = _manager([each.name for each in wanted], include_path)
+    for each in wanted:
+        _check_safe(manager.task_index, each.name)
+    return manager
 
 
 def _manager(names: Sequence[str], include_path: Path | None) -> Any:

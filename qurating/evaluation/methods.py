@@ -103,7 +103,7 @@ def rows(runs: Sequence[Run], tasks: str = "") -> list[dict[str, Any]]:
     _correct(found)
     order = _rank(found, groups)
     _letters(found, [method.documents for method in methods], order)
-    return [*(found[place] for place in order), *(_without_result(run) for run in runs if run.state != COMPLETE)]
+    return [*(found[place] for place in order), *(without_result(run) for run in runs if run.state != COMPLETE)]
 
 
 def _methods(runs: Sequence[Run]) -> list[Method]:
@@ -206,7 +206,8 @@ def _known(run: Run) -> dict[str, Any]:
     }
 
 
-def _without_result(run: Run) -> dict[str, Any]:
+def without_result(run: Run) -> dict[str, Any]:
+    """The row of a run that is not complete."""
     row = _known(run) | {"notes": [run.problem] if run.problem else []}
     return row | {measure: run.measures.get(key) for measure, key in _MEASURES.items()}
 

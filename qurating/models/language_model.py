@@ -26,13 +26,17 @@ class LanguageModel(pl.LightningModule):
     Args:
         network: a Hugging Face causal language model.
         optimization: of its weights.
+        seed: of the random numbers (dropout), which are a function of it and the step.
         compiles: compile the training of its layers; changes results by rounding alone.
     """
 
-    def __init__(self, network: PreTrainedModel, optimization: Optimization, *, compiles: bool = False) -> None:
+    def __init__(
+        self, network: PreTrainedModel, optimization: Optimization, *, seed: int, compiles: bool = False
+    ) -> None:
         super().__init__()
         self.network = network
         self.optimization = optimization
+        self.seed = seed
         self.compiles = compiles
         self._step_loss = StepLoss()
 
@@ -67,6 +71,8 @@ class LanguageModel(pl.LightningModule):
         The sum over the targets is divided by the targets of a full batch, B · (T − 1): a token of a partial last step
         has the same weight as any other, whatever the accumulation and the number of devices.
         """
+        # one seed per pass, so that a resumed run draws the same random numbers, whatever else has drawn meanwhile
+        torch.manual_seed(self.seed + batch_idx)
         labels = batch["labels"]
         full = labels.shape[0] * (labels.shape[1] - 1)
         loss = self._loss(batch["input_ids"], labels, full)

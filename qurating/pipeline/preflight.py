@@ -1,5 +1,5 @@
 """Checks before the work starts: a process per device, access to the Hub, files and target sets that exist, valid
-settings of the annotation, and a budget within the corpus."""
+settings of the annotation, tasks that exist, and a budget within the corpus."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,6 +22,7 @@ def check(config: DictConfig, stages: Sequence[str]) -> None:
     check_files(config, stages)
     check_targets(config, stages)
     check_annotation(config, stages)
+    check_tasks(config, stages)
     check_access(config, stages)
 
 
@@ -104,6 +105,18 @@ def check_annotation(config: DictConfig, stages: Sequence[str]) -> None:
         from qurating.lqs import annotation
 
         annotation.check_settings(**{name: config.stages.annotate_proxy[name] for name in annotation.CHECKED})
+
+
+def check_tasks(config: DictConfig, stages: Sequence[str]) -> None:
+    """Refuse tasks that do not exist, and a machine without lm-eval, before the model is trained; raises StageError."""
+    made = Path(config.paths.artifacts, str(config.artifacts.evaluate_tasks), "manifest.json")
+    # alone, the stage says it at once
+    if "evaluate_tasks" in stages and len(stages) > 1 and (config.overwrite or not made.is_file()):
+        from qurating.evaluation import harness_tasks
+
+        given: Any = OmegaConf.to_container(config.stages.evaluate_tasks, resolve=True)
+        folder = given["include_path"]
+        harness_tasks.check(given["tasks"], None if folder is None else Path(folder).expanduser())
 
 
 def check_corpus(config: DictConfig, stages: Sequence[str], corpus: Path) -> None:

@@ -335,9 +335,8 @@ def _tracked_as(config: DictConfig, cell: Mapping[str, str]) -> tuple[str, str]:
     """The name of a cell in the tracker, and the artifact that its run ends with."""
     last = last_stage(config, cell)
     # the stages of one language model share a run, even if separate commands run them
-    is_after_selection = lineage.depends_on_selection(last)
-    name = cell["select" if is_after_selection else last].split("/")[-1]
-    return name, cell[lineage.LAST_CELL_STAGE if is_after_selection else last]
+    end = cell[lineage.LAST_CELL_STAGE if lineage.depends_on_selection(last) else last]
+    return end.split("/")[-1], end
 
 
 def last_stage(config: DictConfig, cell: Mapping[str, str]) -> str:

@@ -2,9 +2,9 @@
 
 import hashlib
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.utils import JobReturn, JobStatus
@@ -21,6 +21,11 @@ from qurating.pipeline.cells.launchers import distinct
 from qurating.pipeline.run import last_stage, run_stage, tracked
 from qurating.runtime.errors import StageError
 from qurating.runtime.processes import rank
+
+if TYPE_CHECKING:
+    from qurating.evaluation.runs import Run
+
+_Failed = tuple[int, str, str]  # a cell that failed: its number, the overrides that tell it from others, the reason
 
 
 class Sweep(Callback):
@@ -71,22 +76,23 @@ class Sweep(Callback):
         files = {int(file.parent.name): file for file in folder.glob("*/artifacts.json")}
         failed = failures.find(folder)
         complete = [files[number] for number in sorted(files) if number not in failed]
+        Sweep.failed |= bool(failed)
+        known = distinct(hydra_internals.overrides_of_cells(config)) if failed and _is_basic(config) else []
+        choices = dict(enumerate(known))
+        without = [(number, " ".join(choices.get(number, ())), failed[number].reason) for number in sorted(failed)]
         try:
             if complete:
-                self._end(config, complete, folder / state.COMPARISON)
+                self._end(config, complete, folder / state.COMPARISON, without)
         finally:
-            Sweep.failed |= bool(failed)
             if failed and rank() == 0:
-                choices = distinct(hydra_internals.overrides_of_cells(config)) if _is_basic(config) else []
-                said = failures.told(failed, len({*files, *failed}), dict(enumerate(choices)))
-                print(f"\n{said}", flush=True)
+                print(f"\n{failures.told(failed, len({*files, *failed}), choices)}", flush=True)
 
     def on_run_end(self, config: DictConfig, **given: Any) -> None:
         if given["job_return"].status == JobStatus.COMPLETED and lineage.COMPARISON in config.stages:
             folder = Path(config.hydra.run.dir)
             self._end(config, [folder / "artifacts.json"], folder / state.COMPARISON)
 
-    def _end(self, config: DictConfig, files: list[Path], record: Path) -> None:
+    def _end(self, config: DictConfig, files: list[Path], record: Path, failed: Sequence[_Failed] = ()) -> None:
         if rank() > 0:
             return
         cells = [read_json(file) for file in files]
@@ -95,7 +101,7 @@ class Sweep(Callback):
             return
         try:
             with state.recorded(record, sweep=record.parent):
-                _compare(cells, config)
+                _compare(cells, config, failed)
         except StageError as error:
             Sweep.failed = True
             print(f"\nError: {error}", flush=True)
@@ -138,20 +144,25 @@ def _tell_what_is_left_out(config: DictConfig, cells: Iterable[DictConfig]) -> N
         sys.exit(1)  # Hydra turns any other error in a callback into a warning
 
 
-def _compare(cells: list[dict[str, str]], config: DictConfig) -> None:
-    """Run `analyse` on the cells, and print what it found."""
+def _compare(cells: list[dict[str, str]], config: DictConfig, failed: Sequence[_Failed]) -> None:
+    """Run `analyse` on the cells, and print what it found; those that failed have rows in the table of methods."""
     prepare_comparison(cells, config)
     HydraConfig.instance().set_config(config)  # it is over, and the tracker groups by the folder of the sweep
     with tracked(config, "comparison", config.artifacts[lineage.COMPARISON]):
         folder = run_stage(lineage.COMPARISON, config, "[end of sweep]" if len(cells) > 1 else "[last]")
-    _print_comparison(folder, Path(config.paths.artifacts))
+    from qurating.evaluation.runs import Run
+
+    cell = "cell {}".format
+    without = [Run(cell(n), "failed", choices or cell(n), problem=reason) for n, choices, reason in failed]
+    _print_comparison(folder, Path(config.paths.artifacts), without)
 
 
-def _print_comparison(folder: Path, root: Path) -> None:
+def _print_comparison(folder: Path, root: Path, failed: Sequence["Run"] = ()) -> None:
     """Print the table of methods if some have several seeds, otherwise that of the cells, and the path of the report.
 
-    The table of methods is also written to `<root>/results/<name of the comparison>`.
+    The table of methods is also written to `<root>/results/<name of the comparison>`, with rows for what failed.
     """
+    from qurating.evaluation.methods import without_result
     from qurating.evaluation.runs import COMPLETE
     from qurating.reports import answer, results
     from qurating.reports.table import format_table
@@ -165,7 +176,8 @@ def _print_comparison(folder: Path, root: Path) -> None:
         why = "; ".join(dict.fromkeys(f"{row['state']}: {', '.join(row['notes'])}" for row in methods))
         print(f"No cell has a result in the table of methods ({why})")
     if methods:
-        files = results.write(methods, root / "results" / folder.name, [*results.FORMATS])
+        rows = [*methods, *map(without_result, failed)]
+        files = results.write(rows, root / "results" / folder.name, [*results.FORMATS])
         print(f"Results: {', '.join(str(file) for file in files)}")
     print(f"Report: {(folder / 'report.html').resolve()}")
 

@@ -201,7 +201,8 @@ def _shown(rows: Sequence[Row]) -> tuple[list[str], list[list[str]]]:
     optional |= {"accuracy, %": "task_accuracy_normalised", "p(answer), %": "task_probability"}
     optional |= {"answer, bits per byte": "task_bits_per_byte"}
     optional |= {"paper: perplexity": "paper_perplexity", "average": "paper_average"}
-    idle = {head for head, key in varying.items() if len({row[key] for row in rows}) == 1}
+    complete = [row for row in rows if row["state"] == COMPLETE]
+    idle = {head for head, key in varying.items() if len({row[key] for row in complete}) <= 1}
     idle |= {head for head, key in optional.items() if all(row[key] is None for row in rows)}
     idle |= set() if any(row["state"] != COMPLETE for row in rows) else {"state"}
     shown = [head for head in columns if head not in idle]

@@ -137,13 +137,16 @@ def clear(output: Path) -> None:
 
 
 def _diverged(name: str, error: NotFiniteError, step: int, data: Any, saved_step: int) -> StageError:
-    """The error for a training that stopped before it took a step; steps are counted from 1, as in checkpoints."""
-    read = f", which reads {data.describe_step(step)}" if hasattr(data, "describe_step") else ""
+    """The error for a training that stopped before it took a step; steps are counted from 1, as in checkpoints.
+
+    The data come last: a sweep shows the beginning of a message.
+    """
+    read = f". The step reads {data.describe_step(step)}" if hasattr(data, "describe_step") else ""
     kept = f"the checkpoint of step {saved_step:,} is kept" if saved_step else "there is no checkpoint yet"
     setting = f"{'model' if name == 'lm' else name}.optimizer.lr"
     return StageError(
-        f"the {name} diverged: {error} is not finite at step {step + 1:,} of {data.num_steps:,}{read}; {kept}. Lower "
-        f"{setting}, or leave these data out: the same settings would end here again"
+        f"the {name} diverged: {error} is not finite at step {step + 1:,} of {data.num_steps:,}; {kept}. Lower "
+        f"{setting}, or leave the data of the step out: the same settings would end here again{read}"
     )
 
 

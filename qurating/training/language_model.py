@@ -73,7 +73,8 @@ def prepare(
             f"model.sequence_length={sequence_length}, and the network has {limit} positions: lower it, or raise "
             "model.network.max_position_embeddings"
         )
-    return LanguageModel(made, optimization, compiles=compiles), data
+    dropout = seed_for(seed, "train_lm", "dropout") >> 32
+    return LanguageModel(made, optimization, seed=dropout, compiles=compiles), data
 
 
 def save(

@@ -117,3 +117,11 @@ def test_the_tasks_of_a_preset_exist_and_read_the_data_sets_that_it_names(preset
         assert not own.get("unsafe_code")
         data_sets.add(own.get("dataset_path"))
     assert data_sets - {None} == set(settings["datasets"])
+
+
+@needs_lm_eval
+def test_names_are_checked_without_loading_a_task(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(harness_tasks, "_load", None)
+    harness_tasks.check(["mmlu_dev_questions"], None)
+    with pytest.raises(StageError, match=r"has no YAML file of a task"):
+        harness_tasks.check(["mmlu_dev_questions"], folder / "nothing")

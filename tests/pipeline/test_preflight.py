@@ -191,3 +191,25 @@ def test_missing_files_are_reported_with_the_artifact_made_from_them(tmp_path: P
         preflight.check_files(config, stages)
     file.write_text("{}\n")
     preflight.check_files(*composed(tmp_path, *overrides))
+
+
+TASKS = ("stage=[train_lm,evaluate_tasks]", "selection=uniform")
+
+
+@pytest.mark.usefixtures("conf")
+def test_tasks_that_cannot_be_evaluated_are_refused_before_the_training(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(StageError, match="each only once"):
+        preflight.check_tasks(*composed(tmp_path, *TASKS, "tasks.tasks=[piqa,piqa]"))
+    for name in [name for name in sys.modules if name.split(".")[0] == "lm_eval"]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "lm_eval", None)  # importing it raises ImportError
+    config, stages = composed(tmp_path, *TASKS)
+    with pytest.raises(StageError, match=r"pip install -e '\.\[tasks\]'"):
+        preflight.check(config, stages)
+    preflight.check_tasks(config, ["train_lm"])
+    preflight.check_tasks(config, ["evaluate_tasks"])  # the stage says it at once
+    (tmp_path / config.artifacts.evaluate_tasks).mkdir(parents=True)
+    (tmp_path / config.artifacts.evaluate_tasks / "manifest.json").touch()
+    preflight.check_tasks(config, stages)

@@ -370,8 +370,8 @@ def test_a_rater_that_is_named_by_its_folder_passes_its_label_on(finished: tuple
 
 @pytest.mark.usefixtures("conf")
 def test_the_stages_of_a_language_model_share_a_run_of_the_tracker(monkeypatch: pytest.MonkeyPatch) -> None:
-    def tracked(*stages: str) -> dict[str, Any]:
-        overrides = ["+experiment=lqs_scorer", f"stage=[{','.join(stages)}]"]
+    def tracked(*stages: str, more: str = "seed=0") -> dict[str, Any]:
+        overrides = ["+experiment=lqs_scorer", f"stage=[{','.join(stages)}]", more]
         cell = {stage: name for stage, name in name_artifacts(overrides).items() if name}
         monkeypatch.setattr(tracking, "csv_only", lambda **given: given)
         config = compose("config", overrides)
@@ -383,7 +383,12 @@ def test_the_stages_of_a_language_model_share_a_run_of_the_tracker(monkeypatch: 
     ids = {name: run["run_id"] for name, run in runs.items()}
     assert ids["before"] == ids["after"] == ids["whole"] != ids["scores"]
     assert runs["scores"]["name"] == "scorer-tiny-of-tiny-towards-heldout-stdlib_docstrings"
-    assert runs["whole"]["name"] == "select_400K_tokens_uniform-across_domains"
+    # cells of one selection have names of their own
+    names = [
+        tracked("train_lm", more=each)["name"] for each in ("seed=0", "ordering=folding", "model.optimizer.lr=0.1")
+    ]
+    assert len({*names}) == 3
+    assert all("select_400K_tokens_uniform-across_domains" in name for name in names)
 
 
 @pytest.mark.usefixtures("conf")

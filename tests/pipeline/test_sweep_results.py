@@ -8,7 +8,7 @@ from results_example import run
 
 from qurating.artifacts.files import write_json
 from qurating.evaluation.methods import rows
-from qurating.evaluation.runs import runs_of
+from qurating.evaluation.runs import Run, runs_of
 from qurating.pipeline.sweep import _print_comparison
 
 
@@ -44,6 +44,18 @@ def test_a_part_that_was_not_evaluated_is_told(tmp_path: Path, capsys: pytest.Ca
     _print_comparison(compared(tmp_path, names, "prsoe"), tmp_path)
     told = "No cell has a result in the table of methods (part not evaluated: it has no part 'prsoe', but prose)"
     assert told in capsys.readouterr().out
+
+
+def test_cells_that_failed_have_rows_in_the_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    names = [run(tmp_path, "uniform", 3.0, seed).split(" ")[0] for seed in (0, 1)]
+    failed = [Run("cell 3", "failed", "method=mix lr=1e+30", problem="the lm diverged")]
+    _print_comparison(compared(tmp_path, names), tmp_path, failed)
+    assert "mix" not in capsys.readouterr().out  # they are told below the table
+    table = pq.read_table(tmp_path / "results" / "cells-00ff" / "results.parquet")
+    assert table["method"].to_pylist() == ["uniform", "method=mix lr=1e+30"]
+    assert table["state"].to_pylist() == ["complete", "failed"]
+    assert (table["notes"].to_pylist()[1], table["evaluations"].to_pylist()[1]) == (["the lm diverged"], ["cell 3"])
+    assert "the lm diverged: cell 3" in (tmp_path / "results" / "cells-00ff" / "results.md").read_text(encoding="utf-8")
 
 
 def test_one_seed_each_has_the_table_of_cells(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -53,6 +53,10 @@ def test_markdown_shows_means_with_their_intervals() -> None:
     assert dict(zip(heads, cells(text, 3), strict=True))["− uniform"] == "baseline"
     assert "− uniform" not in cells(as_markdown([row("uniform", is_uniform=True)]), 0)
     assert not {"group", "held-out", "state", "average"} & set(heads)  # they would say nothing here
+    failed = row("top-k", state="training failed", loss=None, group=None, rank=None, heldout=None, perplexity=None)
+    with_failed = cells(as_markdown([compared("top-k"), row("uniform", is_uniform=True), failed]), 0)
+    assert not {"group", "held-out"} & set(with_failed)  # a row without a result is of no group
+    assert "state" in with_failed
     assert len({len(line) for line in text.splitlines()[:4]}) == 1  # aligned in a terminal
     assert "- top-k: evaluations/top-k (0123456789abcdef)" in text
     assert "(0123456789abcdef)" not in as_markdown([compared("top-k")], evaluations=False)

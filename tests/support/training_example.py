@@ -43,7 +43,7 @@ class Watched(LanguageModel):
         return super().training_step(batch, batch_idx)
 
 
-def a_model(**changed: Any) -> Watched:
+def a_model(seed: int = 1, **changed: Any) -> Watched:
     torch.manual_seed(1)
     network = networks.language_model(
         "llama",
@@ -57,7 +57,7 @@ def a_model(**changed: Any) -> Watched:
     )
     optimizer = functools.partial(torch.optim.AdamW, lr=1e-2)
     schedule = functools.partial(get_cosine_with_min_lr_schedule_with_warmup, min_lr_rate=0.1)
-    return Watched(network, Optimization(optimizer, schedule, warmup_fraction=0.2))
+    return Watched(network, Optimization(optimizer, schedule, warmup_fraction=0.2), seed=seed)
 
 
 def an_order(folder: Path) -> Path:

@@ -64,3 +64,13 @@ def test_the_user_of_a_url_and_the_overrides_of_hydra_are_left_out() -> None:
     assert of({"url": "https://me:pw@host/v1", "hydra": {"overrides": ["x=1"]}}) == {
         "url": f"https://{REDACTED}@host/v1"
     }
+
+
+def test_what_a_url_is_given_as_a_secret_is_left_out() -> None:
+    url = "https://host/v1?api-version=2&api-key=abc&page=3#top"
+    assert of({"base_url": url}) == {"base_url": f"https://host/v1?api-version=2&api-key={REDACTED}&page=3#top"}
+    signed = of({"paths": ["https://store/a.jsonl?se=2026&sig=a%2Fb", "az://b/c.jsonl?token=xyz"]})
+    assert signed == {"paths": [f"https://store/a.jsonl?se=2026&sig={REDACTED}", f"az://b/c.jsonl?token={REDACTED}"]}
+    named = of({"url": "https://host/?key=abcdefgh", "name": "url=https_host_key_abcdefgh"})
+    assert named["name"] == f"url=https_host_key_{REDACTED}"
+    assert of({"text": "why? key=abc"}) == {"text": "why? key=abc"}

@@ -9,7 +9,7 @@ from typing import Any
 from qurating.pipeline.planning.estimates import Estimate, Estimates
 from qurating.pipeline.planning.states import RUNS, Planned
 
-MAX_LINES = 3  # more artifacts of one stage in one state share a line
+MAX_LINES = 3  # more artifacts of one stage in one state share a line, if they take as much work each
 _COLUMNS = ("stage", "artifact", "state", "work", "time", "disk", "rate from")
 
 
@@ -37,7 +37,8 @@ class Report:
     rows: Sequence[Row]
     root: Path
     num_cells: int
-    start_seconds: float  # CPU time of the processes before their first stage works
+    start_seconds: float  # CPU time of all processes before their first stages work
+    num_processes: int = 1
 
     @classmethod
     def of(cls, planned: Mapping[str, Planned], root: Path, num_cells: int, num_processes: int) -> "Report":
@@ -45,7 +46,7 @@ class Report:
         estimates = Estimates(planned, root)
         rows = [Row(each, estimates.of(name) if each.state in RUNS else None) for name, each in planned.items()]
         starts = any(row.estimate is not None for row in rows) * num_processes
-        return cls(rows, root, num_cells, starts * estimates.start_seconds)
+        return cls(rows, root, num_cells, starts * estimates.start_seconds, num_processes)
 
     def totals(self) -> dict[str, Any]:
         """Sums over everything that would be made; `hours` by device. What is unknown is not in them."""
@@ -57,6 +58,7 @@ class Report:
         works = [estimate.work for _, estimate in made if estimate.work is not None]
         cells = range(self.num_cells)
         chains = [sum(row.wall_seconds for row in self.rows if cell in row.planned.cells) for cell in cells]
+        serial, longest = sum(row.wall_seconds for row in self.rows), max(chains, default=0.0)
         return {
             "artifacts": len(self.rows),
             "to_make": len(made),
@@ -64,8 +66,8 @@ class Report:
             "usd": sum(work.usd or 0.0 for work in works),
             "hours": hours,
             "gigabytes": sum(estimate.num_bytes or 0.0 for _, estimate in made) / 1e9,
-            "wall_hours_one_after_another": sum(row.wall_seconds for row in self.rows) / 3600,
-            "wall_hours_all_cells_at_once": max(chains, default=0.0) / 3600,
+            "wall_hours_one_after_another": (serial + self.start_seconds) / 3600,
+            "wall_hours_all_cells_at_once": (longest + self.start_seconds / self.num_processes) / 3600,
             "unknown": sum(len(estimate.unknown) for _, estimate in made),
         }
 
@@ -143,12 +145,21 @@ class _Notes:
 
 
 def _groups(rows: Sequence[Row]) -> list[list[Row]]:
-    """Rows of one stage and state that share a line; otherwise each by itself."""
+    """Rows of one stage, state, amount of work and rate that share a line; otherwise each by itself."""
     together: dict[tuple[str, str], list[Row]] = {}
     for row in rows:
         together.setdefault((row.planned.stage, row.planned.state), []).append(row)
-    parts = ([group] if len(group) > MAX_LINES else [[row] for row in group] for group in together.values())
-    return [part for each in parts for part in each]
+    return [part for group in together.values() for part in _alike(group)]
+
+
+def _alike(group: Sequence[Row]) -> list[list[Row]]:
+    if len(group) <= MAX_LINES:
+        return [[row] for row in group]
+    parts: dict[Any, list[Row]] = {}
+    for row in group:
+        work, time = (row.estimate.work, row.estimate.time) if row.estimate else (None, None)
+        parts.setdefault((work and work.shown, time and (time.device, time.source)), []).append(row)
+    return [*parts.values()]
 
 
 def _line(group: Sequence[Row], notes: _Notes) -> tuple[str, ...]:
@@ -161,8 +172,7 @@ def _line(group: Sequence[Row], notes: _Notes) -> tuple[str, ...]:
     if first.estimate is None:
         return (*shown, "", "", "", "")
     estimates = [row.estimate for row in group if row.estimate is not None]
-    works = list(dict.fromkeys(each.work.shown for each in estimates if each.work is not None))
-    work = (f"{count} × " if count > 1 else "") + (works[0] if works else "unknown")
+    work = (f"{count} × " if count > 1 else "") + (first.estimate.work.shown if first.estimate.work else "unknown")
     usd = sum(each.work.usd or 0.0 for each in estimates if each.work is not None)
     work += f", ${usd:,.2f}" if usd else ""
     work += notes.mark(dict.fromkeys(each.work.note for each in estimates if each.work is not None))

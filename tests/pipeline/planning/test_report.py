@@ -18,8 +18,8 @@ def row(name: str, stage: str, state: State = "build", cells: tuple[int, ...] = 
     return Row(planned, more.pop("estimate", None))
 
 
-def estimate(hours: float, device: str = "CPU", **of_work: Any) -> Estimate:
-    work = Work(1.0, "30B tokens", 1.0, Counts({}), **of_work)
+def estimate(hours: float, device: str = "CPU", shown: str = "30B tokens", **of_work: Any) -> Estimate:
+    work = Work(1.0, shown, 1.0, Counts({}), **of_work)
     return Estimate(work, Time(hours * 3600, device, f"table, 2026-11, a {device}"), 5e9)
 
 
@@ -41,6 +41,10 @@ def test_the_start_of_processes_counts_if_anything_runs() -> None:
     assert Report([done], Path("artifacts"), 1, 0.0).totals()["hours"] == {}
     busy = Report([done, row("models/a", "train_lm", estimate=estimate(1))], Path("artifacts"), 1, 1800.0)
     assert busy.totals()["hours"] == {"CPU": 1.5}
+    assert busy.totals()["wall_hours_one_after_another"] == busy.totals()["wall_hours_all_cells_at_once"] == 1.5
+    two = [row(f"models/{n}", "train_lm", cells=(n,), estimate=estimate(1)) for n in range(2)]
+    totals = Report(two, Path("artifacts"), 2, 3600.0, num_processes=2).totals()
+    assert (totals["wall_hours_one_after_another"], totals["wall_hours_all_cells_at_once"]) == (3, 1.5)
 
 
 def test_many_artifacts_of_a_stage_share_a_line_and_a_sum() -> None:
@@ -52,6 +56,17 @@ def test_many_artifacts_of_a_stage_share_a_line_and_a_sum() -> None:
     assert "330 H200 hours" in line
     assert "165 GB" in line
     assert "table, 2026-11, a H200" in line
+
+
+def test_artifacts_of_other_amounts_or_devices_have_a_line_of_their_own() -> None:
+    rows = [row(f"models/{n}", "train_lm", estimate=estimate(10, shown="30B tokens")) for n in range(4)]
+    rows += [row(f"models/large/{n}", "train_lm", estimate=estimate(15, shown="45B tokens")) for n in range(2)]
+    rows += [row("models/gpu", "train_lm", estimate=estimate(1, "H200"), gpu=True)]
+    text = Report(rows, Path("artifacts"), 7, 0.0).as_text()
+    lines = [line for line in text.splitlines() if line.startswith("train_lm")]
+    assert len(lines) == 3
+    for line, parts in zip(lines, [("4 × 30B", "40 CPU"), ("2 × 45B", "30 CPU"), (" 30B", "60 H200")], strict=True):
+        assert all(part in line for part in parts), line
 
 
 def test_what_is_unknown_is_no_zero_and_has_its_reason() -> None:
