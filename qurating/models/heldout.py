@@ -1,4 +1,4 @@
-"""The held-out sequences of a corpus, all or of a fixed sample of documents, and their likelihoods under a model."""
+"""The held-out sequences of a corpus, all or a fixed sample of them, and their likelihoods under a model."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -51,9 +51,10 @@ def read_heldout(corpus: Path, excluded: Sequence[Path] = (), max_tokens: int | 
     Args:
         corpus: its `heldout` shards are read, one at a time.
         excluded: target sets (`target.parquet`), whose documents are left out.
-        max_tokens: whole documents are taken in the order of a hash of their ids, up to this number of tokens, and one
-            at least. It is the same sample for every model, seed and target sets (whose documents are then left out of
-            it), and a smaller one is a part of a larger one. None takes all.
+        max_tokens: sequences are taken in the order of a hash of their ids, up to this number of tokens, and one at
+            least. Single sequences, not whole documents: a sample of few documents is of few kinds of text, and a long
+            one would end it. It is the same sample for every model, seed and target sets (whose documents are then left
+            out of it), and a smaller one is a part of a larger one. None takes all.
 
     Raises:
         StageError: the corpus holds out no document, or no token is left to predict.
@@ -71,7 +72,7 @@ def read_heldout(corpus: Path, excluded: Sequence[Path] = (), max_tokens: int | 
             found.update(table["document_id"].filter(is_excluded).to_pylist())
             table = table.filter(pc.invert(is_excluded))
         if chosen is not None:
-            table = table.filter(pc.is_in(table["document_id"], value_set=chosen))
+            table = table.filter(pc.is_in(table["id"], value_set=chosen))
         length = pc.list_value_length(table["input_ids"]).cast(pa.int32())
         # of the text in UTF-8, as Arrow holds it
         num_bytes = pc.binary_length(table["text"]).cast(pa.int64())
@@ -88,15 +89,13 @@ def read_heldout(corpus: Path, excluded: Sequence[Path] = (), max_tokens: int | 
 
 
 def _sample(folder: Path, max_tokens: int) -> pa.Array:
-    """The ids of the first documents in the order of their hashes, up to `max_tokens` tokens."""
-    size: dict[str, int] = {}
-    for file in row_files(folder):
-        table = pq.read_table(file, columns=["document_id", "length"])
-        for name, length in zip(table["document_id"].to_pylist(), table["length"].to_pylist(), strict=True):
-            size[name] = size.get(name, 0) + length
-    ranked = sorted((name for name in size if size[name]), key=lambda name: (seed_for(0, "heldout", name), name))
-    ends = np.cumsum([size[name] for name in ranked])
-    return pa.array(ranked[: max(1, int((ends <= max_tokens).sum()))], pa.string())
+    """The ids of the first sequences in the order of their hashes, up to `max_tokens` tokens."""
+    tables = [pq.read_table(file, columns=["id", "length"]) for file in row_files(folder)]
+    every = pa.concat_tables(tables).filter(pc.field("length") > 0)
+    hashes = [seed_for(0, "heldout", str(name)) for name in every["id"].to_pylist()]
+    ranked = every.take(np.argsort(np.array(hashes, np.uint64), kind="stable"))
+    ends = np.cumsum(ranked["length"].to_numpy(), dtype=np.int64)
+    return ranked["id"].slice(0, max(1, int((ends <= max_tokens).sum()))).combine_chunks()
 
 
 # no_grad, not inference_mode: what a network caches meanwhile must serve the next training step

@@ -1,4 +1,4 @@
-"""Held-out sequences: all of them, without a target set, and a sample of documents that depends on nothing else."""
+"""Held-out sequences: all of them, without a target set, and a sample that depends on nothing else."""
 
 from pathlib import Path
 
@@ -33,20 +33,30 @@ def test_all_sequences_in_corpus_order(corpus: Path) -> None:
     assert found.num_excluded == 0
 
 
-def test_a_sample_has_whole_documents_and_a_smaller_one_is_a_part_of_it(corpus: Path) -> None:
+def test_a_sample_fills_its_tokens_and_a_smaller_one_is_a_part_of_it(corpus: Path) -> None:
     table = read(corpus, "heldout")
-    sizes: dict[str, int] = {}
-    for name, length in zip(table["document_id"].to_pylist(), table["length"].to_pylist(), strict=True):
-        sizes[name] = sizes.get(name, 0) + length
-    total, before = sum(sizes.values()), set[str]()
+    size = dict(zip(table["id"].to_pylist(), table["length"].to_pylist(), strict=True))
+    total, longest, before = sum(size.values()), max(size.values()), set[int]()
     for max_tokens in (1, total // 7, total // 2, total, 10 * total):
         found = read_heldout(corpus, max_tokens=max_tokens)
-        chosen = documents(found)
-        assert len(found.input_ids) == sum(sizes[name] for name in chosen)
-        assert len(chosen) == 1 or len(found.input_ids) <= max_tokens
+        chosen = set(found.rows["id"].to_pylist())
+        assert len(found.input_ids) == sum(size[name] for name in chosen)
+        assert len(chosen) == 1 or min(total, max_tokens) - longest < len(found.input_ids) <= max_tokens
         assert before <= chosen
         before = chosen
-    assert before == set(sizes)  # all of them, where there is room
+    assert before == set(size)  # all of them, where there is room
+
+
+def test_a_sample_has_text_of_every_kind_however_long_a_document_is(tmp_path: Path) -> None:
+    rows = [{"id": n, "document_id": f"d{min(n, 40)}", "domain": "short" if n < 40 else "long"} for n in range(1, 400)]
+    columns = {"length": pa.array([10] * len(rows), pa.int32()), "input_ids": [[1] * 10] * len(rows)}
+    table = pa.Table.from_pylist(rows).append_column("text", pa.array(["text"] * len(rows)))
+    for name, values in columns.items():
+        table = table.append_column(name, pa.array(values) if isinstance(values, list) else values)
+    write_table(tmp_path / "heldout/00000.parquet", table)
+    found = read_heldout(tmp_path, max_tokens=1000)
+    assert len(found.input_ids) == 1000
+    assert 80 <= found.rows["domain"].to_pylist().count("long") <= 99  # 90 % of the text are one document
 
 
 def test_a_sample_does_not_depend_on_shards_or_their_order(corpus: Path, tmp_path: Path) -> None:
@@ -54,9 +64,9 @@ def test_a_sample_does_not_depend_on_shards_or_their_order(corpus: Path, tmp_pat
     backwards = table.take(pa.array(range(len(table) - 1, -1, -1)))
     write_table(tmp_path / "heldout/00000.parquet", backwards.slice(0, 50))
     write_table(tmp_path / "heldout/00001.parquet", backwards.slice(50))
-    chosen = documents(read_heldout(corpus, max_tokens=3000))
-    assert 1 < len(chosen) < len(documents(read_heldout(corpus)))
-    assert documents(read_heldout(tmp_path, max_tokens=3000)) == chosen
+    chosen = set(read_heldout(corpus, max_tokens=3000).rows["id"].to_pylist())
+    assert 1 < len(chosen) < len(table)
+    assert set(read_heldout(tmp_path, max_tokens=3000).rows["id"].to_pylist()) == chosen
 
 
 def test_documents_of_a_target_set_are_not_read_and_do_not_change_the_sample(corpus: Path, tmp_path: Path) -> None:

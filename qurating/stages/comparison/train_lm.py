@@ -65,7 +65,7 @@ def train_lm(
         heldout_points: how often the loss on held-out text is measured, see `training.curve.steps_of_points`. None or
             0: never, and no `curve.parquet` is written.
         heldout_at_tokens: when, instead: numbers of tokens.
-        heldout_max_tokens: of a fixed sample of the held-out documents, see `read_heldout`; None measures on all.
+        heldout_max_tokens: of a fixed sample of the held-out sequences, see `read_heldout`; None measures on all.
         record_ids: also write `ids_by_step.parquet`, see `datamodules.ids_by_step`.
 
     Raises:
