@@ -13,7 +13,8 @@ from qurating.analysis.rated import DOMAIN, Floats, Mask, Rated
 from qurating.analysis.tables import from_rows
 from qurating.artifacts.files import read_json
 from qurating.artifacts.manifest import reference, referenced_name
-from qurating.metrics.held_out_pairs import split_pairs
+from qurating.artifacts.seeds import seed_for
+from qurating.metrics.held_out import PAIRS, SEQUENCES, split
 
 PREFERENCES = pa.schema(
     [
@@ -117,27 +118,43 @@ def preferences(
     return from_rows(table, PREFERENCES), int((~there).sum()), trained_on
 
 
-def held_out_pairs(ratings: Path, judgments: Path, num_pairs: int) -> Mask | None:
-    """Which of the pairs of an artifact of judgments, (P,), the rater of some ratings was not trained on.
+class Training(NamedTuple):
+    """How ratings come from what a model learned: the stage that rates, its input with the model, the model's input."""
 
-    All, if the ratings are of no rater, or of one that learned from other judgments; None if that cannot be told, as
-    for an existing rater.
+    stage: str
+    model: str
+    learned_from: str
+    seed_by: tuple[str, str]
+
+
+RATER = Training("rate", "rater", "judgments", PAIRS)
+SCORER = Training("score", "scorer", "annotation", SEQUENCES)
+
+
+def held_out(ratings: Path, source: Path, number: int, training: Training) -> Mask | None:
+    """Which of the `number` pairs, or sequences, of `source` the model of some ratings was not trained on, (number,).
+
+    All, if the ratings are of no such model, or of one that learned from something else; None if that cannot be told,
+    as for an existing model.
+
+    Args:
+        source: judgments for `RATER`, an annotation for `SCORER`.
     """
     made = _manifest(ratings)
     if made is None:
         return None
-    if made.get("stage") != "rate":
-        return np.ones(num_pairs, bool)
-    name = made["inputs"].get("rater")
-    rater = None if name is None else _manifest(ratings.parents[1] / referenced_name(name))
-    own = _manifest(judgments)
-    if rater is None or own is None:
+    if made.get("stage") != training.stage:
+        return np.ones(number, bool)
+    name = made["inputs"].get(training.model)
+    model = None if name is None else _manifest(ratings.parents[1] / referenced_name(name))
+    own = _manifest(source)
+    if model is None or own is None:
         return None
-    if rater["inputs"].get("judgments") != reference(own["name"], own):
-        return np.ones(num_pairs, bool)
-    config = rater["config"]
-    mask = np.zeros(num_pairs, bool)
-    mask[split_pairs(num_pairs, config["validation_fraction"], config["seed"])[0]] = True
+    if model["inputs"].get(training.learned_from) != reference(own["name"], own):
+        return np.ones(number, bool)
+    config = model["config"]
+    mask = np.zeros(number, bool)
+    mask[split(number, config["validation_fraction"], seed_for(config["seed"], *training.seed_by))[0]] = True
     return mask
 
 

@@ -14,7 +14,7 @@ from qurating.analysis import cautions, first_window, groups
 from qurating.analysis import subsets as of_subsets
 from qurating.analysis.correlations import correlations
 from qurating.analysis.documents import chosen_rows, documents
-from qurating.analysis.preferences import PREFERENCES, held_out_pairs, preferences, read_judged
+from qurating.analysis.preferences import PREFERENCES, RATER, held_out, preferences, read_judged
 from qurating.analysis.rated import (
     CLUSTER,
     DOMAIN,
@@ -227,10 +227,10 @@ def _preferences(
         )
 
     @functools.cache
-    def held_out(criterion: str) -> Mask | None:
-        return held_out_pairs(rated.sources[criterion].ratings, judgments[0], len(judged.ids))
+    def not_learned(criterion: str) -> Mask | None:
+        return held_out(rated.sources[criterion].ratings, judgments[0], len(judged.ids), RATER)
 
-    table, num_unknown, trained_on = preferences(rated, judged, held_out)
+    table, num_unknown, trained_on = preferences(rated, judged, not_learned)
     said = []
     if num_unknown:
         said.append(
