@@ -1,6 +1,7 @@
 """Whether ratings agree with the judge within a domain as well as across domains."""
 
-from collections.abc import Callable
+import functools
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -9,7 +10,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from qurating.analysis.rated import DOMAIN, Floats, Mask, Rated
+from qurating.analysis.rated import DOMAIN, Counts, Floats, Mask, Rated
 from qurating.analysis.tables import from_rows
 from qurating.artifacts.files import read_json
 from qurating.artifacts.manifest import reference, referenced_name
@@ -88,11 +89,8 @@ def preferences(
         the table; the number of pairs whose sequences are not in the corpus; the criteria whose pairs may include those
         that the rater was trained on.
     """
-    order = np.argsort(rated.ids, kind="stable")
-    known = rated.ids[order]
-    places = np.minimum(np.searchsorted(known, judged.ids), max(0, len(known) - 1))
-    there = (known[places] == judged.ids).all(axis=1) if len(known) else np.zeros(len(judged.ids), bool)
-    rows = order[places] if len(known) else places
+    rows = rated.rows_of(judged.ids)
+    there = (rows >= 0).all(axis=1)
     domain = rated.groups[DOMAIN].codes
     table: list[tuple[object, ...]] = []
     trained_on = []
@@ -116,6 +114,35 @@ def preferences(
         for where, mask in ((WITHIN, same), (ACROSS, ~same)):
             table.append((criterion, where, int(mask.sum()), *auc(preferred[mask], other[mask])))
     return from_rows(table, PREFERENCES), int((~there).sum()), trained_on
+
+
+def of_judgments(with_ids: Callable[[Counts], Rated], judgments: Sequence[Path]) -> tuple[pa.Table, list[str]]:
+    """The table of the preferences in the first artifact of judgments (`PREFERENCES`), and sentences about it.
+
+    Args:
+        with_ids: the rated sequences among some ids (P, 2), and maybe others.
+    """
+    if not judgments:
+        return PREFERENCES.empty_table(), []
+    judged = read_judged(judgments[0])
+    rated = with_ids(judged.ids)
+
+    @functools.cache
+    def not_learned(criterion: str) -> Mask | None:
+        return held_out(rated.sources[criterion].ratings, judgments[0], len(judged.ids), RATER)
+
+    table, num_unknown, trained_on = preferences(rated, judged, not_learned)
+    said = []
+    if num_unknown:
+        said.append(
+            f"{num_unknown:,} of {len(judged.ids):,} judged pairs are of sequences that the corpus does not have, and "
+            "are left out of the agreement with the judge."
+        )
+    if trained_on:
+        said.append(
+            f"The agreement with the judge by {', '.join(trained_on)} may include pairs that the rater was trained on."
+        )
+    return table, said
 
 
 class Training(NamedTuple):
