@@ -1,6 +1,6 @@
 """Sentences about what an analysis left out, and what speaks against trusting the ratings."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -120,14 +120,22 @@ def _of_all(table: pa.Table) -> list[dict[str, Any]]:
     return found
 
 
+def _names(rows: Sequence[Mapping[str, Any]], key: str) -> Callable[[Mapping[str, Any]], str]:
+    """What to add to "the judge" or "the rater" of a row: the artifact, where there are several."""
+    several = len({row[key] for row in rows}) > 1
+    return lambda row: f" ({row[key]})" if several else ""
+
+
 def _orders(rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    found = []
+    found, name = [], _names(rows, "judgments")
     for row in rows:
         if row["orders_agree"] is None or (row["low"] > 0.5 and row["orders_agree"] >= POOR_AGREEMENT):
             continue
-        what = "not clearly more than by chance (50 %)" if row["low"] <= 0.5 else "which is little (50 % by chance)"
+        what = "which is little (50 % by chance)"
+        if row["low"] <= 0.5:
+            what = "less than by chance (50 %)" if row["high"] < 0.5 else "not clearly more than by chance (50 %)"
         found.append(
-            f"The judge prefers the same text in both orders of a pair by {row['criterion']} in "
+            f"The judge{name(row)} prefers the same text in both orders of a pair by {row['criterion']} in "
             f"{_measured(row, 'orders_agree')} of {row['num_pairs']:,} pairs, {what}: its preferences depend on which "
             "text it reads first."
         )
@@ -135,44 +143,46 @@ def _orders(rows: Sequence[Mapping[str, Any]]) -> list[str]:
 
 
 def _accuracy(rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    found = []
+    found, name = [], _names(rows, "rater")
     for row in rows:
         of = f"by {row['criterion']}"
         if row["accuracy"] is None:
-            found.append(f"The rater's accuracy {of} is not known: it held out no pair that the judge is sure of.")
+            found.append(
+                f"The accuracy of the rater{name(row)} {of} is not known: it held out no pair of which the "
+                "judge is confident."
+            )
         elif row["low"] <= 0.5:
             found.append(
-                f"The rater prefers the judge's text {of} in {_measured(row, 'accuracy')} of {row['num_pairs']:,} "
-                "held-out pairs, not clearly more than by chance (50 %)."
+                f"The rater{name(row)} prefers the judge's text {of} in {_measured(row, 'accuracy')} of "
+                f"{row['num_pairs']:,} held-out pairs, not clearly more than by chance (50 %)."
             )
     return found
 
 
 def _calibration(rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    found = []
+    found, name = [], _names(rows, "rater")
     for rater, criterion in dict.fromkeys((row["rater"], row["criterion"]) for row in rows):
-        error, surer, number = calibration_error(
-            [row for row in rows if (row["rater"], row["criterion"]) == (rater, criterion)]
-        )
+        own = [row for row in rows if (row["rater"], row["criterion"]) == (rater, criterion)]
+        error, surer, number = calibration_error(own)
         if error is None or surer is None or number < MIN_CALIBRATED or error < BAD_CALIBRATION:
             continue
         is_surer, look = ("surer", "larger") if surer > 0 else ("less sure", "smaller")
         found.append(
-            f"The rater is {is_surer} than the judge by {criterion}: the probability that it gives the text it prefers "
-            f"is off by {100 * error:.0f} percentage points on average ({number:,} held-out pairs). Differences of its "
-            f"ratings look {look} than they are."
+            f"The rater{name(own[0])} is {is_surer} than the judge by {criterion}: the probability that it gives "
+            f"the text it prefers is off by {100 * error:.0f} percentage points on average ({number:,} held-out "
+            f"pairs). Differences of its ratings look {look} than they are."
         )
     return found
 
 
 def _scorers(rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    found = []
+    found, name = [], _names(rows, "scorer")
     for row in rows:
         if row["low"] is None or row["low"] <= 0:
             interval = "" if row["low"] is None else f" (from {row['low']:.2f} to {row['high']:.2f})"
             found.append(
-                f"The scorer does not order held-out sequences clearly better than by chance: Spearman's ρ is "
-                f"{row['spearman']:.2f}{interval} for {row['num_sequences']:,} of them."
+                f"The scorer{name(row)} does not order held-out sequences clearly better than by chance: "
+                f"Spearman's ρ is {row['spearman']:.2f}{interval} for {row['num_sequences']:,} of them."
             )
     return found
 

@@ -67,7 +67,7 @@ def test_agreement_across_domains_alone_is_told(low: float, number: int) -> None
 def of_raters(**given: Sequence[tuple[object, ...]]) -> list[str]:
     """The sentences about rows of some columns."""
     columns = {
-        "judge": ("criterion", "grouping", "group", "num_pairs", "orders_agree", "low", "high"),
+        "judge": ("judgments", "criterion", "grouping", "group", "num_pairs", "orders_agree", "low", "high"),
         "rater_accuracy": ("criterion", "grouping", "group", "num_pairs", "accuracy", "low", "high"),
         "rater_calibration": ("rater", "criterion", "num_pairs", "predicted", "judged"),
         "scorer": ("grouping", "group", "num_sequences", "spearman", "low", "high"),
@@ -85,7 +85,7 @@ def of_raters(**given: Sequence[tuple[object, ...]]) -> list[str]:
 
 def test_nothing_is_told_of_good_raters() -> None:
     found = of_raters(
-        judge=[("a", "all", "all", 500, 0.9, 0.87, 0.92), ("a", "domain", "web", 9, 0.5, 0.2, 0.8)],
+        judge=[("j", "a", "all", "all", 500, 0.9, 0.87, 0.92), ("j", "a", "domain", "web", 9, 0.5, 0.2, 0.8)],
         rater_accuracy=[("a", "all", "all", 99, 0.7, 0.6, 0.8), ("a", "confidence", "0.00-0.25", 9, 0.4, 0.2, 0.7)],
         rater_calibration=[("r", "a", 200, 0.6, 0.65), ("r", "a", 50, 0.8, 0.75)],
         scorer=[("all", "all", 80, 0.5, 0.3, 0.7), ("domain", "web", 20, 0.1, -0.3, 0.5)],
@@ -97,21 +97,28 @@ def test_nothing_is_told_of_good_raters() -> None:
     ("agreement", "told"),
     [
         ((0.55, 0.45, 0.65), "55 % (45 to 65 %) of 500 pairs, not clearly more than by chance (50 %)"),
+        ((0.25, 0.23, 0.27), "25 % (23 to 27 %) of 500 pairs, less than by chance (50 %)"),
         ((0.65, 0.6, 0.7), "65 % (60 to 70 %) of 500 pairs, which is little (50 % by chance)"),
         ((None, None, None), None),
     ],
 )
 def test_a_judge_that_contradicts_itself(agreement: tuple[float | None, ...], told: str | None) -> None:
-    found = of_raters(judge=[("a", "all", "all", 500, *agreement)])
+    found = of_raters(judge=[("j", "a", "all", "all", 500, *agreement)])
     assert len(found) == (told is not None)
     assert all(str(told) in sentence and " by a " in sentence for sentence in found)
+
+
+def test_of_several_judges_the_one_is_named() -> None:
+    rows = [("one", "a", "all", "all", 500, 0.9, 0.8, 0.95), ("two", "a", "all", "all", 500, 0.5, 0.4, 0.6)]
+    (found,) = of_raters(judge=rows)
+    assert found.startswith("The judge (two) prefers the same text")
 
 
 def test_a_rater_that_may_guess() -> None:
     rows = [("a", "all", "all", 7, 0.7, 0.36, 0.92), ("b", "all", "all", 0, None, None, None)]
     guesses, unknown = of_raters(rater_accuracy=rows)
     assert "by a in 70 % (36 to 92 %) of 7 held-out pairs, not clearly more than by chance" in guesses
-    assert "accuracy by b is not known" in unknown
+    assert unknown.startswith("The accuracy of the rater by b is not known")
 
 
 def test_a_rater_that_is_less_sure_or_surer_than_the_judge() -> None:

@@ -115,13 +115,14 @@ def _of_all(rows: Rows | None) -> Rows:
 
 
 def _guessed(rows: Rows | None) -> set[str]:
-    """Criteria by which a share reaches that of a coin, of some judge or rater."""
+    """Criteria by which a share reaches that of a coin."""
     return {row["criterion"] for row in _of_all(rows) if row["low"] is not None and row["low"] <= CHANCE}
 
 
 def _doubt(tables: Tables) -> str:
     """The gravest of what judge and rater say against themselves, as the end of a sentence; empty if nothing."""
-    if guessed := _guessed(tables["judge"]):
+    judged = tables["judge"] or []
+    if guessed := _guessed([row for row in judged if row["judgments"] == judged[0]["judgments"]]):  # the rater's first
         return f"; but by {_names(guessed)} the judge contradicts itself when the two texts change places"
     if guessed := _guessed(tables["rater_accuracy"]):
         return f"; but on held-out pairs the rater may only guess by {_names(guessed)}"

@@ -104,13 +104,15 @@ function ordersFigure(rows) {
   if (!agreeing.length) return soft("These judgments do not say whether the two orders of a pair agree.");
   const criteria = unique(byCriterion(agreeing).map((row) => row.criterion));
   const hasDomains = agreeing.some((row) => row.grouping === "domain");
-  const state = { of: "" };
+  const state = { of: "", judgments: agreeing[0].judgments };
+  const own = () => agreeing.filter((row) => row.judgments === state.judgments);
   const shown = () => (state.of === ""
-    ? labelled(ofAll(agreeing), "criterion")
-    : labelled(agreeing.filter((row) => row.grouping === "domain" && row.criterion === criteria[state.of]), "group", String));
+    ? labelled(ofAll(own()), "criterion")
+    : labelled(own().filter((row) => row.grouping === "domain" && row.criterion === criteria[state.of]), "group", String));
   const made = figure("How often the two orders of a pair agree", "Points: the share of pairs; lines: 95 % intervals; dotted: 50 %, as by guessing. A domain has the pairs with a text of it; at most the 30 with most pairs are shown.",
     () => intervals(shown().map((row) => ({ ...row, value: row.orders_agree })), "Pairs whose orders agree", 0.5),
-    [hasDomains && choice("Show", [["", "all criteria"], ...criteria.map((name, place) => [String(place), `domains, by ${named(name)}`])],
+    [artifactChoice("Judgments", agreeing, "judgments", (value) => { state.judgments = value; made.redraw(); }),
+      hasDomains && choice("Show", [["", "all criteria"], ...criteria.map((name, place) => [String(place), `domains, by ${named(name)}`])],
       (value) => { state.of = value; made.redraw(); })].filter(Boolean));
   return made.node;
 }
@@ -119,10 +121,13 @@ function ordersFigure(rows) {
 function comparedWith() {
   const rows = byCriterion(rowsOf("judge_compared"));
   if (!rows.length) return [soft(FACTS.missing.judge_compared)];
-  return [element("h3", {}, "Compared with another way of judging"), table([
-    ["Criterion", (row) => named(row.criterion), "name"], ["Judged", (row) => row.mode, "name"], ["Compared with", (row) => `${row.compared_with} (${row.compared_mode})`, "name"],
-    ["Common pairs", (row) => whole(row.num_pairs)], ["Prefer the same text", (row) => percent(row.agree)], ["Correlation (r)", (row) => decimal(row.correlation)],
-    ["With people (τ)", (row) => decimal(row.kendall_tau)], ["The other with people (τ)", (row) => decimal(row.compared_kendall_tau)],
+  return [element("h3", { style: { "margin-top": "2.2rem" } }, "Compared with another way of judging"), tableOfKnown([
+    ["Criterion", (row) => named(row.criterion), "name"], ["Judgments", (row) => `${row.judgments} (${row.mode})`, "name"],
+    ["Compared with", (row) => `${row.compared_with} (${row.compared_mode})`, "name"],
+    ...[
+      ["num_pairs", "Common pairs", whole], ["agree", "Prefer the same text", percent], ["correlation", "Correlation (r)", decimal],
+      ["kendall_tau", "Agrees with people (τ)", decimal], ["compared_kendall_tau", "The other agrees with people (τ)", decimal],
+    ].map(([key, heading, show]) => [heading, (row) => show(row[key]), undefined, (row) => known(row[key])]),
   ], rows)];
 }
 

@@ -74,10 +74,21 @@ def test_preferences() -> None:
 def measured(**shares: tuple[float, float]) -> Rows:
     """Of all pairs, by criterion: a share and the lower end of its interval."""
     rows: Rows = [
-        {"criterion": name, "grouping": "all", "orders_agree": share, "accuracy": share, "low": low, "high": 1.0}
+        {
+            "judgments": "j",
+            "criterion": name,
+            "grouping": "all",
+            "orders_agree": share,
+            "accuracy": share,
+            "low": low,
+            "high": 1.0,
+        }
         for name, (share, low) in shares.items()
     ]
-    return [*rows, {"criterion": "a", "grouping": "domain", "orders_agree": 0.2, "accuracy": 0.2, "low": 0.1}]
+    return [
+        *rows,
+        {"judgments": "j", "criterion": "a", "grouping": "domain", "orders_agree": 0.2, "accuracy": 0.2, "low": 0.1},
+    ]
 
 
 def bins(criterion: str, predicted: float, judged: float, num_pairs: int = 200) -> Rows:
@@ -113,6 +124,13 @@ def test_judge_and_rater_are_named_where_they_change_what_to_believe(given: dict
     found = to_believe(tables(preferences=rows, **given), {})
     assert len(found) == 3
     assert found[1].endswith(expected)
+
+
+def test_a_judge_that_others_are_compared_with_is_another() -> None:
+    rows = [preferred("within", "a", 0.61, 0.55), preferred("across", "a", 0.85, 0.8)]
+    other = [row | {"judgments": "other"} for row in measured(a=(0.5, 0.4))]
+    found = tables(preferences=rows, judge=measured(a=(0.9, 0.8)) + other)
+    assert to_believe(found, {})[1].endswith("0.85; chance is 0.5.")
 
 
 def test_held_out_pairs_tell_what_pairs_of_one_domain_do_not() -> None:
