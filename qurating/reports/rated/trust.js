@@ -133,7 +133,10 @@ function comparedWith() {
 
 function raterPart() {
   const rows = rowsOf("rater_accuracy"), bins = rowsOf("rater_calibration");
-  const of = (row, group) => rows.find((each) => each.rater === row.rater && each.criterion === row.criterion && each.group === group) ?? {};
+  const of = (row, group) => {
+    const found = rows.find((each) => each.rater === row.rater && each.criterion === row.criterion && each.group === group);
+    return known(found?.accuracy) ? `${percent(found.accuracy)} of ${whole(found.num_pairs)}` : "–";
+  };
   const error = (row) => {
     const own = bins.filter((each) => each.rater === row.rater && each.criterion === row.criterion);
     const pairs = sum(own.map((each) => each.num_pairs));
@@ -145,8 +148,8 @@ function raterPart() {
       ["Criterion", (row) => named(row.criterion), "name"], ...sourceColumn(all, "rater", "Rater"),
       ["Held-out pairs", (row) => whole(row.num_pairs)], ["Accuracy", (row) => measured(row.accuracy, row)],
       ["Calibration error", (row) => decimal(error(row))],
-      ["Accuracy where the judge prefers the longer text", (row) => percent(of(row, "longer").accuracy)], ["Where it prefers the shorter", (row) => percent(of(row, "shorter").accuracy)],
-      ["Where its orders disagree", (row) => percent(of(row, "disagree").accuracy)],
+      ["Accuracy where the judge prefers the longer text", (row) => of(row, "longer")], ["Where it prefers the shorter", (row) => of(row, "shorter")],
+      ["Where its orders disagree", (row) => of(row, "disagree")],
     ], all),
     soft("Accuracy: how often the rater prefers the judge's text, on pairs that it did not learn from and that the judge is sure of; 50 % is chance. Calibration error: how far its probabilities are from the judge's on average."),
     accuracyFigure(rows), calibrationFigure(bins),

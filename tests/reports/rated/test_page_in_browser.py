@@ -123,7 +123,7 @@ def test_the_judge_the_rater_and_the_scorer(page: Page, report: Path) -> None:
     judge.get_by_label("Show").select_option("domains, by writing style")
     expect(judge.locator("svg")).to_contain_text("licences")
     cells = rater.locator("tbody tr").first.locator("td").all_text_contents()
-    assert cells == ["writing style", "400", "75 % [70 %, 80 %]", "0.04", "75 %", "75 %", "–"]
+    assert cells == ["writing style", "400", "75 % [70 %, 80 %]", "0.04", "75 % of 80", "75 % of 40", "–"]
     rater.get_by_label("By", exact=True).select_option("which text is longer")
     expect(rater.locator("svg").first).to_contain_text("judge prefers the shorter text")
     rater.get_by_label("By", exact=True).select_option("domain of both texts")
