@@ -72,7 +72,9 @@ def analysed(place: Path, with_clusters: bool) -> dict[str, Any]:
             subsets=sorted(place.glob("subset_*")),
             checks=[],
             judgments=[place / "judgments"],
+            raters=[],
             annotations=[],
+            scorers=[],
             domain_column="domain",
             label_columns=["lang"],
             max_sequences=2_000_000,
@@ -136,6 +138,7 @@ def made(place: Path, count: int, with_text: bool) -> Path:
     judged: dict[str, Any] = {"indices": ids[pairs].tolist()}
     judged |= {f"{criterion}_average": matrices.tolist() for criterion in ARTIFACTS["rater"]}
     write_table(place / "judgments/judgments.parquet", pa.table(judged))
+    write_json(place / "judgments/summary.json", {"criteria": {}})
     write_json(place / "made", {"tokens": int(lengths.sum())})
     return place
 

@@ -1,14 +1,18 @@
 """Sentences about what an analysis left out, and what speaks against trusting the ratings."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from qurating.analysis.rated import ALL, DOMAIN, Rated
+from qurating.analysis.raters import calibration_error
 
 MIN_SEQUENCES = 30  # of a domain whose spread and number of different ratings are judged
+POOR_AGREEMENT = 0.7  # of the two orders of a pair: below it, at least three answers in ten follow the place
+BAD_CALIBRATION, MIN_CALIBRATED = 0.1, 100  # error of a rater's probabilities that is told, and pairs to tell it from
 _NUM_NAMED = 3
 
 
@@ -95,3 +99,94 @@ def of_preferences(preferences: pa.Table) -> list[str]:
                 f"{within['high']:.2f}, {within['num_pairs']:,} pairs)."
             )
     return found
+
+
+def of_raters(tables: Mapping[str, pa.Table]) -> list[str]:
+    """A judge whose two orders disagree, a rater no better than chance or badly calibrated, a scorer that cannot order.
+
+    Args:
+        tables: those of `raters.tables`.
+    """
+    return [
+        *_orders(_of_all(tables["judge"])),
+        *_accuracy(_of_all(tables["rater_accuracy"])),
+        *_calibration(tables["rater_calibration"].to_pylist()),
+        *_scorers(_of_all(tables["scorer"])),
+    ]
+
+
+def _of_all(table: pa.Table) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = table.filter(pc.equal(table["grouping"], ALL)).to_pylist()
+    return found
+
+
+def _names(rows: Sequence[Mapping[str, Any]], key: str) -> Callable[[Mapping[str, Any]], str]:
+    """What to add to "the judge" or "the rater" of a row: the artifact, where there are several."""
+    several = len({row[key] for row in rows}) > 1
+    return lambda row: f" ({row[key]})" if several else ""
+
+
+def _orders(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    found, name = [], _names(rows, "judgments")
+    for row in rows:
+        if row["orders_agree"] is None or (row["low"] > 0.5 and row["orders_agree"] >= POOR_AGREEMENT):
+            continue
+        what = "which is little (50 % by chance)"
+        if row["low"] <= 0.5:
+            what = "less than by chance (50 %)" if row["high"] < 0.5 else "not clearly more than by chance (50 %)"
+        found.append(
+            f"The judge{name(row)} prefers the same text in both orders of a pair by {row['criterion']} in "
+            f"{_measured(row, 'orders_agree')} of {row['num_pairs']:,} pairs, {what}: its preferences depend on which "
+            "text it reads first."
+        )
+    return found
+
+
+def _accuracy(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    found, name = [], _names(rows, "rater")
+    for row in rows:
+        of = f"by {row['criterion']}"
+        if row["accuracy"] is None:
+            found.append(
+                f"The accuracy of the rater{name(row)} {of} is not known: it held out no pair of which the "
+                "judge is confident."
+            )
+        elif row["low"] <= 0.5:
+            found.append(
+                f"The rater{name(row)} prefers the judge's text {of} in {_measured(row, 'accuracy')} of "
+                f"{row['num_pairs']:,} held-out pairs, not clearly more than by chance (50 %)."
+            )
+    return found
+
+
+def _calibration(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    found, name = [], _names(rows, "rater")
+    for rater, criterion in dict.fromkeys((row["rater"], row["criterion"]) for row in rows):
+        own = [row for row in rows if (row["rater"], row["criterion"]) == (rater, criterion)]
+        error, surer, number = calibration_error(own)
+        if error is None or surer is None or number < MIN_CALIBRATED or error < BAD_CALIBRATION:
+            continue
+        is_surer, look = ("surer", "larger") if surer > 0 else ("less sure", "smaller")
+        found.append(
+            f"The rater{name(own[0])} is {is_surer} than the judge by {criterion}: the probability that it gives "
+            f"the text it prefers is off by {100 * error:.0f} percentage points on average ({number:,} held-out "
+            f"pairs). Differences of its ratings look {look} than they are."
+        )
+    return found
+
+
+def _scorers(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    found, name = [], _names(rows, "scorer")
+    for row in rows:
+        if row["low"] is None or row["low"] <= 0:
+            interval = "" if row["low"] is None else f" (from {row['low']:.2f} to {row['high']:.2f})"
+            found.append(
+                f"The scorer{name(row)} does not order held-out sequences clearly better than by chance: "
+                f"Spearman's ρ is {row['spearman']:.2f}{interval} for {row['num_sequences']:,} of them."
+            )
+    return found
+
+
+def _measured(row: Mapping[str, Any], name: str) -> str:
+    """A share with its interval, in percent."""
+    return f"{100 * row[name]:.0f} % ({100 * row['low']:.0f} to {100 * row['high']:.0f} %)"

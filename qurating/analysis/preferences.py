@@ -1,6 +1,7 @@
 """Whether ratings agree with the judge within a domain as well as across domains."""
 
-from collections.abc import Callable
+import functools
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -9,11 +10,12 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from qurating.analysis.rated import DOMAIN, Floats, Mask, Rated
+from qurating.analysis.rated import DOMAIN, Counts, Floats, Mask, Rated
 from qurating.analysis.tables import from_rows
 from qurating.artifacts.files import read_json
 from qurating.artifacts.manifest import reference, referenced_name
-from qurating.metrics.held_out_pairs import split_pairs
+from qurating.artifacts.seeds import seed_for
+from qurating.metrics.held_out import PAIRS, SEQUENCES, split
 
 PREFERENCES = pa.schema(
     [
@@ -87,11 +89,8 @@ def preferences(
         the table; the number of pairs whose sequences are not in the corpus; the criteria whose pairs may include those
         that the rater was trained on.
     """
-    order = np.argsort(rated.ids, kind="stable")
-    known = rated.ids[order]
-    places = np.minimum(np.searchsorted(known, judged.ids), max(0, len(known) - 1))
-    there = (known[places] == judged.ids).all(axis=1) if len(known) else np.zeros(len(judged.ids), bool)
-    rows = order[places] if len(known) else places
+    rows = rated.rows_of(judged.ids)
+    there = (rows >= 0).all(axis=1)
     domain = rated.groups[DOMAIN].codes
     table: list[tuple[object, ...]] = []
     trained_on = []
@@ -117,27 +116,72 @@ def preferences(
     return from_rows(table, PREFERENCES), int((~there).sum()), trained_on
 
 
-def held_out_pairs(ratings: Path, judgments: Path, num_pairs: int) -> Mask | None:
-    """Which of the pairs of an artifact of judgments, (P,), the rater of some ratings was not trained on.
+def of_judgments(with_ids: Callable[[Counts], Rated], judgments: Sequence[Path]) -> tuple[pa.Table, list[str]]:
+    """The table of the preferences in the first artifact of judgments (`PREFERENCES`), and sentences about it.
 
-    All, if the ratings are of no rater, or of one that learned from other judgments; None if that cannot be told, as
-    for an existing rater.
+    Args:
+        with_ids: the rated sequences among some ids (P, 2), and maybe others.
+    """
+    if not judgments:
+        return PREFERENCES.empty_table(), []
+    judged = read_judged(judgments[0])
+    rated = with_ids(judged.ids)
+
+    @functools.cache
+    def not_learned(criterion: str) -> Mask | None:
+        return held_out(rated.sources[criterion].ratings, judgments[0], len(judged.ids), RATER)
+
+    table, num_unknown, trained_on = preferences(rated, judged, not_learned)
+    said = []
+    if num_unknown:
+        said.append(
+            f"{num_unknown:,} of {len(judged.ids):,} judged pairs are of sequences that the corpus does not have, and "
+            "are left out of the agreement with the judge."
+        )
+    if trained_on:
+        said.append(
+            f"The agreement with the judge by {', '.join(trained_on)} may include pairs that the rater was trained on."
+        )
+    return table, said
+
+
+class Training(NamedTuple):
+    """How ratings come from what a model learned: the stage that rates, its input with the model, the model's input."""
+
+    stage: str
+    model: str
+    learned_from: str
+    seed_by: tuple[str, str]
+
+
+RATER = Training("rate", "rater", "judgments", PAIRS)
+SCORER = Training("score", "scorer", "annotation", SEQUENCES)
+
+
+def held_out(ratings: Path, source: Path, number: int, training: Training) -> Mask | None:
+    """Which of the `number` pairs, or sequences, of `source` the model of some ratings was not trained on, (number,).
+
+    All, if the ratings are of no such model, or of one that learned from something else; None if that cannot be told,
+    as for an existing model.
+
+    Args:
+        source: judgments for `RATER`, an annotation for `SCORER`.
     """
     made = _manifest(ratings)
     if made is None:
         return None
-    if made.get("stage") != "rate":
-        return np.ones(num_pairs, bool)
-    name = made["inputs"].get("rater")
-    rater = None if name is None else _manifest(ratings.parents[1] / referenced_name(name))
-    own = _manifest(judgments)
-    if rater is None or own is None:
+    if made.get("stage") != training.stage:
+        return np.ones(number, bool)
+    name = made["inputs"].get(training.model)
+    model = None if name is None else _manifest(ratings.parents[1] / referenced_name(name))
+    own = _manifest(source)
+    if model is None or own is None:
         return None
-    if rater["inputs"].get("judgments") != reference(own["name"], own):
-        return np.ones(num_pairs, bool)
-    config = rater["config"]
-    mask = np.zeros(num_pairs, bool)
-    mask[split_pairs(num_pairs, config["validation_fraction"], config["seed"])[0]] = True
+    if model["inputs"].get(training.learned_from) != reference(own["name"], own):
+        return np.ones(number, bool)
+    config = model["config"]
+    mask = np.zeros(number, bool)
+    mask[split(number, config["validation_fraction"], seed_for(config["seed"], *training.seed_by))[0]] = True
     return mask
 
 

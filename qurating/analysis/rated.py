@@ -69,6 +69,14 @@ class Rated:
         """Of the sequences in the corpus."""
         return np.arange(0, self.num_rows, self.stride)
 
+    def rows_of(self, ids: Counts) -> Counts:
+        """The row of each sequence by its id, in the shape of `ids`; −1 for one that is not here."""
+        if not len(self.ids):
+            return np.full(ids.shape, -1)
+        order = np.argsort(self.ids, kind="stable")
+        places = np.minimum(np.searchsorted(self.ids[order], ids), len(order) - 1)
+        return np.where(self.ids[order][places] == ids, order[places], -1)
+
     def with_groups(self, grouping: str, groups: Groups) -> "Rated":
         return replace(self, groups={**self.groups, grouping: groups})
 

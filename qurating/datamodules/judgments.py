@@ -12,7 +12,7 @@ from transformers import PreTrainedTokenizerBase
 
 from qurating.datamodules.steps import Batch, Samples, padded
 from qurating.metrics import bradley_terry
-from qurating.metrics.held_out_pairs import split_pairs
+from qurating.metrics.held_out import split
 from qurating.runtime.errors import StageError
 
 _MAX_MORE_TOKENS = 16
@@ -95,7 +95,7 @@ class Judgments(Samples):
             raise StageError(
                 f"a judged text has {longest} tokens, the rater reads {max_tokens}: raise rater.max_tokens"
             )
-        self.held_out, others = split_pairs(len(self.pairs), validation_fraction, seed)
+        self.held_out, others = split(len(self.pairs), validation_fraction, seed)
         usable = (~torch.isnan(self.preference)).any(dim=1).numpy()
         self.training = others[usable[others]]
         self.validation = self.held_out[usable[self.held_out]]

@@ -7,11 +7,11 @@ import pyarrow.parquet as pq
 import torch
 from torch import Tensor
 
-from qurating.artifacts.seeds import seed_for
 from qurating.corpus.sequences import read_sequences
 from qurating.corpus.token_reader import TokenReader
 from qurating.corpus.windows import windows
 from qurating.datamodules.steps import Samples, padded
+from qurating.metrics.held_out import split
 from qurating.runtime.errors import StageError
 
 MIN_SEQUENCES = 20
@@ -67,13 +67,11 @@ class Scores(Samples):
                 f"{file}: the score of {len(broken):,} of {len(scores):,} sequences is not a number (id {named}"
                 f"{', ...' if len(broken) > 5 else ''}): annotate them again, or remove them"
             )
-        order = np.random.default_rng(seed_for(seed, "validation")).permutation(len(scores))
-        num_validation = round(validation_fraction * len(order))
-        self.validation, self.training = order[:num_validation], order[num_validation:]
-        if num_validation < 2 or len(self.training) < 2:
+        self.validation, self.training = split(len(scores), validation_fraction, seed)
+        if len(self.validation) < 2 or len(self.training) < 2:
             raise StageError(
-                f"of {len(scores)} annotated sequences {num_validation} are for validation and {len(self.training)} "
-                f"for training: change scorer.validation_fraction={validation_fraction}"
+                f"of {len(scores)} annotated sequences {len(self.validation)} are for validation and "
+                f"{len(self.training)} for training: change scorer.validation_fraction={validation_fraction}"
             )
         self.mean, self.std = float(scores[self.training].mean()), float(scores[self.training].std())
         # the mean of equal numbers is rounded, and the deviation is not quite 0

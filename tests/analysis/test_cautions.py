@@ -1,10 +1,13 @@
 """Sentences of warning."""
 
+from collections.abc import Sequence
+
 import numpy as np
+import pyarrow as pa
 import pytest
 from rated_example import drawn, rated
 
-from qurating.analysis import cautions
+from qurating.analysis import cautions, raters
 from qurating.analysis.groups import by_group
 from qurating.analysis.preferences import PREFERENCES
 from qurating.analysis.tables import from_rows
@@ -59,3 +62,82 @@ def test_agreement_across_domains_alone_is_told(low: float, number: int) -> None
     found = cautions.of_preferences(table)
     assert len(found) == number
     assert all("AUC 0.90" in line and "0.56, from 0.45 to 0.67, 40 pairs" in line for line in found)
+
+
+def of_raters(**given: Sequence[tuple[object, ...]]) -> list[str]:
+    """The sentences about rows of some columns."""
+    columns = {
+        "judge": ("judgments", "criterion", "grouping", "group", "num_pairs", "orders_agree", "low", "high"),
+        "rater_accuracy": ("criterion", "grouping", "group", "num_pairs", "accuracy", "low", "high"),
+        "rater_calibration": ("rater", "criterion", "num_pairs", "predicted", "judged"),
+        "scorer": ("grouping", "group", "num_sequences", "spearman", "low", "high"),
+    }
+    empty = raters.tables([], [], [])
+    return cautions.of_raters(
+        {
+            name: pa.Table.from_pylist(
+                [dict(zip(columns[name], row, strict=True)) for row in given.get(name, [])], empty[name].schema
+            )
+            for name in columns
+        }
+    )
+
+
+def test_nothing_is_told_of_good_raters() -> None:
+    found = of_raters(
+        judge=[("j", "a", "all", "all", 500, 0.9, 0.87, 0.92), ("j", "a", "domain", "web", 9, 0.5, 0.2, 0.8)],
+        rater_accuracy=[("a", "all", "all", 99, 0.7, 0.6, 0.8), ("a", "confidence", "0.00-0.25", 9, 0.4, 0.2, 0.7)],
+        rater_calibration=[("r", "a", 200, 0.6, 0.65), ("r", "a", 50, 0.8, 0.75)],
+        scorer=[("all", "all", 80, 0.5, 0.3, 0.7), ("domain", "web", 20, 0.1, -0.3, 0.5)],
+    )
+    assert found == []
+
+
+@pytest.mark.parametrize(
+    ("agreement", "told"),
+    [
+        ((0.55, 0.45, 0.65), "55 % (45 to 65 %) of 500 pairs, not clearly more than by chance (50 %)"),
+        ((0.25, 0.23, 0.27), "25 % (23 to 27 %) of 500 pairs, less than by chance (50 %)"),
+        ((0.65, 0.6, 0.7), "65 % (60 to 70 %) of 500 pairs, which is little (50 % by chance)"),
+        ((None, None, None), None),
+    ],
+)
+def test_a_judge_that_contradicts_itself(agreement: tuple[float | None, ...], told: str | None) -> None:
+    found = of_raters(judge=[("j", "a", "all", "all", 500, *agreement)])
+    assert len(found) == (told is not None)
+    assert all(str(told) in sentence and " by a " in sentence for sentence in found)
+
+
+def test_of_several_judges_the_one_is_named() -> None:
+    rows = [("one", "a", "all", "all", 500, 0.9, 0.8, 0.95), ("two", "a", "all", "all", 500, 0.5, 0.4, 0.6)]
+    (found,) = of_raters(judge=rows)
+    assert found.startswith("The judge (two) prefers the same text")
+
+
+def test_a_rater_that_may_guess() -> None:
+    rows = [("a", "all", "all", 7, 0.7, 0.36, 0.92), ("b", "all", "all", 0, None, None, None)]
+    guesses, unknown = of_raters(rater_accuracy=rows)
+    assert "by a in 70 % (36 to 92 %) of 7 held-out pairs, not clearly more than by chance" in guesses
+    assert unknown.startswith("The accuracy of the rater by b is not known")
+
+
+def test_a_rater_that_is_less_sure_or_surer_than_the_judge() -> None:
+    rows = [("r", "a", 90, 0.55, 0.8), ("r", "a", 10, 0.65, 0.6), ("r", "b", 100, 0.95, 0.7), ("r", "c", 99, 0.9, 0.5)]
+    less, surer = of_raters(rater_calibration=rows)  # too few pairs for c
+    assert less.startswith("The rater is less sure than the judge by a")
+    assert "off by 23 percentage points on average (100 held-out pairs)" in less
+    assert "look smaller" in less
+    assert "surer than the judge by b" in surer
+    assert "look larger" in surer
+
+
+@pytest.mark.parametrize(
+    ("row", "told"),
+    [
+        ((40, 0.2, -0.1, 0.5), "ρ is 0.20 (from -0.10 to 0.50) for 40 of them"),
+        ((3, 1.0, None, None), "ρ is 1.00 for 3 of them"),
+    ],
+)
+def test_a_scorer_that_cannot_order(row: tuple[object, ...], told: str) -> None:
+    (found,) = of_raters(scorer=[("all", "all", *row)])
+    assert told in found

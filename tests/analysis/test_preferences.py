@@ -7,10 +7,11 @@ import pytest
 from rated_example import judged, rated
 from sklearn.metrics import roc_auc_score
 
-from qurating.analysis.preferences import MIN_PAIRS, Judged, auc, held_out_pairs, preferences, read_judged
+from qurating.analysis.preferences import MIN_PAIRS, RATER, Judged, auc, held_out, preferences, read_judged
 from qurating.analysis.rated import Rated
 from qurating.artifacts.files import write_json
-from qurating.metrics.held_out_pairs import split_pairs
+from qurating.artifacts.seeds import seed_for
+from qurating.metrics.held_out import split
 
 
 def test_the_area_is_that_of_both_orders_of_every_pair() -> None:
@@ -95,14 +96,14 @@ def test_the_pairs_that_a_rater_has_not_seen(tmp_path: Path) -> None:
     learned = {"inputs": {"judgments": "judgments/j (0123456789abcdef)"}, "config": config}
     write_json(rater / "manifest.json", learned)
     write_json(ratings / "manifest.json", {"stage": "rate", "inputs": {"rater": "models/m (00)"}})
-    mask = held_out_pairs(ratings, judgments, 50)
+    mask = held_out(ratings, judgments, 50, RATER)
     assert mask is not None
-    assert set(np.flatnonzero(mask)) == set(split_pairs(50, 0.1, 7)[0].tolist())
+    assert set(np.flatnonzero(mask)) == set(split(50, 0.1, seed_for(7, "train_rater", "pairs"))[0].tolist())
     write_json(rater / "manifest.json", learned | {"inputs": {"judgments": "judgments/other (01)"}})
-    mask = held_out_pairs(ratings, judgments, 50)
+    mask = held_out(ratings, judgments, 50, RATER)
     assert mask is not None
     assert mask.all()
     write_json(ratings / "manifest.json", {"stage": "rate", "inputs": {}})  # an existing rater
-    assert held_out_pairs(ratings, judgments, 50) is None
+    assert held_out(ratings, judgments, 50, RATER) is None
     write_json(ratings / "manifest.json", {"stage": "score", "inputs": {}})
-    assert held_out_pairs(ratings, judgments, 50) is not None
+    assert held_out(ratings, judgments, 50, RATER) is not None

@@ -10,6 +10,8 @@ import pyarrow as pa
 
 from qurating.analysis.rated import DOMAIN, Groups, Rated, Source
 from qurating.artifacts.files import write_json, write_table
+from qurating.metrics.rater import report as rater_report
+from qurating.metrics.scorer import report as scorer_report
 
 DOMAINS = ("books", "web", "code")
 NUM_ROWS, ROWS_A_SHARD = 240, 80
@@ -89,6 +91,7 @@ def on_disk(root: Path, seed: int = 0, **columns: Sequence[Any]) -> dict[str, Pa
                 table[f"{criterion}_chunks"] = pa.array(values.tolist(), pa.list_(pa.float32()))
                 table[f"{criterion}_average"] = (values * windows[part]).sum(1) / lengths[part]
             write_table(root / name / file, pa.table(table))
+    write_json(root / "scores/s/manifest.json", {"stage": "score", "labels": [], "inputs": {}})
     write_json(root / "ratings/r/manifest.json", {"stage": "rate", "labels": ["simulated judge"], "inputs": {}})
     subset(root / "subsets/a", rows[::3], lengths)
     subset(root / "subsets/b", rows[::2], lengths)
@@ -109,6 +112,32 @@ def judged(folder: Path, ids: npt.NDArray[np.int64], prefers_second: npt.NDArray
     matrices = np.stack([np.full(len(p), -100.0), p, 1 - p, np.full(len(p), -100.0)], 1).reshape(-1, 2, 2).tolist()
     table = {"indices": ids.tolist(), "style_average": matrices, "facts_average": matrices}
     write_table(folder / "judgments.parquet", pa.table(table))
+    agreed = {"num_pairs": len(p), "orders_agree": 0.9, "orders_agree_interval": [0.85, 0.95]}
+    write_json(folder / "summary.json", {"mode": "pairwise", "criteria": {"style": agreed, "facts": agreed}})
+
+
+def rater(folder: Path, seed: int = 0) -> Path:
+    """What a rater of two criteria leaves of its validation: it prefers the judge's text in most pairs by `style`."""
+    draw = np.random.default_rng(seed)
+    a, b = draw.normal(size=(2, 300, 2))
+    preference = 1 / (1 + np.exp(-3 * np.stack([b[:, 0] - a[:, 0], draw.normal(size=300)], 1)))
+    domains = [[DOMAINS[i], DOMAINS[j]] for i, j in draw.integers(0, 3, (300, 2))]
+    orders = np.clip(preference[:, :, None] + draw.normal(scale=0.2, size=(300, 2, 2)), 0, 1)
+    lengths = draw.integers(20, 60, (300, 2))
+    write_json(
+        folder / "validation.json",
+        rater_report(a, b, preference, 0.5, ["style", "facts"], domains, lengths, orders),
+    )
+    return folder
+
+
+def scorer(folder: Path, correlation: float = 0.8, seed: int = 0) -> Path:
+    """What a scorer leaves of its validation, on 120 sequences."""
+    draw = np.random.default_rng(seed)
+    annotated, noise = draw.normal(size=(2, 120))
+    predicted = correlation * annotated + np.sqrt(1 - correlation**2) * noise
+    write_json(folder / "validation.json", scorer_report(annotated, predicted, 3.0, [*DOMAINS] * 40))
+    return folder
 
 
 def analysed(output: Path, made: Mapping[str, Path], **changes: Any) -> dict[str, Any]:
@@ -121,7 +150,9 @@ def analysed(output: Path, made: Mapping[str, Path], **changes: Any) -> dict[str
         "subsets": [made["a"], made["b"]],
         "checks": [],
         "judgments": [made["j"]],
+        "raters": [],
         "annotations": [],
+        "scorers": [],
         "domain_column": "domain",
         "label_columns": [],
         "max_sequences": 1000,

@@ -136,7 +136,9 @@ def write(folder: Path, rows: list[dict[str, Any]], simulated: bool = True, seed
         "subsets": [f"subsets/{name}" for name in subsets],
         "checks": [],
         "judgments": ["judgments/simulated"],
-        "annotations": [],
+        "raters": ["models/rater-tiny"],
+        "annotations": ["annotations/tiny"],
+        "scorers": ["models/scorer-tiny"],
     }
     labels = ["simulated judge"] if simulated else []
     files = {f"train/{shard:05}.parquet": {"bytes": 1_000, "sha256": "0" * 64} for shard in range(50)}
@@ -156,6 +158,51 @@ def write(folder: Path, rows: list[dict[str, Any]], simulated: bool = True, seed
     (folder / "about.json").write_text(json.dumps(about))
     (folder / "warnings.json").write_text(json.dumps(["The domain licences has few documents of several windows."]))
     return folder
+
+
+def _of_raters(domains: list[str], ids: list[int], normal: Floats) -> dict[str, list[dict[str, Any]]]:
+    """The tables of a judge, a rater and a scorer."""
+    of_all = [(criterion, "all", "all", 400 - c) for c, criterion in enumerate(CRITERIA)]
+    by_domain = [(criterion, "domain", name, 60) for criterion in CRITERIA for name in sorted(set(domains))]
+    agreed = {"mode": "pairwise", "low": 0.8, "high": 0.95, "positional_bias": 0.03, "confident": 0.7}
+    agreed |= {"longer_preferred": 0.6, "num_triples": 50, "transitive": 0.98, "num_ranked": 0, "kendall_tau": None}
+    parts = [*of_all, *(each for each in by_domain if each[0] == CRITERIA[0])]
+    parts += [(criterion, "confidence", f"0.{low:02}-1.00", 90) for criterion in CRITERIA for low in (0, 25, 50, 75)]
+    parts += [(CRITERIA[0], "length", "longer", 80), (CRITERIA[0], "length", "shorter", 40)]
+    keys = ("criterion", "grouping", "group", "num_pairs")
+    return {
+        "judge": [
+            dict(zip(keys, row, strict=True)) | agreed | {"judgments": "simulated", "orders_agree": 0.9}
+            for row in (*of_all, *by_domain)
+        ],
+        "judge_compared": [
+            {"judgments": "simulated", "mode": "pairwise", "compared_with": "judgments/grades", "criterion": criterion}
+            | {"compared_mode": "individual", "num_pairs": 90, "agree": 0.8, "correlation": 0.7, "kendall_tau": None}
+            | {"compared_kendall_tau": None}
+            for criterion in CRITERIA
+        ],
+        "rater_accuracy": [
+            dict(zip(keys, (None if row[1] == "domain" else row[0], *row[1:]), strict=True))
+            | {"rater": "rater-tiny", "accuracy": 0.75, "low": 0.7, "high": 0.8}
+            for row in parts
+        ],
+        "rater_calibration": [
+            {"rater": "rater-tiny", "criterion": criterion, "num_pairs": 40, "predicted": q, "judged": q + 0.04}
+            for criterion in CRITERIA
+            for q in (0.52, 0.63, 0.81)
+        ],
+        "scorer": [
+            {"scorer": "scorer-tiny", "grouping": grouping, "group": group, "num_sequences": 30, "spearman": 0.4}
+            | {"low": 0.1, "high": 0.7, "mse": 0.8, "mse_of_the_mean": 1.0, "top_fraction": 0.3, "top_f1": 0.5}
+            | {"top_f1_by_chance": 0.3}
+            for grouping, group in (("all", "all"), *(("domain", name) for name in sorted(set(domains))))
+        ],
+        "annotated": [
+            {"annotation": "tiny", "criterion": CRITERIA[2], "id": ids[row], "domain": domains[row]}
+            | {"annotated": float(normal[row]), "predicted": float(normal[row]) / 2, "held_out": row % 3 == 0}
+            for row in range(len(ids))
+        ],
+    }
 
 
 def _tables(
@@ -200,6 +247,7 @@ def _tables(
             for n, name in enumerate(kept)
         ],
     }
+    found |= _of_raters(domains, ids, normal)
     columns = dict(zip((*CRITERIA, "length"), (*ratings.T, length), strict=True))
     ranks = {name: values.argsort(kind="stable").argsort() for name, values in columns.items()}
     found["correlations"] = [

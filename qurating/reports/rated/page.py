@@ -23,7 +23,7 @@ from qurating.runtime.errors import StageError
 MAX_BYTES = 10_000_000
 MAX_FILES = 40  # of an artifact that its manifest names in the page
 _SPARE = 10_000  # for numbers in the page that are known only when the documents are chosen
-_SCRIPTS = ("text", "figures", "sections", "explorer", "start")
+_SCRIPTS = ("text", "figures", "sections", "trust", "explorer", "start")
 
 # What each table needs, where it is absent
 _ALWAYS = "The stage analyse_ratings writes this for every rated corpus: run it again with overwrite=true."
@@ -42,6 +42,18 @@ MISSING = {
     "with a smaller num_tokens.",
     "normalisation": "This needs ratings that differ, and a budget below the tokens of the corpus. Run analyse_ratings "
     "with a smaller num_tokens.",
+    "judge": "This needs judgments. Run the stage judge or import_judgments, then analyse_ratings.",
+    "judge_compared": "Whether another way of judging agrees, such as grades of single texts, is not known. Run the "
+    "stage judge with judge.mode=individual and judge.compare_with, and add its artifact to "
+    "stages.analyse_ratings.inputs.judgments.",
+    "rater_accuracy": "This needs a rater that was trained here. Run the stages judge and train_rater, then "
+    "analyse_ratings.",
+    "rater_calibration": "This needs a rater that was trained here. Run the stages judge and train_rater, then "
+    "analyse_ratings.",
+    "scorer": "This needs a scorer that was trained here. Run the stages annotate_proxy and train_scorer, then "
+    "analyse_ratings.",
+    "annotated": "This needs annotated sequences and their scores. Run the stages annotate_proxy, train_scorer and "
+    "score, then analyse_ratings.",
     "duplicates": "This needs a checked subset. Run the stages select and check_subset, then analyse_ratings.",
 }
 

@@ -9,7 +9,8 @@ const rowsOf = (name) => FACTS.tables[name] ?? [];
 const MADE_OF = {
   by_group: ["ratings"], variance: ["ratings"], preferences: ["ratings", "judgments"], first_window: ["ratings"],
   correlations: ["ratings", "annotations"], clusters: ["ratings"], percentiles: ["ratings"], retention: ["subsets"], overlap: ["subsets"],
-  temperatures: ["ratings"], normalisation: ["ratings"], duplicates: ["checks"],
+  temperatures: ["ratings"], normalisation: ["ratings"], duplicates: ["checks"], judge: ["judgments"], judge_compared: ["judgments"],
+  rater_accuracy: ["raters"], rater_calibration: ["raters"], scorer: ["scorers"], annotated: ["annotations", "ratings"],
 };
 
 const artifactsOf = (kind) => ABOUT.artifacts?.[kind] ?? [];
@@ -191,56 +192,6 @@ function clusters() {
     ...(means.length ? FACTS.criteria.map((criterion) => [`${named(criterion)}, mean`, (row) => rated(mean(row.cluster, criterion), criterion)]) : []),
   ];
   return [table(columns, rowsOf("clusters")), element("p", { class: "soft" }, "A topic opens its documents. ", shownGroups("cluster"))];
-}
-
-// --- trust
-
-function explainedFigure(only = null, isHeadingShown = true) {
-  const rows = rowsOf("variance").filter((row) => !only || only.includes(row.explained_by));
-  if (!rows.length) return { node: element("p", { class: "absent" }, FACTS.missing.variance ?? "There are no shares of variance.") };
-  return figure("What explains the ratings",
-    "η² of one-way analyses of variance, each factor alone. A criterion whose ratings the domain explains sorts sources, whatever the text.",
-    () => explained(rows), [], isHeadingShown);
-}
-
-function trust() {
-  return [
-    part("Texts or sources", ["variance"], () => explainedFigure(null, false).node),
-    part("Within a domain", ["preferences"], () => (!rowsOf("preferences").some((row) => known(row.auc))
-      ? element("p", { class: "absent" }, "Too few judged pairs have ratings: run the stage judge with more pairs.")
-      : figure("The judge's preferences, within a domain and across domains",
-      "How often the text with the higher rating is the one that the judge prefers. The distance between the points is what the source alone tells.",
-      () => preferences(rowsOf("preferences")), [], false).node)),
-    part("Few distinct values", ["by_group"], fewValues),
-    part("The beginning of a document", ["first_window"], () => table([
-      ["Criterion", (row) => named(row.criterion), "name"], ["Documents of several windows", (row) => whole(row.num_documents)],
-      ["Correlation of the first window with the mean", (row) => decimal(row.pearson)],
-      ["Mean difference, in standard deviations", (row) => decimal(row.mean_absolute_difference_sd)],
-    ], rowsOf("first_window"))),
-    part("Normalising by domain", ["normalisation"], () => table([
-      ["Criterion", (row) => named(row.criterion), "name"], ["Share of a top-k selection that would be another", (row) => percent(row.share_changed, 1)],
-    ], rowsOf("normalisation"))),
-    part("Correlations", ["correlations"], correlations),
-  ];
-}
-
-function fewValues() {
-  const least = rowsOf("by_group").filter((row) => row.grouping === "domain" && row.num > 1 && 2 * row.distinct < row.num)
-    .sort((a, b) => a.distinct / a.num - b.distinct / b.num).slice(0, 8);
-  if (!least.length) return element("p", { class: "soft" }, "No domain that is shown repeats half of its ratings.");
-  return [element("p", { class: "soft" }, "The domains whose ratings repeat most. Few values in many sequences: within such a domain a selection is close to random."),
-    table([
-      ["Domain", (row) => row.group, "name"], ["Criterion", (row) => named(row.criterion), "name"], ["Sequences", (row) => whole(row.num)],
-      ["Distinct values", (row) => whole(row.distinct)], ["Standard deviation", (row) => rated(row.sd, row.criterion)],
-    ], least)];
-}
-
-function correlations() {
-  const state = { kind: "spearman" };
-  const made = figure("Correlations between columns", "Blue is positive, orange negative; the stronger, the more colour.",
-    () => correlated(rowsOf("correlations"), state.kind),
-    [choice("Coefficient", [["spearman", "Spearman (ranks)"], ["pearson", "Pearson"]], (value) => { state.kind = value; made.redraw(); })], false);
-  return made.node;
 }
 
 // --- selections

@@ -3,6 +3,8 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from qurating.analysis.cautions import BAD_CALIBRATION, MIN_CALIBRATED
+from qurating.analysis.raters import calibration_error
 from qurating.reports.rated.tables import Rows
 
 Tables = Mapping[str, Rows | None]
@@ -96,15 +98,51 @@ def _on_preferences(tables: Tables) -> str:
         where: [f"{auc:.2f}" for auc in sorted(row["auc"] for row in of.values() if row["auc"] is not None)]
         for where, of in rows.items()
     }
+    doubt = _doubt(tables)
     if not aucs["within"]:
         why = "no judgments were given" if not tables["preferences"] else "too few judged pairs are of one domain"
-        return f"Whether the rater is right within a domain is not known: {why}."
+        return f"Whether the rater is right within a domain is not known: {why}{doubt or _accuracy(tables)}."
     text = f"The rater agrees with the judge on two texts of one domain with an AUC of {_span(aucs['within'])}"
     text += f", on texts of two domains with {_span(aucs['across'])}" if aucs["across"] else ""
     chance = [name for name, row in rows["within"].items() if row["low"] is not None and row["low"] <= CHANCE]
     if chance:
-        return f"{text}; do not rank texts of one domain by {_names(chance)}: that may be chance (0.5)."
-    return f"{text}; chance is 0.5."
+        return f"{text}; do not rank texts of one domain by {_names(chance)}: that may be chance (0.5){doubt}."
+    return f"{text}; chance is 0.5{doubt}."
+
+
+def _of_all(rows: Rows | None) -> Rows:
+    return [row for row in rows or [] if row["grouping"] == "all"]
+
+
+def _guessed(rows: Rows | None) -> set[str]:
+    """Criteria by which a share reaches that of a coin."""
+    return {row["criterion"] for row in _of_all(rows) if row["low"] is not None and row["low"] <= CHANCE}
+
+
+def _doubt(tables: Tables) -> str:
+    """The gravest of what judge and rater say against themselves, as the end of a sentence; empty if nothing."""
+    judged = tables["judge"] or []
+    if guessed := _guessed([row for row in judged if row["judgments"] == judged[0]["judgments"]]):  # the rater's first
+        return f"; but by {_names(guessed)} the judge contradicts itself when the two texts change places"
+    if guessed := _guessed(tables["rater_accuracy"]):
+        return f"; but on held-out pairs the rater may only guess by {_names(guessed)}"
+    bins: dict[tuple[str, str], Rows] = {}
+    for row in tables["rater_calibration"] or []:
+        bins.setdefault((row["rater"], row["criterion"]), []).append(row)
+    surer, less = set[str](), set[str]()
+    for (_, criterion), own in bins.items():
+        error, by, number = calibration_error(own)
+        if error is not None and by is not None and number >= MIN_CALIBRATED and error >= BAD_CALIBRATION:
+            (surer if by > 0 else less).add(criterion)
+    # a rater that is too sure misleads more
+    how = "surer" if surer else "less sure"
+    return f"; but by {_names(surer or less)} the rater is {how} than the judge" if surer or less else ""
+
+
+def _accuracy(tables: Tables) -> str:
+    """The rater's accuracy on held-out pairs, as the end of a sentence; empty if it is not known."""
+    known = sorted(row["accuracy"] for row in _of_all(tables["rater_accuracy"]) if row["accuracy"] is not None)
+    return f"; on held-out pairs it prefers the judge's text in {_span(list(map(_percent, known)))}" if known else ""
 
 
 def _on_selections(tables: Tables, labels: Mapping[str, str]) -> str:

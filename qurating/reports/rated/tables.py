@@ -29,8 +29,19 @@ COLUMNS = {
     "temperatures": "criterion temperature domain share",
     "normalisation": "criterion share_changed",
     "duplicates": "subset near_duplicate_share contaminated_share",
+    "judge": "judgments mode criterion grouping group num_pairs orders_agree low high positional_bias confident "
+    "longer_preferred num_triples transitive num_ranked kendall_tau",
+    "judge_compared": "judgments mode compared_with compared_mode criterion num_pairs agree correlation kendall_tau "
+    "compared_kendall_tau",
+    "rater_accuracy": "rater criterion grouping group num_pairs accuracy low high",
+    "rater_calibration": "rater criterion num_pairs predicted judged",
+    "scorer": "scorer grouping group num_sequences spearman low high mse mse_of_the_mean top_fraction top_f1 "
+    "top_f1_by_chance",
+    "annotated": "annotation criterion id domain annotated predicted held_out",
 }
 
+# Their groups are not those of the corpus: shown are the largest by a column; those of `annotated` are all
+OWN_GROUPS = {"judge": "num_pairs", "rater_accuracy": "num_pairs", "scorer": "num_sequences", "annotated": None}
 OPTIONAL = {"variance": "by_chance"}
 
 
@@ -71,9 +82,9 @@ def values(column: pa.ChunkedArray) -> list[Any]:
     return [None if value is None else cut(value) for value in strings(column)]
 
 
-def _largest(table: pa.Table) -> dict[str, Groups]:
-    """The groups of each grouping by tokens, from a table with the columns grouping, group, tokens."""
-    sizes = table.group_by(["grouping", "group"]).aggregate([("tokens", "max")]).sort_by([("tokens_max", "descending")])
+def _largest(table: pa.Table, size: str = "tokens") -> dict[str, Groups]:
+    """The groups of each grouping by size, from a table with the columns grouping, group, and that of sizes."""
+    sizes = table.group_by(["grouping", "group"]).aggregate([(size, "max")]).sort_by([(f"{size}_max", "descending")])
     found: dict[str, list[str]] = {}
     for grouping, group in zip(strings(sizes["grouping"]), strings(sizes["group"]), strict=True):
         if grouping is not None and group is not None:
@@ -117,7 +128,10 @@ def read(folder: Path) -> tuple[dict[str, Rows | None], dict[str, Groups]]:
 
 
 def _rows(name: str, table: pa.Table, groups: dict[str, Groups]) -> Rows:
-    table = _of_shown_groups(table, groups)
+    if name not in OWN_GROUPS:
+        table = _of_shown_groups(table, groups)
+    elif size := OWN_GROUPS[name]:
+        table = _of_shown_groups(table, _largest(table, size))
     columns = {column: values(table[column]) for column in COLUMNS[name].split()}
     for column in OPTIONAL.get(name, "").split():
         columns[column] = values(table[column]) if column in table.column_names else [None] * len(table)

@@ -1,6 +1,5 @@
 """Analyse a rated corpus: what each criterion prefers, what each selection takes, and whether to trust the ratings."""
 
-import functools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,14 +10,15 @@ import pyarrow.parquet as pq
 from tqdm import tqdm
 
 from qurating.analysis import cautions, first_window, groups
+from qurating.analysis import raters as of_raters
 from qurating.analysis import subsets as of_subsets
 from qurating.analysis.correlations import correlations
 from qurating.analysis.documents import chosen_rows, documents
-from qurating.analysis.preferences import PREFERENCES, held_out_pairs, preferences, read_judged
+from qurating.analysis.preferences import of_judgments
 from qurating.analysis.rated import (
     CLUSTER,
     DOMAIN,
-    Floats,
+    Counts,
     Groups,
     Mask,
     Rated,
@@ -38,6 +38,7 @@ from qurating.runtime.errors import StageError
 
 _OF_RATINGS = ("variance", "preferences", "first_window", "correlations", "clusters")  # tables with a figure
 _OF_SELECTIONS = ("overlap", "temperatures", "normalisation", "duplicates")
+_OF_RATERS = ("judge", "rater_accuracy", "rater_calibration", "annotated")
 SIMULATED = "simulated judge"  # label of what was made with it
 
 
@@ -49,7 +50,9 @@ def analyse_ratings(
     subsets: Path | Sequence[Path],
     checks: Path | Sequence[Path],
     judgments: Path | Sequence[Path],
+    raters: Path | Sequence[Path],
     annotations: Path | Sequence[Path],
+    scorers: Path | Sequence[Path],
     domain_column: str,
     label_columns: Sequence[str],
     max_sequences: int,
@@ -70,8 +73,10 @@ def analyse_ratings(
         ratings: of the corpus, at least one.
         subsets: of the corpus, whose composition and overlap are analysed.
         checks: artifacts of `check_subset`.
-        judgments: pairs whose sequences are in the corpus; the first artifact is used.
-        annotations: LQS of proxy sequences, for the correlations.
+        judgments: what the judges say of themselves; the pairs of the first artifact are compared with the ratings.
+        raters: of `train_rater`, for their held-out accuracy and calibration.
+        annotations: LQS of proxy sequences, for the correlations and beside the scores of `ratings`.
+        scorers: of `train_scorer`, for their held-out correlation.
         domain_column: of the corpus; dotted if nested.
         label_columns: of the corpus, for more groups.
         max_sequences: that are analysed; of a larger corpus, an evenly spaced sample.
@@ -89,10 +94,20 @@ def analyse_ratings(
         raise StageError(
             "stages.analyse_ratings: max_sequences, max_clustered and max_explored are at least 1, and clusters 0"
         )
-    ratings, subsets, checks, judgments, annotations = map(_each, (ratings, subsets, checks, judgments, annotations))
+    ratings, subsets, checks = map(_each, (ratings, subsets, checks))
+    judgments, raters, annotations, scorers = map(_each, (judgments, raters, annotations, scorers))
     rated = read_rated(
         corpus, ratings, domain_column=domain_column, label_columns=label_columns, max_sequences=max_sequences
     )
+
+    def with_ids(ids: Counts) -> Rated:
+        """The sequences with these ids, and maybe others: a sample has few of them."""
+        if rated.stride == 1:
+            return rated
+        return read_rated(
+            corpus, ratings, domain_column=domain_column, label_columns=[], max_sequences=1, only=ids.ravel()
+        )
+
     warnings = cautions.of_values(rated)
     sampling = {"sequences": rated.sampling()}
     masks = {subset.name: members_of(rated, subset, corpus) for subset in dict.fromkeys(subsets)}
@@ -111,10 +126,12 @@ def analyse_ratings(
         progress.update()
         tables["variance"] = variance(rated)
         progress.update()
-        tables["preferences"], said = _preferences(rated, corpus, ratings, judgments, domain_column)
+        tables["preferences"], said = of_judgments(with_ids, judgments)
         warnings += said
         progress.update()
-        tables["correlations"] = correlations(rated, _annotated(rated, annotations))
+        tables["correlations"] = correlations(rated, of_raters.annotated_lqs(rated, annotations))
+        tables |= of_raters.tables(judgments, raters, scorers)
+        tables["annotated"] = of_raters.annotated(with_ids, annotations)
         progress.update()
         tables["clusters"] = topics.table() if topics is not None else CLUSTERS.empty_table()
         tables["retention"] = of_subsets.retention(rated, masks)
@@ -137,6 +154,7 @@ def analyse_ratings(
     warnings += cautions.of_spread(tables["by_group"], min_spread, min_distinct)
     warnings += cautions.of_variance(tables["variance"])
     warnings += cautions.of_preferences(tables["preferences"])
+    warnings += cautions.of_raters(tables)
 
     rows, is_sampled, stride = chosen_rows(rated, tables["percentiles"], max_explored)
     sampling["documents"] = every(rated.stride * stride) + ", besides extremes"
@@ -160,7 +178,9 @@ def analyse_ratings(
         "subsets": subsets,
         "checks": checks,
         "judgments": judgments,
+        "raters": raters,
         "annotations": annotations,
+        "scorers": scorers,
     }
     counts: dict[str, Any] = {
         "sequences": len(rated.ids),
@@ -214,52 +234,6 @@ def _num_tokens(corpus: Path, rated: Rated) -> int:
     return sum(int(column.sum(dtype=np.int64)) for column in columns)
 
 
-def _preferences(
-    rated: Rated, corpus: Path, ratings: Sequence[Path], judgments: Sequence[Path], domain_column: str
-) -> tuple[pa.Table, list[str]]:
-    """The table of the judge's preferences, and sentences about it."""
-    if not judgments:
-        return PREFERENCES.empty_table(), []
-    judged = read_judged(judgments[0])
-    if rated.stride > 1:  # the sample has few of the pairs
-        rated = read_rated(
-            corpus, ratings, domain_column=domain_column, label_columns=[], max_sequences=1, only=judged.ids.ravel()
-        )
-
-    @functools.cache
-    def held_out(criterion: str) -> Mask | None:
-        return held_out_pairs(rated.sources[criterion].ratings, judgments[0], len(judged.ids))
-
-    table, num_unknown, trained_on = preferences(rated, judged, held_out)
-    said = []
-    if num_unknown:
-        said.append(
-            f"{num_unknown:,} of {len(judged.ids):,} judged pairs are of sequences that the corpus does not have, and "
-            "are left out of the agreement with the judge."
-        )
-    if trained_on:
-        said.append(
-            f"The agreement with the judge by {', '.join(trained_on)} may include pairs that the rater was trained on."
-        )
-    return table, said
-
-
-def _annotated(rated: Rated, annotations: Sequence[Path]) -> dict[str, Floats]:
-    """The annotated LQS of the proxy sequences among the rated ones; NaN for all others."""
-    found = {}
-    order = np.argsort(rated.ids, kind="stable")
-    known = rated.ids[order]
-    for annotation in annotations:
-        table = pq.read_table(annotation / "annotation.parquet", columns=["id", "lqs"])
-        ids, places = table["id"].to_numpy(), np.searchsorted(known, table["id"].to_numpy())
-        places = np.minimum(places, len(known) - 1)
-        there = known[places] == ids
-        values = np.full(len(known), np.nan)
-        values[order[places[there]]] = table["lqs"].to_numpy()[there]
-        found[f"annotated lqs ({annotation.name})"] = values
-    return found
-
-
 def _draw(output: Path, tables: Mapping[str, pa.Table], labels: Mapping[str, str]) -> int:
     """Write the figures of the tables that have something to show; returns their number.
 
@@ -267,7 +241,7 @@ def _draw(output: Path, tables: Mapping[str, pa.Table], labels: Mapping[str, str
         labels: what figures call the subsets, by name; used if they tell them apart.
     """
     from qurating.reports import style
-    from qurating.reports.analyses import ratings, selections
+    from qurating.reports.analyses import raters, ratings, selections
 
     if len(set(labels.values())) == len(labels):
         tables = {name: _renamed(table, labels) for name, table in tables.items()}
@@ -278,6 +252,7 @@ def _draw(output: Path, tables: Mapping[str, pa.Table], labels: Mapping[str, str
         "retention_by_cluster": selections.retention(tables["retention"], CLUSTER),
         **{name: getattr(ratings, name)(tables[name]) for name in _OF_RATINGS},
         **{name: getattr(selections, name)(tables[name]) for name in _OF_SELECTIONS},
+        **{name: getattr(raters, name)(tables[name]) for name in _OF_RATERS},
     }
     shown = {name: figure for name, figure in drawn.items() if figure is not None}
     for name, figure in shown.items():

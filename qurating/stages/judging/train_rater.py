@@ -14,6 +14,7 @@ from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 from qurating.artifacts.files import write_json
 from qurating.artifacts.seeds import seed_for
 from qurating.datamodules.judgments import Judgments
+from qurating.metrics.held_out import PAIRS
 from qurating.metrics.rater import report
 from qurating.models import networks
 from qurating.models.lora import merged
@@ -78,7 +79,7 @@ def train_rater(
         tokens_per_micro_batch=tokens_per_micro_batch,
         num_epochs=num_epochs,
         validation_fraction=validation_fraction,
-        seed=seed_for(seed, "train_rater", "pairs"),
+        seed=seed_for(seed, *PAIRS),
     )
 
     def untrained() -> Rater:

@@ -15,6 +15,7 @@ from qurating.artifacts.files import write_json
 from qurating.artifacts.seeds import seed_for
 from qurating.corpus.token_reader import TokenReader
 from qurating.datamodules.scores import Scores
+from qurating.metrics.held_out import SEQUENCES
 from qurating.metrics.scorer import report
 from qurating.models.networks import making
 from qurating.models.optimization import Optimization
@@ -79,7 +80,7 @@ def train_scorer(
         micro_batch_size=micro_batch_size,
         num_epochs=num_epochs,
         validation_fraction=validation_fraction,
-        seed=seed_for(seed, "train_scorer", "sequences"),
+        seed=seed_for(seed, *SEQUENCES),
     )
     module = Scorer(
         made,

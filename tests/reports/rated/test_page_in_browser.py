@@ -19,7 +19,7 @@ from qurating.reports.rated import page as rated_page
 pytestmark = needs_browser
 
 TABS = ("Overview", "Criteria", "Trust", "Selections", "Documents", "Provenance")
-NUM_FIGURES = 10
+NUM_FIGURES = 14
 UNIFORM, TOP_K = (f"select_30_percent_by-{name}" for name in SUBSETS[:2])
 
 
@@ -99,6 +99,47 @@ def test_numbers_of_the_table_are_those_of_the_analysis(page: Page, report: Path
     assert cells[0] == "writing style"
     assert cells[2] == f"{100 * share:.0f} %"
     assert cells[4:6] == ["0.66 [0.63, 0.69]", "0.84"]
+
+
+def part(page: Page, heading: str) -> Locator:
+    return page.locator("#panel-trust .part").filter(has=page.get_by_role("heading", name=heading, exact=True))
+
+
+def told_at(page: Page, point: Locator) -> str:
+    """The tooltip of a point of a figure."""
+    point.scroll_into_view_if_needed()
+    point.hover(force=True)
+    return page.locator("#tip").inner_text()
+
+
+def test_the_judge_the_rater_and_the_scorer(page: Page, report: Path) -> None:
+    visit(page, report, "#trust")
+    page.wait_for_selector("html[data-drawn=all]")
+    judge, rater, scorer = (part(page, name) for name in ("The judge", "The rater", "The scorer (LQS)"))
+    cells = judge.locator("tbody tr").first.locator("td").all_text_contents()
+    assert cells[:4] == ["writing style", "400", "90 % [80 %, 95 %]", "3.0 %"]
+    assert "people" not in judge.locator("thead").first.inner_text()  # nobody ranked texts: no column
+    expect(judge).to_contain_text("Compared with another way of judging")
+    judge.get_by_label("Show").select_option("domains, by writing style")
+    expect(judge.locator("svg")).to_contain_text("licences")
+    cells = rater.locator("tbody tr").first.locator("td").all_text_contents()
+    assert cells == ["writing style", "400", "75 % [70 %, 80 %]", "0.04", "75 % of 80", "75 % of 40", "–"]
+    rater.get_by_label("By", exact=True).select_option("which text is longer")
+    expect(rater.locator("svg").first).to_contain_text("judge prefers the shorter text")
+    rater.get_by_label("By", exact=True).select_option("domain of both texts")
+    expect(rater.get_by_label("Criterion").first.locator("option:checked")).to_have_text("all criteria")
+    expect(rater.locator("svg").first).to_contain_text("licences")
+    expect(rater.locator("svg").nth(1)).to_contain_text("The rater's probability of the text that it prefers")
+    assert "rater 52 %, judge 56 %" in told_at(page, rater.locator("svg").nth(1).locator(".mark-symbol path").first)
+    cells = scorer.locator("tbody tr").first.locator("td").all_text_contents()
+    assert cells == ["all held out", "30", "0.40 [0.10, 0.70]", "80 %", "0.50", "0.30"]
+    annotated = pq.read_table(report.parent / "tables/annotated.parquet").to_pylist()
+    held_out = sum(row["held_out"] for row in annotated)
+    points = scorer.locator("svg .role-mark.mark-symbol path")
+    expect(points).to_have_count(held_out)
+    scorer.get_by_label("Sequences").select_option("learned from")
+    expect(points).to_have_count(len(annotated) - held_out)
+    expect(scorer.locator("svg")).to_contain_text("other domains")
 
 
 def test_filters(page: Page, report: Path, rows: list[dict[str, Any]]) -> None:
@@ -338,7 +379,7 @@ def test_hostile_text_is_text(page: Page, tmp_path: Path, monkeypatch: pytest.Mo
     assert page.evaluate("window.hacked") is None
     assert page.evaluate("({}).hacked") is None
     scripts = page.locator("script").evaluate_all("nodes => nodes.map(node => node.type)")
-    assert sorted(scripts) == [""] * 6 + ["application/json"] * 3
+    assert sorted(scripts) == [""] * (1 + len(rated_page._SCRIPTS)) + ["application/json"] * 3
     assert page.locator("img, iframe, textarea, [onerror], [onload]").count() == 0
 
 
@@ -364,7 +405,12 @@ def test_ratings_without_text_and_an_analysis_without_tables(page: Page, tmp_pat
     page.wait_for_selector("html[data-drawn]")
     assert page.get_by_text("Simulated judge", exact=True).count() == 0
     expect(page.locator("#panel-overview")).to_contain_text("run it again with overwrite=true")
-    for tab, told in (("Trust", "Run the stage judge"), ("Selections", "Run the stage select")):
+    for tab, told in (
+        ("Trust", "Run the stage judge or import_judgments"),
+        ("Trust", "Run the stages judge and train_rater"),
+        ("Trust", "Run the stages annotate_proxy and train_scorer"),
+        ("Selections", "Run the stage select"),
+    ):
         page.get_by_role("tab", name=tab).click()
         expect(page.get_by_role("tabpanel", name=tab)).to_contain_text(told)
     page.get_by_role("tab", name="Documents").click()

@@ -71,6 +71,75 @@ def test_preferences() -> None:
     assert "too few judged pairs" in sentence
 
 
+def measured(**shares: tuple[float, float]) -> Rows:
+    """Of all pairs, by criterion: a share and the lower end of its interval."""
+    rows: Rows = [
+        {
+            "judgments": "j",
+            "criterion": name,
+            "grouping": "all",
+            "orders_agree": share,
+            "accuracy": share,
+            "low": low,
+            "high": 1.0,
+        }
+        for name, (share, low) in shares.items()
+    ]
+    return [
+        *rows,
+        {"judgments": "j", "criterion": "a", "grouping": "domain", "orders_agree": 0.2, "accuracy": 0.2, "low": 0.1},
+    ]
+
+
+def bins(criterion: str, predicted: float, judged: float, num_pairs: int = 200) -> Rows:
+    found = {"rater": "r", "criterion": criterion, "predicted": predicted, "judged": judged, "num_pairs": num_pairs}
+    return [found]
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ({"judge": measured(a=(0.9, 0.8)), "rater_accuracy": measured(a=(0.8, 0.7))}, "0.85; chance is 0.5."),
+        (
+            {"judge": measured(a=(0.55, 0.45), b=(0.9, 0.8)), "rater_accuracy": measured(a=(0.6, 0.4))},
+            "chance is 0.5; but by “a” the judge contradicts itself when the two texts change places.",
+        ),
+        (
+            {"rater_accuracy": measured(a=(0.6, 0.5), b=(0.8, 0.7)), "rater_calibration": bins("b", 0.9, 0.6)},
+            "chance is 0.5; but on held-out pairs the rater may only guess by “a”.",
+        ),
+        (
+            {"rater_calibration": bins("a", 0.6, 0.9) + bins("b", 0.9, 0.6)},
+            "chance is 0.5; but by “b” the rater is surer than the judge.",
+        ),
+        (
+            {"rater_calibration": bins("a", 0.6, 0.9) + bins("b", 0.9, 0.6, num_pairs=50)},
+            "chance is 0.5; but by “a” the rater is less sure than the judge.",
+        ),
+        ({"rater_calibration": bins("a", 0.6, 0.65)}, "0.85; chance is 0.5."),
+    ],
+)
+def test_judge_and_rater_are_named_where_they_change_what_to_believe(given: dict[str, Rows], expected: str) -> None:
+    rows = [preferred("within", "a", 0.61, 0.55), preferred("across", "a", 0.85, 0.8)]
+    found = to_believe(tables(preferences=rows, **given), {})
+    assert len(found) == 3
+    assert found[1].endswith(expected)
+
+
+def test_a_judge_that_others_are_compared_with_is_another() -> None:
+    rows = [preferred("within", "a", 0.61, 0.55), preferred("across", "a", 0.85, 0.8)]
+    other = [row | {"judgments": "other"} for row in measured(a=(0.5, 0.4))]
+    found = tables(preferences=rows, judge=measured(a=(0.9, 0.8)) + other)
+    assert to_believe(found, {})[1].endswith("0.85; chance is 0.5.")
+
+
+def test_held_out_pairs_tell_what_pairs_of_one_domain_do_not() -> None:
+    rows = [preferred("within", "a", None, None)]
+    found = tables(preferences=rows, rater_accuracy=measured(a=(0.7, 0.6), b=(0.8, 0.7)))
+    sentence = to_believe(found, {})[1]
+    assert sentence.endswith("are of one domain; on held-out pairs it prefers the judge's text in 70 % to 80 %.")
+
+
 def test_selections() -> None:
     rows = retained("mild", web=(0.5, 0.52), code=(0.5, 0.48)) + retained("hard", web=(0.5, 0.9), code=(0.5, 0.1))
     sentence = to_believe(tables(retention=rows), {"hard": "by_a top-k"})[2]

@@ -62,6 +62,22 @@ def test_groups_of_another_grouping_do_not_count(tmp_path: Path) -> None:
     assert found["clusters"] == [{"cluster": "x", "top_terms": "t", "num": 1}]
 
 
+def test_groups_of_a_rater_are_the_largest_of_its_own(tmp_path: Path) -> None:
+    write(tmp_path, "by_group", [by_group("web", 1)])
+    row = {"rater": "r", "criterion": None, "grouping": "domain", "accuracy": 0.5, "low": 0.4, "high": 0.6}
+    rows = [row | {"group": f"d{place}", "num_pairs": place} for place in range(40)]
+    write(tmp_path, "rater_accuracy", [*rows, row | {"grouping": "confidence", "group": "0.00-0.25", "num_pairs": 1}])
+    place = {"annotation": "a", "criterion": "lqs", "annotated": 0.1, "predicted": 0.2, "held_out": None}
+    write(tmp_path, "annotated", [place | {"id": 2**62 + row, "domain": f"d{row}"} for row in range(40)])
+    found, groups = tables.read(tmp_path)
+    assert list(groups) == ["domain", "cluster"] or list(groups) == ["domain"]
+    shown = [row["group"] for row in found["rater_accuracy"] or []]
+    assert set(shown) == {*(f"d{place}" for place in range(10, 40)), "0.00-0.25"}
+    annotated = found["annotated"] or []
+    assert len(annotated) == 40  # each is a point
+    assert annotated[0]["id"] == str(2**62)
+
+
 def test_long_names_are_cut_and_stay_apart(tmp_path: Path) -> None:
     long = "d" * 1_000_000
     write(tmp_path, "by_group", [by_group(f"{long}1", 1), by_group(f"{long}2", 2)])

@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from rated_example import NUM_ROWS, analysed, on_disk
+from rated_example import NUM_ROWS, analysed, on_disk, rater, scorer
 
 from qurating.artifacts.files import read_json, write_json, write_table
 from qurating.runtime.errors import StageError
@@ -16,7 +16,9 @@ from qurating.stages.comparison import analyse_ratings as module
 TABLES = (
     *("by_group", "variance", "preferences", "first_window", "correlations", "clusters", "percentiles", "retention"),
     *("overlap", "temperatures", "normalisation", "duplicates"),
+    *("judge", "judge_compared", "rater_accuracy", "rater_calibration", "scorer", "annotated"),
 )
+NOT_DRAWN = {"percentiles", "judge_compared", "scorer"}
 
 
 @pytest.fixture
@@ -35,8 +37,16 @@ def test_every_table_figure_and_document_is_there(tmp_path: Path) -> None:
     write_json(check / "manifest.json", {"inputs": {"subset": "subsets/a (0123)"}, "labels": []})
     annotation = tmp_path / "annotations/x"
     write_table(annotation / "annotation.parquet", pa.table({"id": [1000, 1001, 1002, 5], "lqs": [1.0, 2.0, 3.0, 4.0]}))
+    summary = read_json(made["j"] / "summary.json")
+    of_other = {
+        "with": "judgments/grades",
+        "mode": "individual",
+        "criteria": {"style": {"num_pairs": 90, "agree": 0.8}},
+    }
+    write_json(made["j"] / "summary.json", summary | {"compared": of_other})
+    models = {"raters": rater(tmp_path / "models/rater"), "scorers": scorer(tmp_path / "models/scorer")}
     output = tmp_path / "out"
-    counts = analysed(output, made, label_columns=["lang"], checks=[check], annotations=annotation)
+    counts = analysed(output, made, label_columns=["lang"], checks=[check], annotations=annotation, **models)
     tables = {name: pq.read_table(output / f"tables/{name}.parquet") for name in TABLES}
     assert all(len(table) for table in tables.values())
     assert {file.stem for file in (output / "tables").glob("*.csv")} == set(TABLES)
@@ -46,7 +56,7 @@ def test_every_table_figure_and_document_is_there(tmp_path: Path) -> None:
     assert "annotated lqs (x)" in tables["correlations"]["second"].to_pylist()
     assert tables["duplicates"]["subset"].to_pylist() == ["a"]
     drawn = {file.stem for file in (output / "plots").iterdir()}
-    assert drawn == {*TABLES, "by_cluster", "retention_by_cluster"} - {"percentiles"}
+    assert drawn == {*TABLES, "by_cluster", "retention_by_cluster"} - NOT_DRAWN
     assert counts["figures"] == len(drawn)
     documents = pq.read_table(output / "documents.parquet")
     assert counts["documents"] == len(documents)
@@ -87,6 +97,21 @@ def test_a_sample_says_so_and_finds_all_judged_pairs(tmp_path: Path) -> None:
     analysed(tmp_path / "whole", made)
     whole = pq.read_table(tmp_path / "whole/tables/preferences.parquet")
     assert table.to_pylist() == whole.to_pylist()
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_a_sample_has_all_annotated_sequences(tmp_path: Path) -> None:
+    made = on_disk(tmp_path)
+    annotation = tmp_path / "annotations/x"
+    ids = list(range(1000, 1000 + NUM_ROWS, 7))
+    write_table(
+        annotation / "annotation.parquet", pa.table({"id": ids, "lqs": [float(place) for place in range(len(ids))]})
+    )
+    for name, most in (("sample", 60), ("whole", 1000)):
+        analysed(tmp_path / name, made, max_sequences=most, annotations=annotation, clusters=0)
+    tables = [pq.read_table(tmp_path / name / "tables/annotated.parquet") for name in ("sample", "whole")]
+    assert tables[0].to_pylist() == tables[1].to_pylist()
+    assert tables[0]["id"].to_pylist() == ids
 
 
 @pytest.mark.usefixtures("undrawn")

@@ -6,13 +6,18 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from rater_fixtures import CRITERIA, judgments_of, network, rated_corpus, train
 from transformers import AutoModelForSequenceClassification
 
+from qurating.analysis.preferences import RATER, held_out
+from qurating.artifacts.files import write_json
+from qurating.datamodules.judgments import Judgments
 from qurating.models.rater import Rater
 from qurating.runtime.errors import StageError
+from qurating.stages.judging import train_rater as module
 
 
 @pytest.fixture(scope="module")
@@ -86,6 +91,31 @@ def test_the_split_of_a_step_changes_nothing(corpus: Path, judgments: Path, tmp_
     assert (results[0] - results[1]).abs().mean() < 1e-5
     assert len(losses[0]) == 6
     assert losses[0] == pytest.approx(losses[1], rel=1e-3)
+
+
+def test_an_analysis_knows_the_pairs_that_were_held_out(
+    corpus: Path, judgments: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[Judgments] = []
+
+    def fit(_: Rater, data: Judgments, *__: Any, **___: Any) -> None:
+        seen.append(data)
+        raise RuntimeError("not trained")
+
+    monkeypatch.setattr(module, "fit", fit)
+    with pytest.raises(RuntimeError, match="not trained"):
+        train(corpus, judgments, tmp_path / "unused", seed=5)
+    (data,) = seen
+    config = {"validation_fraction": len(data.held_out) / len(data.pairs), "seed": 5}
+    inputs = {"judgments": "judgments/j (0123456789abcdef)"}
+    write_json(tmp_path / "models/m/manifest.json", {"inputs": inputs, "config": config})
+    write_json(tmp_path / "ratings/r/manifest.json", {"stage": "rate", "inputs": {"rater": "models/m (00)"}})
+    own = {"name": "judgments/j", "fingerprint": "0123456789abcdef" * 4}
+    write_json(tmp_path / "judgments/j/manifest.json", own)
+    mask = held_out(tmp_path / "ratings/r", tmp_path / "judgments/j", len(data.pairs), RATER)
+    assert mask is not None
+    assert set(np.flatnonzero(mask)) == set(data.held_out.tolist())
+    assert 0 < mask.sum() < len(mask)
 
 
 def test_judgments_that_cannot_be_used_are_refused(corpus: Path, judgments: Path, tmp_path: Path) -> None:

@@ -14,13 +14,17 @@ from scorer_fixtures import MAX_TOKENS, annotation_of, corpus_of_paragraphs, net
 from slow_ranks import slow_spearman
 from transformers import AutoModel, PreTrainedTokenizerFast, T5Config, T5Model
 
+from qurating.analysis.preferences import SCORER, held_out
+from qurating.artifacts.files import write_json
 from qurating.corpus.token_reader import TokenReader
 from qurating.corpus.tokenizing import train_bpe
+from qurating.datamodules.scores import Scores
 from qurating.models import networks
 from qurating.models.optimization import Optimization
 from qurating.models.scorer import Scorer
 from qurating.models.scorer_networks import load_scorer
 from qurating.runtime.errors import StageError
+from qurating.stages.lqs import train_scorer as module
 
 
 @pytest.fixture(scope="module")
@@ -127,6 +131,32 @@ def test_a_pretrained_encoder_reads_texts_with_its_own_tokenizer(
     assert was_training
     assert all(was_training)
     assert load_scorer(tmp_path / "s").tokenizer.get_vocab() == own.get_vocab()
+
+
+def test_an_analysis_knows_the_sequences_that_were_held_out(
+    corpus: Path, annotation: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[Scores] = []
+
+    def fit(_: Scorer, data: Scores, *__: Any, **___: Any) -> None:
+        seen.append(data)
+        raise RuntimeError("not trained")
+
+    monkeypatch.setattr(module, "fit", fit)
+    with pytest.raises(RuntimeError, match="not trained"):
+        train(corpus, annotation, tmp_path / "unused", seed=5)
+    (data,) = seen
+    number = len(data.labels)
+    config = {"validation_fraction": len(data.validation) / number, "seed": 5}
+    inputs = {"annotation": "annotations/a (0123456789abcdef)"}
+    write_json(tmp_path / "models/m/manifest.json", {"inputs": inputs, "config": config})
+    write_json(tmp_path / "scores/s/manifest.json", {"stage": "score", "inputs": {"scorer": "models/m (00)"}})
+    own = {"name": "annotations/a", "fingerprint": "0123456789abcdef" * 4}
+    write_json(tmp_path / "annotations/a/manifest.json", own)
+    mask = held_out(tmp_path / "scores/s", tmp_path / "annotations/a", number, SCORER)
+    assert mask is not None
+    assert set(np.flatnonzero(mask)) == set(data.validation.tolist())
+    assert 0 < mask.sum() < len(mask)
 
 
 def changed(annotation: Path, folder: Path, lqs: Any = None, num_rows: int | None = None, **columns: Any) -> Path:
