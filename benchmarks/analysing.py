@@ -73,6 +73,7 @@ def analysed(place: Path, with_clusters: bool) -> dict[str, Any]:
             checks=[],
             judgments=[place / "judgments"],
             annotations=[],
+            evaluations=[],
             domain_column="domain",
             label_columns=["lang"],
             max_sequences=2_000_000,

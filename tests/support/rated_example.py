@@ -122,6 +122,7 @@ def analysed(output: Path, made: Mapping[str, Path], **changes: Any) -> dict[str
         "checks": [],
         "judgments": [made["j"]],
         "annotations": [],
+        "evaluations": [],
         "domain_column": "domain",
         "label_columns": [],
         "max_sequences": 1000,

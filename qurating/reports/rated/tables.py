@@ -4,6 +4,7 @@ import hashlib
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -11,6 +12,9 @@ import pyarrow.parquet as pq
 from qurating.runtime.errors import StageError
 
 MAX_GROUPS = 30  # of each grouping that are shown
+MAX_PER_CURVE = 100
+MAX_POINTS = 12_000  # of curves, in all
+MIN_POINTS = 8  # of each, however many there are
 MAX_CHARACTERS = 300  # of a name; corpora have hostile ones
 
 Rows = list[dict[str, Any]]
@@ -29,6 +33,10 @@ COLUMNS = {
     "temperatures": "criterion temperature domain share",
     "normalisation": "criterion share_changed",
     "duplicates": "subset near_duplicate_share contaminated_share",
+    "results": "number method is_uniform state tokens num_seeds part loss loss_low loss_high difference difference_low "
+    "difference_high p_holm token_factor token_factor_low token_factor_high token_factor_bound token_factor_from "
+    "num_checked near_duplicate_share contaminated_share",
+    "curves": "number replicate kind tokens nats_per_token",
 }
 
 OPTIONAL = {"variance": "by_chance"}
@@ -90,10 +98,25 @@ def _of_shown_groups(table: pa.Table, groups: dict[str, Groups]) -> pa.Table:
             names = pc.unique(table[column])
             kept = [cut(name) in shown if name is not None else False for name in strings(pa.chunked_array([names]))]
             table = table.filter(pc.is_in(table[column], value_set=names.filter(pa.array(kept, pa.bool_()))))
-    if "group" in table.column_names:
+    if "grouping" in table.column_names:
         pairs = zip(values(table["grouping"]), values(table["group"]), strict=True)
         table = table.filter(pa.array([name in groups and group in groups[name].shown for name, group in pairs]))
     return table
+
+
+def _thinned(curves: pa.Table) -> pa.Table:
+    """Curves of at most `MAX_POINTS` points: of each evenly spaced ones, the first and the last among them."""
+    keys = list(zip(*(curves[name].to_pylist() for name in ("number", "replicate", "kind")), strict=True))
+    places: dict[tuple[Any, ...], list[int]] = {}
+    for place, key in enumerate(keys):
+        places.setdefault(key, []).append(place)
+    each = max(MIN_POINTS, min(MAX_PER_CURVE, MAX_POINTS // max(1, len(places))))
+    kept = [
+        own[number]
+        for own in places.values()
+        for number in np.unique(np.linspace(0, len(own) - 1, min(each, len(own))).round().astype(int))
+    ]
+    return curves.take(sorted(kept))
 
 
 def read(folder: Path) -> tuple[dict[str, Rows | None], dict[str, Groups]]:
@@ -117,7 +140,7 @@ def read(folder: Path) -> tuple[dict[str, Rows | None], dict[str, Groups]]:
 
 
 def _rows(name: str, table: pa.Table, groups: dict[str, Groups]) -> Rows:
-    table = _of_shown_groups(table, groups)
+    table = _thinned(table) if name == "curves" else _of_shown_groups(table, groups)
     columns = {column: values(table[column]) for column in COLUMNS[name].split()}
     for column in OPTIONAL.get(name, "").split():
         columns[column] = values(table[column]) if column in table.column_names else [None] * len(table)

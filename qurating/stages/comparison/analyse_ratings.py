@@ -1,16 +1,18 @@
 """Analyse a rated corpus: what each criterion prefers, what each selection takes, and whether to trust the ratings."""
 
 import functools
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from tqdm import tqdm
 
-from qurating.analysis import cautions, first_window, groups
+from qurating.analysis import cautions, first_window, groups, results
 from qurating.analysis import subsets as of_subsets
 from qurating.analysis.correlations import correlations
 from qurating.analysis.documents import chosen_rows, documents
@@ -31,11 +33,17 @@ from qurating.analysis.tables import CLUSTERS, write
 from qurating.analysis.temperatures import normalisation, sampled_budget, temperatures
 from qurating.analysis.texts import has_text, texts_at
 from qurating.analysis.variance import variance
+from qurating.artifacts import lineage
+from qurating.artifacts.ancestry import SEEDS
 from qurating.artifacts.files import read_json, row_files, write_json, write_table
 from qurating.artifacts.seeds import seed_for
+from qurating.evaluation import methods
+from qurating.evaluation.comparison import Cell, with_distinct_names
+from qurating.evaluation.runs import runs_in
 from qurating.reports.rated import page
 from qurating.runtime.errors import StageError
 
+MAX_SUBSETS = 12  # in a figure
 _OF_RATINGS = ("variance", "preferences", "first_window", "correlations", "clusters")  # tables with a figure
 _OF_SELECTIONS = ("overlap", "temperatures", "normalisation", "duplicates")
 SIMULATED = "simulated judge"  # label of what was made with it
@@ -50,6 +58,7 @@ def analyse_ratings(
     checks: Path | Sequence[Path],
     judgments: Path | Sequence[Path],
     annotations: Path | Sequence[Path],
+    evaluations: Path | Sequence[Path],
     domain_column: str,
     label_columns: Sequence[str],
     max_sequences: int,
@@ -60,18 +69,22 @@ def analyse_ratings(
     min_spread: float,
     min_distinct: int,
     seed: int,
+    about: str | None = None,
 ) -> dict[str, Any]:
     """Write `report.html`, `tables/*.parquet` and `*.csv`, `plots/*.png`, and what the page is made from.
 
-    The latter are `documents.parquet`, `warnings.json` and `about.json`. The tables are described in docs/analysis.md.
+    The latter are `documents.parquet`, `warnings.json`, `about.json`, and `answer.json` with the methods over their
+    seeds, see `methods.rows`. The tables are described in docs/analysis.md.
     The metadata of each Parquet file say of which sequences it is.
 
     Args:
         ratings: of the corpus, at least one.
-        subsets: of the corpus, whose composition and overlap are analysed.
+        subsets: of the corpus, whose composition and overlap are analysed, as of those that the models of
+            `evaluations` were trained on.
         checks: artifacts of `check_subset`.
         judgments: pairs whose sequences are in the corpus; the first artifact is used.
         annotations: LQS of proxy sequences, for the correlations.
+        evaluations: of models that were trained on subsets of the corpus.
         domain_column: of the corpus; dotted if nested.
         label_columns: of the corpus, for more groups.
         max_sequences: that are analysed; of a larger corpus, an evenly spaced sample.
@@ -81,6 +94,8 @@ def analyse_ratings(
         max_explored: sequences in `documents.parquet`, evenly spaced, besides extremes.
         min_spread, min_distinct: of the ratings within a domain; see `cautions.of_spread`.
         seed: of the noise and the clusters.
+        about: the part of the held-out text that methods are compared on, a set or a domain of the evaluations;
+            None: all.
 
     Raises:
         StageError: no ratings; ratings or subsets of another corpus; an unknown column.
@@ -89,13 +104,17 @@ def analyse_ratings(
         raise StageError(
             "stages.analyse_ratings: max_sequences, max_clustered and max_explored are at least 1, and clusters 0"
         )
-    ratings, subsets, checks, judgments, annotations = map(_each, (ratings, subsets, checks, judgments, annotations))
+    ratings, subsets, checks, judgments, annotations, evaluations = map(
+        _each, (ratings, subsets, checks, judgments, annotations, evaluations)
+    )
+    runs = runs_in(evaluations, about or "")
+    subsets = list(dict.fromkeys([*subsets, *results.trained_on(runs)]))
     rated = read_rated(
         corpus, ratings, domain_column=domain_column, label_columns=label_columns, max_sequences=max_sequences
     )
     warnings = cautions.of_values(rated)
     sampling = {"sequences": rated.sampling()}
-    masks = {subset.name: members_of(rated, subset, corpus) for subset in dict.fromkeys(subsets)}
+    masks = {subset.name: members_of(rated, subset, corpus) for subset in subsets}
     topics = None
     if clusters and not has_text(corpus):
         warnings.append("The corpus has no column text: there are no topic clusters, and no texts to read.")
@@ -105,7 +124,7 @@ def analyse_ratings(
             warnings.append("There are no topic clusters: the texts have too few words in common.")
 
     tables: dict[str, pa.Table] = {}
-    with tqdm(total=8, desc="analysing", unit="part", mininterval=0.5) as progress:
+    with tqdm(total=9, desc="analysing", unit="part", mininterval=0.5) as progress:
         tables["by_group"] = groups.by_group(rated)
         tables["percentiles"] = groups.percentiles(rated)
         progress.update()
@@ -134,6 +153,10 @@ def analyse_ratings(
         tables["first_window"], shard_stride = first_window.first_window(rated, corpus)
         sampling["windows"] = every(shard_stride).replace("sequence", "shard")
         progress.update()
+        answer = methods.rows(runs)
+        tables["results"] = results.results(runs, answer, tables["duplicates"].to_pylist())
+        tables["curves"] = results.curves(runs, answer)
+        progress.update()
     warnings += cautions.of_spread(tables["by_group"], min_spread, min_distinct)
     warnings += cautions.of_variance(tables["variance"])
     warnings += cautions.of_preferences(tables["preferences"])
@@ -151,8 +174,9 @@ def analyse_ratings(
     write_table(output / "documents.parquet", explored)
     for name, table in tables.items():
         write(output, name, table, sampling)
-    labels = {subset.name: _label(subset) for subset in subsets}
-    num_figures = _draw(output, tables, labels)
+    write_json(output / "answer.json", answer)
+    labels = _labels(corpus, subsets)
+    num_figures = _draw(output, tables, labels, _one_of_each(subsets))
     write_json(output / "warnings.json", warnings)
     inputs = {
         "corpus": [corpus],
@@ -161,6 +185,7 @@ def analyse_ratings(
         "checks": checks,
         "judgments": judgments,
         "annotations": annotations,
+        "evaluations": evaluations,
     }
     counts: dict[str, Any] = {
         "sequences": len(rated.ids),
@@ -169,12 +194,13 @@ def analyse_ratings(
         "criteria": list(rated.ratings),
         "domains": len(rated.groups["domain"].names),
         "subsets": len(masks),
+        "evaluations": len(evaluations),
         "clusters": 0 if topics is None else len(topics.names),
         "documents": len(explored),
         "warnings": len(warnings),
         "figures": num_figures,
     }
-    write_json(output / "about.json", _about(inputs, rated, masks, subsets, counts, num_tokens))
+    write_json(output / "about.json", _about(inputs, rated, masks, labels, counts, num_tokens))
     page.write(output)
     return counts
 
@@ -260,17 +286,17 @@ def _annotated(rated: Rated, annotations: Sequence[Path]) -> dict[str, Floats]:
     return found
 
 
-def _draw(output: Path, tables: Mapping[str, pa.Table], labels: Mapping[str, str]) -> int:
+def _draw(output: Path, tables: Mapping[str, pa.Table], labels: Mapping[str, str], subsets: Sequence[str]) -> int:
     """Write the figures of the tables that have something to show; returns their number.
 
     Args:
-        labels: what figures call the subsets, by name; used if they tell them apart.
+        labels: what figures call the subsets, by name.
+        subsets: names of those that figures show.
     """
     from qurating.reports import style
-    from qurating.reports.analyses import ratings, selections
+    from qurating.reports.analyses import ratings, selections, trainings
 
-    if len(set(labels.values())) == len(labels):
-        tables = {name: _renamed(table, labels) for name, table in tables.items()}
+    tables = {name: _renamed(_only(table, subsets), labels) for name, table in tables.items()}
     drawn = {
         "by_group": ratings.by_group(tables["by_group"], DOMAIN),
         "by_cluster": ratings.by_group(tables["by_group"], CLUSTER),
@@ -278,6 +304,8 @@ def _draw(output: Path, tables: Mapping[str, pa.Table], labels: Mapping[str, str
         "retention_by_cluster": selections.retention(tables["retention"], CLUSTER),
         **{name: getattr(ratings, name)(tables[name]) for name in _OF_RATINGS},
         **{name: getattr(selections, name)(tables[name]) for name in _OF_SELECTIONS},
+        "results": trainings.results(tables["results"]),
+        "curves": trainings.curves(tables["curves"], tables["results"]),
     }
     shown = {name: figure for name, figure in drawn.items() if figure is not None}
     for name, figure in shown.items():
@@ -285,24 +313,53 @@ def _draw(output: Path, tables: Mapping[str, pa.Table], labels: Mapping[str, str
     return len(shown)
 
 
-def _renamed(table: pa.Table, labels: Mapping[str, str]) -> pa.Table:
-    """A table with the labels of subsets in place of their names."""
-    for place, column in enumerate(table.column_names):
-        if column == "subset" or (column in ("first", "second") and "shared_tokens" in table.column_names):
-            shown = [labels.get(name, name) for name in table[column].to_pylist()]
-            table = table.set_column(place, column, pa.array(shown, pa.string()))
+def _only(table: pa.Table, subsets: Sequence[str]) -> pa.Table:
+    """A table with the rows of these subsets, if it is about subsets."""
+    for column in _columns_of_subsets(table):
+        table = table.filter(pc.is_in(table[column], value_set=pa.array(subsets, pa.string())))
     return table
 
 
-def _label(subset: Path) -> str:
-    return str((_manifest(subset).get("config") or {}).get("label") or subset.name)
+def _columns_of_subsets(table: pa.Table) -> list[str]:
+    pair = ["first", "second"] if "shared_tokens" in table.column_names else []
+    return [*(["subset"] if "subset" in table.column_names else []), *pair]
+
+
+def _renamed(table: pa.Table, labels: Mapping[str, str]) -> pa.Table:
+    """A table with the labels of subsets in place of their names."""
+    for column in _columns_of_subsets(table):
+        shown = [labels.get(name, name) for name in table[column].to_pylist()]
+        table = table.set_column(table.column_names.index(column), column, pa.array(shown, pa.string()))
+    return table
+
+
+def _labels(corpus: Path, subsets: Sequence[Path]) -> dict[str, str]:
+    """What people call each subset, by name: its label, and the settings in which those of one label differ."""
+    cells = []
+    for subset in subsets:
+        made = _manifest(subset)
+        label = str((made.get("config") or {}).get("label") or subset.name)
+        rest = ", checked" if made.get("stage") == "check_subset" else ""
+        cells.append(Cell({}, {lineage.CORPUS: _manifest(corpus), "select": made}, label + rest, False))
+    return {subset.name: cell.method for subset, cell in zip(subsets, with_distinct_names(cells), strict=True)}
+
+
+def _one_of_each(subsets: Sequence[Path]) -> list[str]:
+    """The names of the subsets that figures show: one of those that differ in their seeds alone."""
+    first: dict[str, str] = {}
+    for subset in subsets:
+        made = _manifest(subset)
+        settings = (made.get("identity") or {}).get("config") or {"name": subset.name}
+        kept = {key: value for key, value in settings.items() if key not in SEEDS}
+        first.setdefault(json.dumps([made.get("stage"), kept], sort_keys=True), subset.name)
+    return [*first.values()][:MAX_SUBSETS]
 
 
 def _about(
     inputs: Mapping[str, Sequence[Path]],
     rated: Rated,
     masks: Mapping[str, Mask],
-    subsets: Sequence[Path],
+    subset_labels: Mapping[str, str],
     counts: Mapping[str, Any],
     num_tokens: int,
 ) -> dict[str, Any]:
@@ -316,7 +373,7 @@ def _about(
         "criteria": {
             name: f"{source.ratings.parent.name}/{source.ratings.name}" for name, source in rated.sources.items()
         },
-        "subset_labels": {subset.name: _label(subset) for subset in subsets},
+        "subset_labels": dict(subset_labels),
         "subset_tokens": {name: int(rated.lengths[mask].sum()) for name, mask in masks.items()},
         "counts": counts,
         "sampling": counts["sampling"],

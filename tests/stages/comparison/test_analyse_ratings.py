@@ -8,6 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from rated_example import NUM_ROWS, analysed, on_disk
+from results_example import corpus, evaluated, trained, with_curve
 
 from qurating.artifacts.files import read_json, write_json, write_table
 from qurating.runtime.errors import StageError
@@ -15,7 +16,7 @@ from qurating.stages.comparison import analyse_ratings as module
 
 TABLES = (
     *("by_group", "variance", "preferences", "first_window", "correlations", "clusters", "percentiles", "retention"),
-    *("overlap", "temperatures", "normalisation", "duplicates"),
+    *("overlap", "temperatures", "normalisation", "duplicates", "results", "curves"),
 )
 
 
@@ -26,6 +27,7 @@ def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_every_table_figure_and_document_is_there(tmp_path: Path) -> None:
+    texts = corpus(tmp_path, "c")
     made = on_disk(tmp_path, lang=["en", "de", "fr"] * (NUM_ROWS // 3))
     check = tmp_path / "subsets/a-checked"
     write_json(
@@ -35,8 +37,11 @@ def test_every_table_figure_and_document_is_there(tmp_path: Path) -> None:
     write_json(check / "manifest.json", {"inputs": {"subset": "subsets/a (0123)"}, "labels": []})
     annotation = tmp_path / "annotations/x"
     write_table(annotation / "annotation.parquet", pa.table({"id": [1000, 1001, 1002, 5], "lqs": [1.0, 2.0, 3.0, 4.0]}))
+    evaluations = trainings(tmp_path, made, texts)
     output = tmp_path / "out"
-    counts = analysed(output, made, label_columns=["lang"], checks=[check], annotations=annotation)
+    counts = analysed(
+        output, made, label_columns=["lang"], checks=[check], annotations=annotation, evaluations=evaluations
+    )
     tables = {name: pq.read_table(output / f"tables/{name}.parquet") for name in TABLES}
     assert all(len(table) for table in tables.values())
     assert {file.stem for file in (output / "tables").glob("*.csv")} == set(TABLES)
@@ -54,11 +59,31 @@ def test_every_table_figure_and_document_is_there(tmp_path: Path) -> None:
     assert {"kept.a", "kept.b", "column.lang", "windows.lqs"} <= set(documents.column_names)
     about = read_json(output / "about.json")
     assert about["judge_is_simulated"]
-    assert about["subset_labels"] == {"a": "label of a", "b": "label of b"}
+    assert about["subset_labels"] == {"a": "label of a", "b": "label of b", "top": "top-k", "uniform": "uniform"}
     assert about["criteria"] == {"style": "ratings/r", "facts": "ratings/r", "lqs": "scores/s"}
-    assert about["artifacts"]["subsets"] == ["subsets/a", "subsets/b"]
+    trained_on = ["subsets/top", "subsets/uniform"]
+    assert about["artifacts"]["subsets"] == ["subsets/a", "subsets/b", *trained_on]
+    assert {"subsets/" + name for name in tables["retention"]["subset"].to_pylist()} >= {*trained_on}
+    assert about["artifacts"]["evaluations"] == ["evaluations/lm-top", "evaluations/lm-uniform"]
+    assert (counts["subsets"], counts["evaluations"]) == (4, 2)
+    losses = dict(zip(*(tables["results"][name].to_pylist() for name in ("method", "loss")), strict=True))
+    assert losses == {"top-k": 2.0, "uniform": 3.0}
+    assert [row["method"] for row in read_json(output / "answer.json")] == ["top-k", "uniform"]
     assert about["manifests"]["checks"]["subsets/a-checked"] == read_json(check / "manifest.json")
     assert read_json(output / "warnings.json")  # the pairs may be those that the rater was trained on
+
+
+def trainings(root: Path, made: dict[str, Path], texts: str) -> list[Path]:
+    """Evaluated models: of a top-k selection that is not among the subsets, and of uniform."""
+    found = []
+    for name, label, rows in (("top", "top-k", np.arange(0, NUM_ROWS, 5)), ("uniform", "uniform", np.arange(40))):
+        model = with_curve(root, trained(root, label, tag=name, texts=texts), {10: 4.0, 100: 3.0})
+        evaluated(root, model, {"top-k": 2.0, "uniform": 3.0}[label], texts=texts)
+        lengths = pq.read_table(made["c"] / "train", columns=["length"])["length"].to_numpy()
+        index = {"id": 1000 + rows, "shard": rows // 80, "row": rows % 80, "length": lengths[rows]}
+        write_table(root / "subsets" / name / "subset.parquet", pa.table(index))
+        found.append(root / f"evaluations/lm-{name}")
+    return found
 
 
 @pytest.mark.usefixtures("undrawn")
