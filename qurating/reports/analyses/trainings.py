@@ -23,21 +23,22 @@ def results(table: pa.Table) -> Figure | None:
 
 
 def curves(table: pa.Table, results: pa.Table) -> Figure | None:
-    """The held-out loss of each training by tokens, those of the best methods in colour; table `curves`."""
+    """The held-out loss of each training by tokens, one of each of the best methods in colour; table `curves`."""
     heldout = table.filter(pc.equal(table["kind"], "heldout"))
     best = [row["number"] for row in _best(results)]
     lines: dict[str, tuple[Any, Any]] = {}
-    shown: list[tuple[int, str]] = []
-    for number, replicate in dict.fromkeys(
-        zip(heldout["number"].to_pylist(), heldout["replicate"].to_pylist(), strict=True)
-    ):
+    named: dict[int, str] = {}
+    keys = zip(heldout["number"].to_pylist(), heldout["replicate"].to_pylist(), strict=True)
+    for number, replicate in dict.fromkeys(keys):
         own = heldout.filter(pc.and_(pc.equal(heldout["number"], number), pc.equal(heldout["replicate"], replicate)))
-        name = f"{own['method'][0]}, {short_count(own['tokens'][-1].as_py())} tokens, seed {replicate}"
+        name = f"{own['method'][0]}, {short_count(own['tokens'][-1].as_py())}"
+        if number in named or number not in best:
+            name += f" (seed {replicate})"
+        else:
+            named[number] = name
         lines[name] = own["tokens"].to_numpy().astype(np.float64), own["nats_per_token"].to_numpy()
-        if number in best and all(number != each for each, _ in shown):
-            shown.append((number, name))
-    named = [name for _, name in shown][:MAX_CURVES]
-    return figures.curves(lines, named, "tokens trained on", "held-out loss") if lines else None
+    shown = [*named.values()][:MAX_CURVES]
+    return figures.curves(lines, shown, "tokens trained on", "held-out loss") if lines else None
 
 
 def _best(table: pa.Table) -> list[dict[str, Any]]:

@@ -36,7 +36,7 @@ from qurating.analysis.variance import variance
 from qurating.artifacts import lineage
 from qurating.artifacts.ancestry import SEEDS
 from qurating.artifacts.files import read_json, row_files, write_json, write_table
-from qurating.artifacts.seeds import seed_for
+from qurating.artifacts.seeds import replicate_of, seed_for
 from qurating.evaluation import methods
 from qurating.evaluation.comparison import Cell, with_distinct_names
 from qurating.evaluation.runs import runs_in
@@ -175,8 +175,8 @@ def analyse_ratings(
     for name, table in tables.items():
         write(output, name, table, sampling)
     write_json(output / "answer.json", answer)
-    labels = _labels(corpus, subsets)
-    num_figures = _draw(output, tables, labels, _one_of_each(subsets))
+    labels, drawn = _labels(corpus, subsets)
+    num_figures = _draw(output, tables, drawn)
     write_json(output / "warnings.json", warnings)
     inputs = {
         "corpus": [corpus],
@@ -286,17 +286,16 @@ def _annotated(rated: Rated, annotations: Sequence[Path]) -> dict[str, Floats]:
     return found
 
 
-def _draw(output: Path, tables: Mapping[str, pa.Table], labels: Mapping[str, str], subsets: Sequence[str]) -> int:
+def _draw(output: Path, tables: Mapping[str, pa.Table], labels: Mapping[str, str]) -> int:
     """Write the figures of the tables that have something to show; returns their number.
 
     Args:
-        labels: what figures call the subsets, by name.
-        subsets: names of those that figures show.
+        labels: what figures call the subsets, by name; those without one, and beyond `MAX_SUBSETS`, are not shown.
     """
     from qurating.reports import style
     from qurating.reports.analyses import ratings, selections, trainings
 
-    tables = {name: _renamed(_only(table, subsets), labels) for name, table in tables.items()}
+    tables = {name: _renamed(_only(table, [*labels][:MAX_SUBSETS]), labels) for name, table in tables.items()}
     drawn = {
         "by_group": ratings.by_group(tables["by_group"], DOMAIN),
         "by_cluster": ratings.by_group(tables["by_group"], CLUSTER),
@@ -333,26 +332,37 @@ def _renamed(table: pa.Table, labels: Mapping[str, str]) -> pa.Table:
     return table
 
 
-def _labels(corpus: Path, subsets: Sequence[Path]) -> dict[str, str]:
-    """What people call each subset, by name: its label, and the settings in which those of one label differ."""
-    cells = []
-    for subset in subsets:
-        made = _manifest(subset)
-        label = str((made.get("config") or {}).get("label") or subset.name)
-        rest = ", checked" if made.get("stage") == "check_subset" else ""
-        cells.append(Cell({}, {lineage.CORPUS: _manifest(corpus), "select": made}, label + rest, False))
-    return {subset.name: cell.method for subset, cell in zip(subsets, with_distinct_names(cells), strict=True)}
+def _labels(corpus: Path, subsets: Sequence[Path]) -> tuple[dict[str, str], dict[str, str]]:
+    """What people call the subsets: all of them by name, and one of those that differ in their seeds alone.
 
-
-def _one_of_each(subsets: Sequence[Path]) -> list[str]:
-    """The names of the subsets that figures show: one of those that differ in their seeds alone."""
-    first: dict[str, str] = {}
+    A name is the label, with the settings in which those of one label differ, and the replicate if there are several.
+    """
+    found = _manifest(corpus)
+    same: dict[str, list[Path]] = {}
     for subset in subsets:
         made = _manifest(subset)
         settings = (made.get("identity") or {}).get("config") or {"name": subset.name}
         kept = {key: value for key, value in settings.items() if key not in SEEDS}
-        first.setdefault(json.dumps([made.get("stage"), kept], sort_keys=True), subset.name)
-    return [*first.values()][:MAX_SUBSETS]
+        same.setdefault(json.dumps([made.get("stage"), kept], sort_keys=True), []).append(subset)
+    cells = []
+    for first, *_ in same.values():
+        made = _manifest(first)
+        label = str((made.get("config") or {}).get("label") or first.name)
+        rest = ", checked" if made.get("stage") == "check_subset" else ""
+        cells.append(Cell({}, {lineage.CORPUS: found, "select": made}, label + rest, False))
+    names = [cell.method for cell in with_distinct_names(cells)]
+    labels = {
+        subset.name: name if len(own) == 1 else f"{name}, {_replicate(found, _manifest(subset))}"
+        for name, own in zip(names, same.values(), strict=True)
+        for subset in own
+    }
+    return labels, {own[0].name: name for name, own in zip(names, same.values(), strict=True)}
+
+
+def _replicate(corpus: Mapping[str, Any], subset: Mapping[str, Any]) -> str:
+    seed, used = corpus.get("seed"), subset.get("seed")
+    number = replicate_of(seed, used) if isinstance(seed, int) and isinstance(used, int) else None
+    return f"seed {used}" if number is None else f"replicate {number}"
 
 
 def _about(

@@ -33,7 +33,7 @@ def test_losses_and_curves_name_the_best(tmp_path: Path, monkeypatch: pytest.Mon
     table = results(runs, rows(runs), [])
     assert legend(trainings.results(table)) == labels[:-1]
     figure = trainings.curves(curves(runs, rows(runs)), table)
-    assert legend(figure) == [f"{label}, 30.0K tokens, seed 0" for label in labels[:-1]]
+    assert legend(figure) == [f"{label}, 30.0K" for label in labels[:-1]]
     assert figure is not None
     lines = figure.axes[0].lines
     assert len(lines) == 2 * len(labels)  # every seed, the others in grey

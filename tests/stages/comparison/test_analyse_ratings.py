@@ -8,9 +8,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from rated_example import NUM_ROWS, analysed, on_disk
-from results_example import corpus, evaluated, trained, with_curve
+from results_example import corpus, evaluated, make, trained, with_curve
 
 from qurating.artifacts.files import read_json, write_json, write_table
+from qurating.artifacts.seeds import replicated
 from qurating.runtime.errors import StageError
 from qurating.stages.comparison import analyse_ratings as module
 
@@ -165,3 +166,22 @@ def test_a_budget_of_the_whole_corpus_leaves_no_choice(tmp_path: Path) -> None:
 def test_impossible_settings_are_refused(tmp_path: Path) -> None:
     with pytest.raises(StageError, match="at least 1, and clusters 0"):
         analysed(tmp_path / "out", on_disk(tmp_path), max_explored=0)
+
+
+def test_subsets_are_told_apart_and_figures_show_one_replicate(tmp_path: Path) -> None:
+    texts = corpus(tmp_path, "c", seed=3)
+    folders = []
+    for name, label, budget, seed in (
+        *(("a", "uniform", 1, 3), ("b", "uniform", 1, replicated(3, 1)), ("c", "uniform", 2, 3)),
+        ("d", "top-k", 1, 3),
+    ):
+        make(tmp_path, f"subsets/{name}", "select", {"corpus": texts}, {"label": label, "n": budget, "seed": seed})
+        folders.append(tmp_path / "subsets" / name)
+    labels, drawn = module._labels(tmp_path / "corpora/c", folders)
+    assert drawn == {"a": "uniform, n=1", "c": "uniform, n=2", "d": "top-k"}
+    assert labels == {
+        "a": "uniform, n=1, replicate 0",
+        "b": "uniform, n=1, replicate 1",
+        "c": "uniform, n=2",
+        "d": "top-k",
+    }
