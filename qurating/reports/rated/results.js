@@ -49,9 +49,11 @@ function methodsTable() {
     ["p (Holm)", (row) => (known(row.p_holm) ? decimal(row.p_holm, 3) : "–")],
     ["Token factor", (row) => (row.is_uniform ? "1" : known(row.token_factor) ? [bound(row), decimal(row.token_factor), soft(between(row.token_factor_low, row.token_factor_high, decimal))] : "–")],
     ...(isChecked ? [["Near duplicates", (row) => percent(row.near_duplicate_share, 1)], ["Contaminated", (row) => percent(row.contaminated_share, 1)]] : []),
-    ...elsewhere.map((name) => [`${named(name)}: − uniform`, (row) => signed(of(row).elsewhere[name])]),
+    ...elsewhere.map((name) => [`${named(name)}: −\u00a0uniform`, (row) => signed(of(row).elsewhere[name])]),
   ];
-  return [table(columns, rows), element("p", { class: "soft" },
+  const made = table(columns, rows);
+  made.classList.add("dense"); // many columns
+  return [made, element("p", { class: "soft" },
     "A seed leads to the manifest of its evaluation. ",
     isChecked ? "Near duplicates and contaminated: shares of the tokens of the subset, where it was checked."
       : "To see near-duplicates and contamination beside each result, run the stage check_subset for each selection, then analyse_ratings.")];
