@@ -159,8 +159,9 @@ def run_stage(stage: str, config: DictConfig, counter: str) -> Path:
     names = list(dict.fromkeys(read_by(config, stage).values()))
     shown = ", ".join(names) if 0 < len(names) <= 4 else f"{len(names) or 'no'} artifacts"
     print(f"{counter} {stage}: reads {shown}; writes {root / config.artifacts[stage]}", flush=True)
-    for name, reason in left_out.items():
-        print(f"    left out: {name} ({reason})", flush=True)
+    for reason in dict.fromkeys(left_out.values()):
+        first, *more = (name for name, given in left_out.items() if given == reason)
+        print(f"    left out: {first}{f' and {len(more)} more' if more else ''} ({reason.split(';')[0]})", flush=True)
     artifact = requested(stage, config, {name: manifest(root / name) for name in names})
     settings = dict(artifact.settings)
     inputs = _inputs(config, stage)
