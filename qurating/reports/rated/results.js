@@ -126,8 +126,8 @@ function losses(rows) {
       .map((replicate) => rows.filter((row) => row.number === number && row.replicate === replicate).at(-1));
     return last.length ? [{ nats: last.reduce((sum, row) => sum + row.nats_per_token, 0) / last.length, end: `uniform, ${short(last[0].tokens)}`, }] : [];
   });
-  // the first losses are far above those of interest
-  const late = rows.filter((row) => row.tokens >= 0.1 * Math.max(...rows.filter((other) => other.number === row.number).map((other) => other.tokens)));
+  // the first losses, and those of the selections in grey, may be far above those of interest
+  const late = rows.filter((row) => label(row.number) !== "others" && row.tokens >= 0.1 * Math.max(...rows.filter((other) => other.number === row.number).map((other) => other.tokens)));
   const [low, high] = [Math.min(...late.map((row) => row.nats_per_token)), Math.max(...late.map((row) => row.nats_per_token))];
   const present = unique(["uniform", ...coloured.map(label), "others"]).filter((name) => values.some((row) => row.label === name));
   const start = Math.min(...rows.filter((row) => row.nats_per_token <= high + 0.1 * (high - low)).map((row) => row.tokens));
