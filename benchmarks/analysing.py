@@ -75,6 +75,7 @@ def analysed(place: Path, with_clusters: bool) -> dict[str, Any]:
             raters=[],
             annotations=[],
             scorers=[],
+            evaluations=[],
             domain_column="domain",
             label_columns=["lang"],
             max_sequences=2_000_000,

@@ -37,8 +37,8 @@ SECTIONS = {
         Panels("bar", r"evaluate/perplexity_by_domain/.+", is_one=True),
         Panels("bar", r"evaluate_tasks/(accuracy|accuracy_normalised|bits_per_byte|probability\w*)"),
         Panels("bar", r"evaluate_tasks/by_task/.+/accuracy", is_one=True),
-        Panels("table", r"analyse/table"),
-        Panels("image", r"analyse/(changes|domains|loss)"),
+        Panels("table", r"(analyse|analyse_ratings)/table"),
+        Panels("image", r"analyse/(changes|domains|loss|loss_by_tokens|heldout_loss)|analyse_ratings/(results|curves)"),
     ),
     "Curves": (
         Panels("line", r"train_lm/heldout/nats_per_token"),
@@ -51,11 +51,13 @@ SECTIONS = {
         Panels("bar", r"train_scorer/spearman"),
         Panels("image", r"(judge|train_rater|train_scorer)/.+"),
         Panels("image", r"analyse/(ratings|correlations|annotation|trajectory|scorer)_\d+"),
+        Panels("image", r"analyse_ratings/(by_.+|variance|preferences|first_window|correlations|clusters)"),
     ),
     "Selection": (
         Panels("table", r"(select|check_subset)/examples"),
         Panels("bar", r"(select|check_subset)/(tokens|sequences)"),
-        Panels("image", r"analyse/(shares|overlap|selected_\d+|inside_\d+)|report_subset/.+|analyse_ratings/.+"),
+        Panels("image", r"analyse/(shares|overlap|selected_\d+|inside_\d+)|report_subset/.+"),
+        Panels("image", r"analyse_ratings/(retention.*|overlap|temperatures|normalisation|duplicates)"),
     ),
     "System": (
         Panels("bar", r"(train_lm|pretrain_proxy)/(tokens_per_second|peak_memory_gb)"),

@@ -127,3 +127,16 @@ def test_without_the_extra_it_says_what_to_install(folder: Path, monkeypatch: py
     monkeypatch.setitem(sys.modules, "wandb_workspaces.reports.v2", None)
     with pytest.raises(StageError, match=r"pip install -e '\.\[dashboard\]'"):
         dashboard.definition(dashboard.read_logged(folder, None, None, None))
+
+
+def test_figures_of_an_analysis_stand_with_what_they_are_about(tmp_path: Path) -> None:
+    names = {"results": "Results", "curves": "Results", "by_cluster": "Ratings", "variance": "Ratings"}
+    names |= {"retention_by_cluster": "Selection", "duplicates": "Selection"}
+    media = {f"analyse_ratings/{name}": ["Image", "f"] for name in names} | {"analyse_ratings/table": ["Table", "f"]}
+    media |= {f"analyse/{name}": ["Image", "f"] for name in ("loss_by_tokens", "heldout_loss")}
+    record(tmp_path, "a", media=media)
+    found = dashboard.panels(dashboard.read_logged(tmp_path, None, None, None))
+    places = {metrics[0]: section for section, each in found.items() for _, metrics in each}
+    assert {name: places.pop(f"analyse_ratings/{name}") for name in names} == names
+    assert set(places.values()) == {"Results"}
+    assert len(places) == 3

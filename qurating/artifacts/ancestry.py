@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from qurating.artifacts import lineage
+from qurating.artifacts.files import read_json
 from qurating.artifacts.identity import identifying_settings, leaves
 from qurating.artifacts.manifest import read_manifest, reference, referenced_name
 from qurating.runtime.errors import StageError
@@ -96,6 +98,30 @@ class Ancestry:
         if reference(name, made.manifest) != given:
             raise StageError(f"{given} was replaced since")
         return made
+
+    def made_of(self, name: str, stage: str) -> tuple[list[str], dict[str, str]]:
+        """The artifacts of a stage that are made of the artifact `name`, and those of which that is no longer true.
+
+        Returns:
+            names, sorted; and those that say they are made of `name`, but that are damaged, or of which something is
+            damaged, not here or was replaced since, with the reason.
+        """
+        kind = next(each.kind for each in lineage.TABLE if each.name == stage)
+        found, left_out = [], {}
+        for file in sorted(self.root.glob(f"{kind}/*/manifest.json")):
+            given, raw = f"{kind}/{file.parent.name}", None
+            if file.parent.name.startswith("."):
+                continue  # unfinished
+            try:
+                raw = read_json(file)
+                if raw.get("stage") != stage:
+                    continue
+                if any(each.folder == self.root / name for each in self.artifact(given).by_stage().values()):
+                    found.append(given)
+            except StageError as error:
+                if raw is None or name in map(referenced_name, map(str, raw.get("inputs", {}).values())):
+                    left_out[given] = str(error)
+        return found, left_out
 
 
 def _digest(*content: Any) -> str:

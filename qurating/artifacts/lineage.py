@@ -44,6 +44,10 @@ TABLE = (
     Stage("select", "subsets", ("prepare_corpus", *_WRITE_RATINGS)),
     Stage("check_subset", "subsets", ("prepare_corpus", "select")),
     Stage("report_subset", "reports", ("prepare_corpus", *_WRITE_RATINGS, "select", "check_subset")),
+    Stage("order", "orders", ("prepare_corpus", *_WRITE_RATINGS, "select", "check_subset")),
+    Stage("train_lm", "models", ("prepare_corpus", "order")),
+    Stage("evaluate", "evaluations", ("prepare_corpus", "prepare_target", "train_lm")),
+    Stage("evaluate_tasks", "task_results", ("train_lm",)),
     Stage(
         "analyse_ratings",
         "analyses",
@@ -58,12 +62,9 @@ TABLE = (
             "train_scorer",
             "select",
             "check_subset",
+            "evaluate",
         ),
     ),
-    Stage("order", "orders", ("prepare_corpus", *_WRITE_RATINGS, "select", "check_subset")),
-    Stage("train_lm", "models", ("prepare_corpus", "order")),
-    Stage("evaluate", "evaluations", ("prepare_corpus", "prepare_target", "train_lm")),
-    Stage("evaluate_tasks", "task_results", ("train_lm",)),
     Stage("analyse", "analyses"),  # reads every artifact of every cell
     Stage("order_lines", "lines"),  # reads files, and no artifact
 )
@@ -73,6 +74,7 @@ CORPUS = "prepare_corpus"
 COMPARISON = "analyse"  # runs once, at the end of a sweep
 CELL_STAGES = tuple(name for name in STAGES if name != COMPARISON)
 LAST_CELL_STAGE = "evaluate"
+OF_CORPUS = "analyse_ratings"  # about all that was made of a corpus, and so of no one cell
 RATING_STAGES = ("rate", "import_ratings", "score")  # their artifacts are shown as ratings in the report
 REPLICATED = ("select", "order", "train_lm")  # a replicate of a cell draws these again, and shares what comes before
 SHAREABLE = frozenset(stage.name for stage in TABLE if stage.is_shareable)

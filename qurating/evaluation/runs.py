@@ -4,7 +4,7 @@ import contextlib
 import hashlib
 import json
 import math
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -67,6 +67,14 @@ def runs_of(root: Path, evaluations: Collection[str], part: str = "") -> list[Ru
     tasks = task_columns.find(ancestry, _by_stage(root).get("evaluate_tasks", []))
     found = [_evaluated(ancestry, name, part) for name in sorted(evaluations)]
     return [replace(run, tasks=tasks.get(model or "", ())) for run, model in found]
+
+
+def runs_in(folders: Iterable[Path], part: str = "") -> list[Run]:
+    """The runs of the evaluations in these folders, `<root>/<kind>/<name>`; `part` as in `find_runs`."""
+    names: dict[Path, list[str]] = {}
+    for folder in folders:
+        names.setdefault(folder.parents[1], []).append(f"{folder.parent.name}/{folder.name}")
+    return [run for root, own in names.items() for run in runs_of(root, own, part)]
 
 
 def find_runs(root: Path, part: str = "") -> list[Run]:

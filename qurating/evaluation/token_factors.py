@@ -4,13 +4,10 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
-from qurating.evaluation import parts
+from qurating.evaluation.curves import heldout_loss
 from qurating.evaluation.runs import Run
 from qurating.metrics import student
-from qurating.metrics.loss_curve import SCHEMA, Point, loss_curve
+from qurating.metrics.loss_curve import Point
 from qurating.metrics.token_efficiency import Tokens, tokens_to_reach
 
 
@@ -58,16 +55,7 @@ def _factor(run: Run, uniform: Run) -> Tokens | None:
 
 
 def _curve(run: Run) -> list[Point] | None:
-    """The held-out loss along the training of a run, on the documents that its evaluation reads, of the part."""
-    file = run.chain["train_lm"].folder / "curve.parquet"
-    if not file.is_file():
-        return None  # of an earlier version, or measured at no point
-    try:
-        read = parts.evaluated(run.chain["evaluate"].folder, run.part)
-        table = pq.read_table(file, columns=SCHEMA.names)
-        return loss_curve(table, frozenset(read["document_id"].to_pylist())) or None
-    except (OSError, ValueError, pa.ArrowException):  # ArrowException: damaged; ValueError: no document is left
-        return None
+    return heldout_loss(run.chain["train_lm"].folder, run.chain["evaluate"].folder, run.part)
 
 
 def _bound(factor: Tokens) -> str:

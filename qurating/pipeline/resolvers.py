@@ -14,6 +14,7 @@ from qurating.pipeline import safe_names, sources
 from qurating.runtime.processes import usable_cores
 
 IF_COMPLETE = "?"  # ends the name of an input that a stage reads only if it is complete when the stage begins
+EVERY = "every "  # "every STAGE of NAME": all complete artifacts of the stage that are made of the artifact NAME
 
 
 def register_resolvers() -> None:
@@ -25,6 +26,7 @@ def register_resolvers() -> None:
         "count": _count,
         "cpus": usable_cores,
         "distinct": _distinct,
+        "every": lambda stage, of: [f"{EVERY}{stage} of {of}"],
         "files_of": _files_of,
         "given": _given,
         "if_complete": lambda *names: [f"{name}{IF_COMPLETE}" for name in dict.fromkeys(names) if name],

@@ -11,6 +11,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 from qurating.artifacts import lineage, publishing
+from qurating.artifacts.ancestry import Ancestry
 from qurating.artifacts.artifact import Artifact
 from qurating.artifacts.files import read_json, row_files, write_json
 from qurating.artifacts.identity import leaves
@@ -18,7 +19,7 @@ from qurating.artifacts.integrity import check_content
 from qurating.artifacts.manifest import manifest, reference, referenced_name
 from qurating.pipeline import checks, naming, preflight, sharing, sources
 from qurating.pipeline.cells import state
-from qurating.pipeline.resolvers import IF_COMPLETE
+from qurating.pipeline.resolvers import EVERY, IF_COMPLETE
 from qurating.runtime.errors import StageError
 from qurating.runtime.processes import num_processes, rank
 from qurating.training import tracking
@@ -113,20 +114,32 @@ def read_by(config: DictConfig, stage: str) -> dict[str, str]:
     return {key: name for key, name in leaves(_numbered(_inputs(config, stage))).items() if name}
 
 
-def _inputs(config: DictConfig, stage: str) -> Any:
-    """The names of the artifacts that a stage reads, nested as configured; of those that end in `?`, the complete."""
-    return _there(OmegaConf.to_container(config.stages[stage].inputs, resolve=True), Path(config.paths.artifacts))
+def _inputs(config: DictConfig, stage: str, left_out: dict[str, str] | None = None) -> Any:
+    """The names of the artifacts that a stage reads, nested as configured: those of `if_complete` and `every` as they
+    are there now.
 
+    Args:
+        left_out: gets the artifacts that `every` leaves out, with the reason (`Ancestry.made_of`).
+    """
+    ancestry = Ancestry(Path(config.paths.artifacts))
 
-def _there(inputs: Any, root: Path) -> Any:
-    if isinstance(inputs, Mapping):
-        return {key: _there(value, root) for key, value in inputs.items()}
-    if isinstance(inputs, list):
-        return [found for value in inputs if (found := _there(value, root))]
-    if isinstance(inputs, str) and inputs.endswith(IF_COMPLETE):
-        name = inputs.removesuffix(IF_COMPLETE)
-        return name if (root / name / "manifest.json").is_file() else None
-    return inputs
+    def there(given: Any) -> Any:
+        if isinstance(given, Mapping):
+            return {key: there(value) for key, value in given.items()}
+        if isinstance(given, list):
+            found = [there(value) for value in given]
+            return [name for each in found for name in (each if isinstance(each, list) else [each]) if name]
+        if isinstance(given, str) and given.startswith(EVERY):
+            of_stage, _, name = given.removeprefix(EVERY).partition(" of ")
+            names, stale = ancestry.made_of(name, of_stage)
+            (left_out if left_out is not None else {}).update(stale)
+            return names
+        if isinstance(given, str) and given.endswith(IF_COMPLETE):
+            name = given.removesuffix(IF_COMPLETE)
+            return name if (ancestry.root / name / "manifest.json").is_file() else None
+        return given
+
+    return there(OmegaConf.to_container(config.stages[stage].inputs, resolve=True))
 
 
 def run_stage(stage: str, config: DictConfig, counter: str) -> Path:
@@ -140,9 +153,15 @@ def run_stage(stage: str, config: DictConfig, counter: str) -> Path:
         the folder of the artifact.
     """
     root = Path(config.paths.artifacts)
+    left_out: dict[str, str] = {}
+    # from here on the same names, whatever is completed meanwhile
+    OmegaConf.update(config, f"stages.{stage}.inputs", _inputs(config, stage, left_out), merge=False)
     names = list(dict.fromkeys(read_by(config, stage).values()))
     shown = ", ".join(names) if 0 < len(names) <= 4 else f"{len(names) or 'no'} artifacts"
     print(f"{counter} {stage}: reads {shown}; writes {root / config.artifacts[stage]}", flush=True)
+    for reason in dict.fromkeys(left_out.values()):
+        first, *more = (name for name, given in left_out.items() if given == reason)
+        print(f"    left out: {first}{f' and {len(more)} more' if more else ''} ({reason.split(';')[0]})", flush=True)
     artifact = requested(stage, config, {name: manifest(root / name) for name in names})
     settings = dict(artifact.settings)
     inputs = _inputs(config, stage)
@@ -335,11 +354,13 @@ def _tracked_as(config: DictConfig, cell: Mapping[str, str]) -> tuple[str, str]:
     """The name of a cell in the tracker, and the artifact that its run ends with."""
     last = last_stage(config, cell)
     # the stages of one language model share a run, even if separate commands run them
-    end = cell[lineage.LAST_CELL_STAGE if lineage.depends_on_selection(last) else last]
+    is_after_selection = last != lineage.OF_CORPUS and lineage.depends_on_selection(last)
+    end = cell[lineage.LAST_CELL_STAGE if is_after_selection else last]
     return end.split("/")[-1], end
 
 
 def last_stage(config: DictConfig, cell: Mapping[str, str]) -> str:
-    """The last chosen stage that a cell has; `evaluate` if it has none of them."""
+    """The last chosen stage that a cell has, `analyse_ratings` only if it is alone; `evaluate` if it has none."""
     chosen = [stage for stage in lineage.CELL_STAGES if stage in config.stages and stage in cell]
-    return chosen[-1] if chosen else lineage.LAST_CELL_STAGE
+    own = [stage for stage in chosen if stage != lineage.OF_CORPUS]
+    return (own or chosen or [lineage.LAST_CELL_STAGE])[-1]

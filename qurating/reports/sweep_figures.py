@@ -11,9 +11,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from qurating.artifacts.files import row_files
-from qurating.evaluation import parts
 from qurating.evaluation.comparison import Cell, Rated, selected_tokens, subset_of, tokens_by_domain
-from qurating.metrics.loss_curve import loss_curve
+from qurating.evaluation.curves import heldout_loss, training_loss
 from qurating.reports import figures, subset_figures
 from qurating.reports.rated_rows import RatedRows, rank_correlations
 from qurating.reports.table import domains_by_size
@@ -22,7 +21,6 @@ from qurating.selection.subsets import jaccard, read_members
 
 # a figure with more would be unreadable; the table shows all
 MAX_METHODS, MAX_DOMAINS, MAX_CURVES, MAX_PANELS = 24, 12, 12, 8
-MAX_CURVE_POINTS = 400
 TRAJECTORY = ("step", "training_loss", "target_loss")
 Floats = npt.NDArray[np.float64]
 Keep = Callable[..., None]  # (name, figure, more=number left out)
@@ -50,10 +48,14 @@ def draw_results(rows: list[dict[str, Any]], cells: list[Cell], keep: Keep) -> N
         if domains:
             unit = "change of perplexity, %"
             keep("domains", figures.heat_map(values, names, domains, unit=unit, form="{:+.1f}", bold=np.array(sure)))
-    curves = {c.method: found for c in cells if (found := _loss_curve(c)) is not None}
+    trained = {cell.method: cell.folders["train_lm"] for cell in cells if "train_lm" in cell.folders}
+    curves = {name: found for name, model in trained.items() if (found := training_loss(model)) is not None}
     if curves:
-        by_tokens = all(axis == "tokens" for axis, _, _ in curves.values())
-        lines = {name: (x if by_tokens else steps, loss) for name, (_, (x, steps), loss) in curves.items()}
+        by_tokens = all(curve.tokens is not None for curve in curves.values())
+        lines = {
+            name: (curve.steps if curve.tokens is None or not by_tokens else curve.tokens, curve.nats_per_token)
+            for name, curve in curves.items()
+        }
         names = list(lines)
         named = [names[place] for place in shown(names, MAX_CURVES)]
         unit = "tokens seen" if by_tokens else "optimizer steps"
@@ -72,13 +74,10 @@ def draw_heldout(cells: Sequence[Cell], part: str, keep: Keep) -> None:
 
 def _heldout_curve(cell: Cell, part: str) -> tuple[Floats, Floats] | None:
     """(tokens trained on, nats per token); None without an evaluation or points, or if no token is left."""
-    file = cell.folders.get("train_lm", Path()) / "curve.parquet"
-    if not file.is_file() or "evaluate" not in cell.folders:
+    if not {"train_lm", "evaluate"} <= {*cell.folders}:
         return None
-    try:
-        read = parts.evaluated(cell.folders["evaluate"], part)
-        points = loss_curve(pq.read_table(file), frozenset(read["document_id"].to_pylist()))
-    except ValueError:
+    points = heldout_loss(cell.folders["train_lm"], cell.folders["evaluate"], part)
+    if points is None:
         return None
     return np.array([each.tokens for each in points], float), np.array([each.nats_per_token for each in points])
 
@@ -89,28 +88,6 @@ def _excludes_zero(entry: Mapping[str, Any]) -> bool:
 
 def _nan(value: float | None) -> float:
     return float("nan") if value is None else value
-
-
-def _loss_curve(cell: Cell) -> tuple[str, tuple[Floats, Floats], Floats] | None:
-    """("tokens" or "steps", (tokens seen, steps), loss); the loss is a running mean over a fiftieth of the training."""
-    file = cell.folders.get("train_lm", Path()) / "metrics.csv"
-    if not file.is_file():
-        return None
-    with open(file, newline="", encoding="utf-8") as stream:
-        lines = [line for line in csv.DictReader(stream) if line.get("train/loss")]
-    if not lines:
-        return None
-    loss = np.array([float(line["train/loss"]) for line in lines])
-    steps = np.array([float(line.get("step") or place) for place, line in enumerate(lines)])
-    has_tokens = all(line.get("train/tokens") for line in lines)
-    tokens = np.array([float(line["train/tokens"]) for line in lines]) if has_tokens else steps
-    window = max(1, len(loss) // 50)
-    sums = np.cumsum(np.concatenate([[0.0], loss]))
-    ends = np.arange(1, len(loss) + 1)
-    begins = np.maximum(0, ends - window)
-    smooth = (sums[ends] - sums[begins]) / (ends - begins)
-    kept = np.unique(np.linspace(0, len(loss) - 1, min(len(loss), MAX_CURVE_POINTS)).round().astype(int))
-    return "tokens" if has_tokens else "steps", (tokens[kept], steps[kept]), smooth[kept]
 
 
 def draw_shares(rows: list[dict[str, Any]], cells: list[Cell], keep: Keep) -> None:

@@ -157,9 +157,20 @@ def _images(folder: Path, _: Mapping[str, Any]) -> dict[str, Value]:
 
 
 def _comparison(folder: Path, manifest: Mapping[str, Any]) -> dict[str, Value]:
-    with open(folder / "table.csv", newline="", encoding="utf-8") as stream:
+    return {"table": _table(folder / "table.csv"), **_images(folder, manifest)}
+
+
+def _rated_corpus(folder: Path, manifest: Mapping[str, Any]) -> dict[str, Value]:
+    """The figures, and the table of results if models were evaluated."""
+    file = folder / "tables/results.csv"
+    table = _table(file) if file.is_file() else None
+    return {**({"table": table} if table is not None and table.rows else {}), **_images(folder, manifest)}
+
+
+def _table(file: Path) -> Table:
+    with open(file, newline="", encoding="utf-8") as stream:
         head, *rows = csv.reader(stream)
-    return {"table": Table(head, [[*map(_cell, row)] for row in rows]), **_images(folder, manifest)}
+    return Table(head, [[*map(_cell, row)] for row in rows])
 
 
 def _cell(text: str) -> float | str | None:
@@ -175,7 +186,7 @@ _MEDIA: dict[str, Callable[[Path, Mapping[str, Any]], dict[str, Value]]] = {
     "train_rater": _images,
     "train_scorer": _images,
     "report_subset": _images,
-    "analyse_ratings": _images,
+    "analyse_ratings": _rated_corpus,
     **dict.fromkeys(lineage.SHAREABLE, _ratings),  # the stages that write a rating of every sequence
     "annotate_proxy": _annotation,
     "rescore_proxy": _annotation,

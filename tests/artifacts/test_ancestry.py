@@ -92,3 +92,31 @@ def test_what_is_missing_damaged_or_replaced_is_an_error(tmp_path: Path) -> None
     make(tmp_path, "subsets/uniform-shuffle-0", "select", {}, {"label": "uniform"})
     with pytest.raises(StageError, match=r"subsets/uniform-shuffle-0 \(\w{16}\) was replaced since"):
         Ancestry(tmp_path).referenced(given)
+
+
+def test_made_of_follows_the_chain_and_tells_what_is_stale(tmp_path: Path) -> None:
+    texts, other = corpus(tmp_path), corpus(tmp_path, "other", seed=1)
+    kept = run(tmp_path, "uniform", 3.0)
+    run(tmp_path, "top-k", 3.0, texts=other)
+    stale = run(tmp_path, "sample", 3.0, seed=1, tag="stale")
+    make(tmp_path, "subsets/checked", "check_subset", {"corpus": texts}, {})
+    (tmp_path / "evaluations/.begun.partial").mkdir()
+    identity = "subsets/stale", "select", {"corpus": texts}, {"label": "another"}
+    publish(Artifact(tmp_path / identity[0], *identity[1:], overwrite=True), build)
+    found, left_out = Ancestry(tmp_path).made_of("corpora/embedded", "evaluate")
+    assert found == [kept.split(" (")[0]]
+    (name,) = left_out
+    assert name == stale.split(" (")[0]
+    assert "subsets/stale" in left_out[name]
+    assert left_out[name].endswith("was replaced since")
+    found, left_out = Ancestry(tmp_path).made_of("corpora/embedded", "select")
+    assert (found, left_out) == (["subsets/stale", "subsets/uniform-shuffle-0"], {})
+    assert Ancestry(tmp_path).made_of("corpora/absent", "select") == ([], {})
+
+
+def test_made_of_tells_a_damaged_manifest(tmp_path: Path) -> None:
+    run(tmp_path, "uniform", 3.0)
+    (tmp_path / "evaluations/lm-uniform-shuffle-0/manifest.json").write_text("{")
+    found, left_out = Ancestry(tmp_path).made_of("corpora/embedded", "evaluate")
+    assert found == []
+    assert list(left_out) == ["evaluations/lm-uniform-shuffle-0"]

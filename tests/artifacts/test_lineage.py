@@ -51,7 +51,7 @@ def test_inputs_are_artifacts_that_the_table_lets_a_stage_read() -> None:
         references: set[str] = set()
         for value in given(stage.name)["inputs"].values():
             text = str(value)
-            references |= set(re.findall(r"\$\{artifacts\.(\w+)\}", text))
+            references |= set(re.findall(r"\$\{artifacts\.(\w+)\}", text)) | set(re.findall(r"\$\{every:(\w+),", text))
             named = re.findall(r"\$\{(?:oc\.select:)?((?!artifacts)[\w.]+)[,}]", text)
             references |= set().union(*(NAMED[name] for name in named))
         assert references <= set(stage.reads), stage.name

@@ -380,8 +380,11 @@ def test_the_stages_of_a_language_model_share_a_run_of_the_tracker(monkeypatch: 
 
     runs = {"scores": tracked("prepare_corpus", "score"), "before": tracked("select", "order")}
     runs |= {"after": tracked("train_lm", "evaluate"), "whole": tracked("score", "select", "train_lm", "analyse")}
+    runs |= {"with analysis": tracked("evaluate", "analyse_ratings"), "analysis": tracked("analyse_ratings")}
     ids = {name: run["run_id"] for name, run in runs.items()}
-    assert ids["before"] == ids["after"] == ids["whole"] != ids["scores"]
+    assert ids["before"] == ids["after"] == ids["whole"] == ids["with analysis"] != ids["scores"]
+    assert ids["analysis"] not in (ids["whole"], ids["scores"])  # of the corpus, and of no cell
+    assert runs["analysis"]["name"] == "scorer-tiny-of-tiny-towards-heldout-stdlib_docstrings"
     assert runs["scores"]["name"] == "scorer-tiny-of-tiny-towards-heldout-stdlib_docstrings"
     # cells of one selection have names of their own
     names = [

@@ -147,3 +147,16 @@ def test_annotated_scores_are_a_histogram(tmp_path: Path, stage: str) -> None:
     found = tracked.shown(folder).media[f"{stage}/lqs"]
     assert isinstance(found, Histogram)
     assert sum(found.counts) == 2
+
+
+def test_an_analysis_of_ratings_has_its_figures_and_the_table_of_results(tmp_path: Path) -> None:
+    folder = artifact(tmp_path, "analyses/r", "analyse_ratings")
+    (folder / "plots").mkdir()
+    Image.new("RGB", (2, 2)).save(folder / "plots/results.png")
+    (folder / "tables").mkdir()
+    (folder / "tables/results.csv").write_text('"method","loss"\n')
+    assert set(tracked.shown(folder).media) == {"analyse_ratings/results"}  # no model was evaluated
+    (folder / "tables/results.csv").write_text('"method","loss"\n"top-k",2.5\n')
+    media = tracked.shown(folder).media
+    assert media["analyse_ratings/table"] == Table(["method", "loss"], [["top-k", 2.5]])
+    assert media["analyse_ratings/results"] == folder / "plots/results.png"

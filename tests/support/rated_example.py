@@ -153,6 +153,7 @@ def analysed(output: Path, made: Mapping[str, Path], **changes: Any) -> dict[str
         "raters": [],
         "annotations": [],
         "scorers": [],
+        "evaluations": [],
         "domain_column": "domain",
         "label_columns": [],
         "max_sequences": 1000,

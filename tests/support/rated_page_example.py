@@ -14,7 +14,10 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from qurating.analysis.results import RESULTS
 from qurating.corpus.embedded import Embedded
+from qurating.evaluation.methods import COLUMNS
+from qurating.evaluation.runs import COMPLETE
 
 CRITERIA = ("writing_style", "facts_and_trivia", "educational_value")
 SUBSETS = ("uniform", "educational_value_top-k", "educational_value_tau_2")
@@ -126,7 +129,7 @@ def write(folder: Path, rows: list[dict[str, Any]], simulated: bool = True, seed
         table[f"windows.{criterion}"] = pa.array([w[:, c].tolist() for w, _ in windows], pa.list_(pa.float32()))
     table |= {f"kept.{name}": mask for name, mask in kept.items()}
     pq.write_table(pa.table(table), folder / "documents.parquet")
-    tables = _tables(ratings, length, domains, clusters, ids, kept, normal, noise[1])
+    tables = _tables(ratings, length, domains, clusters, ids, kept, normal, noise[1]) | _of_trainings()
     for name, content in tables.items():
         pq.write_table(pa.Table.from_pylist(content), folder / "tables" / f"{name}.parquet")
     subsets = {f"select_30_percent_by-{name}": name for name in SUBSETS}
@@ -139,6 +142,7 @@ def write(folder: Path, rows: list[dict[str, Any]], simulated: bool = True, seed
         "raters": ["models/rater-tiny"],
         "annotations": ["annotations/tiny"],
         "scorers": ["models/scorer-tiny"],
+        "evaluations": [f"evaluations/lm-{name}-{seed}" for name in SUBSETS for seed in (0, 1)],
     }
     labels = ["simulated judge"] if simulated else []
     files = {f"train/{shard:05}.parquet": {"bytes": 1_000, "sha256": "0" * 64} for shard in range(50)}
@@ -156,6 +160,7 @@ def write(folder: Path, rows: list[dict[str, Any]], simulated: bool = True, seed
         },
     }
     (folder / "about.json").write_text(json.dumps(about))
+    (folder / "answer.json").write_text(json.dumps(answered()))
     (folder / "warnings.json").write_text(json.dumps(["The domain licences has few documents of several windows."]))
     return folder
 
@@ -203,6 +208,43 @@ def _of_raters(domains: list[str], ids: list[int], normal: Floats) -> dict[str, 
             for row in range(len(ids))
         ],
     }
+
+
+def answered() -> list[dict[str, Any]]:
+    """The methods over two seeds, as `evaluation.methods.rows` has them: uniform, a better one, and another."""
+    losses = {SUBSETS[0]: (3.0, None, None), SUBSETS[1]: (2.6, 0.01, 1.5), SUBSETS[2]: (3.1, 0.4, None)}
+    found = []
+    for name, (loss, p, factor) in losses.items():
+        row: dict[str, Any] = dict.fromkeys(COLUMNS)
+        row |= {"group": 1, "rank": 1, "method": name, "state": COMPLETE, "tokens": 120_000, "part": "prose", "p": p}
+        row |= {"seeds": ["0", "1"], "num_seeds": 2, "loss": loss, "loss_low": loss - 0.1, "loss_high": loss + 0.1}
+        row |= {"is_uniform": name == SUBSETS[0], "num_pairs": 2 if p else 0, "p_holm": p, "token_factor": factor}
+        row |= {"token_factor_from": "budgets" if factor else None, "labels": [], "notes": ["a note"]}
+        row |= {"task_results": [], "elsewhere": {"tables": 1.5} if p else None}
+        if p:
+            ends = {"difference_low": loss - 3.0 - 0.2, "difference_high": loss - 3.0 + 0.2}
+            row |= {"reference": SUBSETS[0], "difference": loss - 3.0, **ends}
+        row["evaluations"] = [f"evaluations/lm-{name}-{seed} (0123456789abcdef)" for seed in (0, 1)]
+        found.append(row)
+    return found
+
+
+def _of_trainings() -> dict[str, list[dict[str, Any]]]:
+    """The tables `results` and `curves` of `answered`."""
+    checked = {"num_checked": 1, "near_duplicate_share": 0.012, "contaminated_share": 0.002}
+    rows = [
+        {"number": number, **{name: row[name] for name in RESULTS.names if name in row}, **checked}
+        for number, row in enumerate(answered())
+    ]
+    curves = [
+        {"number": row["number"], "method": row["method"], "replicate": seed, "kind": kind}
+        | {"tokens": tokens, "nats_per_token": row["loss"] + 2 * (1 - tokens / 120_000)}
+        for row in rows
+        for seed in ("0", "1")
+        for kind, count in (("heldout", 4), ("training", 150))
+        for tokens in np.geomspace(1_000, 120_000, count).astype(int).tolist()
+    ]
+    return {"results": rows, "curves": curves}
 
 
 def _tables(

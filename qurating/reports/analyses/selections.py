@@ -125,5 +125,5 @@ def _bars(names: list[str], series: dict[str, list[float]], unit: str) -> Figure
     axes.xaxis.set_major_formatter(PercentFormatter(1.0))
     axes.set_xlabel(unit)
     if len(series) > 1:
-        axes.legend(loc="lower right")
+        axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2)
     return figure

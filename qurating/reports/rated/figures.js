@@ -215,14 +215,14 @@ function preferences(rows) {
   });
 }
 
-/** Tokens that two subsets share, beside what two random subsets of their sizes would share. */
-function overlapping(rows) {
+/** Tokens that two subsets share, beside what two random subsets of their sizes would share; `one` is named above. */
+function overlapping(rows, one = null) {
   const values = rows.map((row) => ({
-    ...row, label: `${nameInFigure(subsetName(row.first), 40)}\n${nameInFigure(subsetName(row.second), 40)}`, from: row.by_chance, to: row.share,
+    ...row, label: [row.first, row.second].filter((name) => name !== one).map((name) => nameInFigure(subsetName(name), one ? 60 : 40)).join("\n"), from: row.by_chance, to: row.share,
     told: `${percent(row.share, 1)} (${short(row.shared_tokens)} tokens), by chance ${percent(row.by_chance, 1)}`,
   })).sort((a, b) => b.to - a.to);
   return pairs(values, {
-    names: ["By chance", "Shared"], title: "Shared tokens, of those that either has", domain: [0, 1], step: 1.4,
+    names: ["By chance", "Shared"], title: "Shared tokens, of those that either has", domain: [0, 1], step: one ? 1 : 1.4,
     tooltip: [{ field: "label", title: "Subsets" }, { field: "told", title: "Shared" }],
   });
 }

@@ -10,20 +10,25 @@ import hashlib
 import json
 import os
 import re
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
 
+from qurating.artifacts.manifest import referenced_name
+from qurating.evaluation.runs import COMPLETE
+from qurating.reports import answer
 from qurating.reports.page import render
 from qurating.reports.rated import documents, sentences, tables
 from qurating.reports.rated.safe_json import dumps
+from qurating.reports.results import notes
 from qurating.runtime.errors import StageError
 
 MAX_BYTES = 10_000_000
 MAX_FILES = 40  # of an artifact that its manifest names in the page
 _SPARE = 10_000  # for numbers in the page that are known only when the documents are chosen
-_SCRIPTS = ("text", "figures", "sections", "trust", "explorer", "start")
+_SCRIPTS = ("text", "figures", "sections", "trust", "results", "explorer", "start")
 
 # What each table needs, where it is absent
 _ALWAYS = "The stage analyse_ratings writes this for every rated corpus: run it again with overwrite=true."
@@ -54,6 +59,10 @@ MISSING = {
     "analyse_ratings.",
     "annotated": "This needs annotated sequences and their scores. Run the stages annotate_proxy, train_scorer and "
     "score, then analyse_ratings.",
+    "results": "This needs models that were trained on subsets of this corpus, and evaluated. Run the stages select, "
+    "order, train_lm and evaluate, as python run.py does, then analyse_ratings with overwrite=true.",
+    "curves": "This needs losses along a training. Run the stages train_lm and evaluate, then analyse_ratings with "
+    "overwrite=true.",
     "duplicates": "This needs a checked subset. Run the stages select and check_subset, then analyse_ratings.",
 }
 
@@ -101,15 +110,36 @@ def _about(folder: Path) -> dict[str, Any]:
     return about | {"manifests": manifests}
 
 
+def _answer(rows: list[dict[str, Any]], found: sentences.Tables) -> dict[str, Any]:
+    """What the page says of the methods besides the table `results`; `methods` is in its order."""
+    return {
+        "helped": sentences.on_results(found, rows),
+        "sentences": answer.sentences(rows) if any(row["state"] == COMPLETE for row in rows) else [],
+        "notes": [tables.cut(note) for note in notes(rows)],
+        "methods": [
+            {
+                "elsewhere": {tables.cut(part): round(value, 4) for part, value in (row["elsewhere"] or {}).items()},
+                "evaluations": [
+                    (seed, referenced_name(name))
+                    for seed, name in zip_longest(row["seeds"], row["evaluations"], fillvalue="")
+                ],
+            }
+            for row in rows
+        ],
+    }
+
+
 def _facts(folder: Path) -> dict[str, Any]:
     """All of the page but the documents."""
     found, groups = tables.read(folder)
     about = _about(folder)
+    answered = _read_json(folder / "answer.json", [])
     criteria = list(dict.fromkeys(row["criterion"] for row in found["by_group"] or found["variance"] or []))
     return {
         "about": about,
         "warnings": _read_json(folder / "warnings.json", []),
-        "sentences": sentences.to_believe(found, about.get("subset_labels", {})),
+        "sentences": sentences.to_believe(found, about.get("subset_labels", {}), answered),
+        "answer": _answer(answered, found),
         "verdicts": sentences.verdicts(found, criteria),
         "criteria": criteria,
         "tables": found,
@@ -121,8 +151,9 @@ def _facts(folder: Path) -> dict[str, Any]:
 def write(folder: Path) -> Path:
     """Write `folder`/report.html from what the stage analyse_ratings has left in `folder`.
 
-    Read are documents.parquet, tables/*.parquet (any of which may be absent: the page says what to run), about.json
-    and warnings.json. The page has at most `MAX_BYTES`: as many of the sequences as fit, and it says how many.
+    Read are documents.parquet, tables/*.parquet (any of which may be absent: the page says what to run), about.json,
+    answer.json and warnings.json. The page has at most `MAX_BYTES`: as many of the sequences as fit, and it says how
+    many.
 
     Returns:
         The path of the page.

@@ -11,6 +11,7 @@ const MADE_OF = {
   correlations: ["ratings", "annotations"], clusters: ["ratings"], percentiles: ["ratings"], retention: ["subsets"], overlap: ["subsets"],
   temperatures: ["ratings"], normalisation: ["ratings"], duplicates: ["checks"], judge: ["judgments"], judge_compared: ["judgments"],
   rater_accuracy: ["raters"], rater_calibration: ["raters"], scorer: ["scorers"], annotated: ["annotations", "ratings"],
+  results: ["evaluations", "checks"], curves: ["evaluations"],
 };
 
 const artifactsOf = (kind) => ABOUT.artifacts?.[kind] ?? [];
@@ -22,10 +23,15 @@ function subsetName(name) {
   return named(isUnique ? labels[name] : name);
 }
 
+const MAX_LINKS = 4; // to the artifacts of a kind, below a part
+
 /** Where the numbers of a part come from: its tables, and links to the manifests. */
 function source(...tables) {
-  const names = unique(["corpus", ...tables.flatMap((name) => MADE_OF[name])].flatMap(artifactsOf));
-  const links = names.map((name) => element("a", { href: `#manifest=${encodeURIComponent(plain(name))}` }, name));
+  const links = unique(["corpus", ...tables.flatMap((name) => MADE_OF[name])]).flatMap((kind) => {
+    const names = artifactsOf(kind);
+    if (names.length > MAX_LINKS) return [element("a", { href: "#provenance" }, `${names.length} ${kind}`)];
+    return names.map((name) => element("a", { href: `#manifest=${encodeURIComponent(plain(name))}` }, name));
+  });
   const files = tables.map((name) => element("code", {}, `tables/${name}.parquet`));
   return element("p", { class: "source" }, "From ", separated(files), links.length ? [" of ", separated(links)] : "", ".");
 }
@@ -70,8 +76,9 @@ function overview() {
       element("ol", { class: "believe" }, FACTS.sentences.map((sentence) => element("li", {}, sentence))), warnings(3)),
     element("section", { class: "part" }, element("h2", {}, "Criteria"), trustTable()),
     element("section", { class: "part" },
-      ratingsByGroup("Ratings by domain").node, explainedFigure(["domain", "length"]).node, retentionFigure("What a selection takes").node,
-      source(...["by_group", "variance", "preferences", "first_window", "normalisation", "retention"].filter((name) => FACTS.tables[name]))),
+      differencesFigure("Did it help?")?.node, ratingsByGroup("Ratings by domain").node, retentionFigure("What a selection takes").node,
+      !evaluated().some((row) => known(row.difference)) && explainedFigure(["domain", "length"]).node,
+      source(...["by_group", "variance", "preferences", "first_window", "normalisation", "retention", "results"].filter((name) => FACTS.tables[name]))),
   ];
 }
 
@@ -196,11 +203,17 @@ function clusters() {
 
 // --- selections
 
+/** The subset to show first: that of the best method that is not uniform. */
+const telling = (subsets) => {
+  const best = rowsOf("results").filter((row) => !row.is_uniform && known(row.loss)).sort((a, b) => a.loss - b.loss)[0]?.method;
+  return subsets.find((name) => best && subsetName(name).startsWith(named(best))) ?? subsets.find((name) => !/uniform/.test(name)) ?? subsets[0];
+};
+
 function retentionFigure(heading, isHeadingShown = true) {
   const rows = rowsOf("retention");
   if (!rows.length) return { node: element("p", { class: "absent" }, FACTS.missing.retention ?? "There are no subsets.") };
   const subsets = unique(rows.map((row) => row.subset)), groupings = groupingsOf(rows);
-  const state = { subset: subsets.find((name) => !/uniform/.test(name)) ?? subsets[0], grouping: groupings.includes("domain") ? "domain" : groupings[0] };
+  const state = { subset: telling(subsets), grouping: groupings.includes("domain") ? "domain" : groupings[0] };
   const caption = element("span");
   const describe = () => caption.replaceChildren(visible(`Where the points lie apart, the selection changes the mixture. ${shownGroups(state.grouping)}`));
   describe();
@@ -217,13 +230,23 @@ function selections() {
   return [
     part("What a selection takes", ["retention"], () => retentionFigure("What a selection takes of each group", false).node),
     part("From top-k to uniform", ["temperatures"], temperatures),
-    part("Overlap, beside chance", ["overlap"], () => figure("Shared tokens, beside chance", "Tokens that both have, of those that either has. Two subsets drawn at random share as much as the grey points say.",
-      () => overlapping(rowsOf("overlap")), [], false).node),
+    part("Overlap, beside chance", ["overlap"], () => overlaps().node),
     part("Duplicates and contamination", ["duplicates"], () => table([
       ["Selection", (row) => subsetName(row.subset), "name"], ["Near duplicates", (row) => percent(row.near_duplicate_share, 1)],
       ["Contaminated", (row) => percent(row.contaminated_share, 1)],
     ], rowsOf("duplicates"))),
   ];
+}
+
+/** All pairs of subsets; of many, those of one with each other. */
+function overlaps() {
+  const rows = rowsOf("overlap"), subsets = unique(rows.flatMap((row) => [row.first, row.second]));
+  const isMany = rows.length > 10, state = { subset: telling(subsets) };
+  const ofOne = () => rows.filter((row) => [row.first, row.second].includes(state.subset));
+  const made = figure("Shared tokens, beside chance", "Tokens that both have, of those that either has. Two subsets drawn at random share as much as the grey points say.",
+    () => (isMany ? overlapping(ofOne(), state.subset) : overlapping(rows)),
+    isMany ? [choice("Selection", subsets.map((name) => [name, subsetName(name)]), (value) => { state.subset = value; made.redraw(); }, state.subset)] : [], false);
+  return made;
 }
 
 const heat = (temperature) => (temperature === "inf" ? Infinity : temperature);

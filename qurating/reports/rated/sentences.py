@@ -1,16 +1,19 @@
-"""What to believe, in three sentences and in a word for each criterion, from the tables of an analysis."""
+"""What to believe, in a few sentences and in a word for each criterion, from the tables of an analysis."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from qurating.analysis.cautions import BAD_CALIBRATION, MIN_CALIBRATED
 from qurating.analysis.raters import calibration_error
+from qurating.evaluation.runs import COMPLETE
+from qurating.reports.numbers import MINUS
 from qurating.reports.rated.tables import Rows
 
 Tables = Mapping[str, Rows | None]
 
 SOURCES_FROM = 0.5  # share of variance that the domain explains: from here on ratings sort by source
 CHANCE = 0.5  # AUC of a coin
+SIGNIFICANT = 0.05  # p-values below it, corrected for all comparisons
 
 
 def _by_criterion(rows: Rows | None, **where: str) -> dict[str, dict[str, Any]]:
@@ -75,7 +78,7 @@ def _span(shown: Sequence[str]) -> str:
 
 
 def _names(names: Iterable[str]) -> str:
-    quoted = [f"“{name.replace('_', ' ')}”" for name in sorted(names)]
+    quoted = [_named(name) for name in sorted(names)]
     return quoted[0] if len(quoted) == 1 else f"{', '.join(quoted[:-1])} or {quoted[-1]}"
 
 
@@ -167,10 +170,67 @@ def _on_selections(tables: Tables, labels: Mapping[str, str]) -> str:
     return f"{_names([labels.get(subset, subset)])} changes the mixture most: it moves {', and '.join(told)}."
 
 
-def to_believe(tables: Tables, labels: Mapping[str, str]) -> list[str]:
-    """Three sentences: on sources against texts, on preferences within domains, on what selections take.
+def _signed(value: float) -> str:
+    return f"{value:+.2f}".replace("-", MINUS)
+
+
+def on_results(tables: Tables, answered: Sequence[Mapping[str, Any]]) -> str | None:
+    """Whether the best of the evaluated selections helped, and what it costs; None if no model was evaluated.
+
+    Args:
+        answered: the methods over their seeds, see `evaluation.methods.rows`, in the order of the table `results`.
+    """
+    rows = [row for row in tables["results"] or [] if row["state"] == COMPLETE]
+    compared = [row for row in rows if row["difference"] is not None]
+    if not compared:
+        return "Whether a selection helped is not known: no model can be compared with uniform." if rows else None
+    tested = [row for row in compared if row["p_holm"] is not None]
+    sure = [row for row in tested if row["p_holm"] < SIGNIFICANT]
+    better, worse = ([row for row in sure if sign * row["difference"] > 0] for sign in (-1, 1))
+    best = min(better or compared, key=lambda row: row["difference"])
+    by = f"{_named(best['method'])}: {_against_uniform(best)}"
+    if not tested:
+        return f"Whether a selection helped is not known without several seeds; the lowest loss is that of {by}."
+    if not better:
+        rest = f"; {len(worse)} of {len(tested)} are worse than uniform" if worse else ""
+        return f"No selection helped beyond chance; the lowest loss is that of {by}{rest}."
+    said = [f"Selecting helped with {len(better)} of {len(tested)} selections, most with {by}", _on_tokens(best)]
+    elsewhere = answered[best["number"]]["elsewhere"] or {} if best["number"] < len(answered) else {}
+    price, part = max(((loss, part) for part, loss in elsewhere.items()), default=(0.0, ""))
+    if price >= 0.005:
+        said.append(f"on {part.replace('_', ' ')} it costs {_signed(price)}")
+    return f"{'; '.join(filter(None, said))}."
+
+
+def _against_uniform(row: Mapping[str, Any]) -> str:
+    low, high = row["difference_low"], row["difference_high"]
+    interval = "" if low is None else f" [{_signed(low)}, {_signed(high)}]"
+    on = f" on {row['part'].replace('_', ' ')}" if row["part"] else ""
+    return f"{_signed(row['difference'])}{interval} nats per token against uniform{on}"
+
+
+def _on_tokens(row: Mapping[str, Any]) -> str:
+    """What the token factor of a method means, by how it was found; empty without one."""
+    factor = row["token_factor"]
+    if factor is None:
+        return ""
+    if row["token_factor_from"] == "curve":
+        return f"it is at the last loss of uniform after {_percent(1 / factor)} of the tokens"
+    bound = {"at least": "at least ", "at most": "at most "}.get(row["token_factor_bound"], "")
+    return f"uniform needs {bound}{factor:.2f} times the tokens for that"
+
+
+def _named(name: str) -> str:
+    return f"“{name.replace('_', ' ')}”"
+
+
+def to_believe(tables: Tables, labels: Mapping[str, str], answered: Sequence[Mapping[str, Any]] = ()) -> list[str]:
+    """At most four sentences: whether a selection helped, if models were evaluated; then on sources against texts, on
+    preferences within domains, on what selections take.
 
     Args:
         labels: of subsets, by name.
+        answered: see `on_results`.
     """
-    return [_on_sources(tables), _on_preferences(tables), _on_selections(tables, labels)]
+    helped = on_results(tables, answered)
+    return [*([helped] if helped else []), _on_sources(tables), _on_preferences(tables), _on_selections(tables, labels)]

@@ -9,7 +9,7 @@ const RESPONSIBLE = [
 
 const TABS = [
   ["overview", "Overview", overview], ["criteria", "Criteria", criteria], ["trust", "Trust", trust],
-  ["selections", "Selections", selections], ["documents", "Documents", () => EXPLORER.panel()], ["provenance", "Provenance", provenance],
+  ["selections", "Selections", selections], ["results", "Results", results], ["documents", "Documents", () => EXPLORER.panel()], ["provenance", "Provenance", provenance],
 ];
 
 /** Make the content of a tab, once: the open one at the start, the others when the page is shown or when they are opened. */

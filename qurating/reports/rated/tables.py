@@ -4,6 +4,7 @@ import hashlib
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -11,6 +12,9 @@ import pyarrow.parquet as pq
 from qurating.runtime.errors import StageError
 
 MAX_GROUPS = 30  # of each grouping that are shown
+MAX_PER_CURVE = 100
+MAX_POINTS = 12_000  # of curves, in all
+MIN_POINTS = 8  # of each, however many there are
 MAX_CHARACTERS = 300  # of a name; corpora have hostile ones
 
 Rows = list[dict[str, Any]]
@@ -38,6 +42,10 @@ COLUMNS = {
     "scorer": "scorer grouping group num_sequences spearman low high mse mse_of_the_mean top_fraction top_f1 "
     "top_f1_by_chance",
     "annotated": "annotation criterion id domain annotated predicted held_out",
+    "results": "number method is_uniform state tokens num_seeds part loss loss_low loss_high difference difference_low "
+    "difference_high p_holm token_factor token_factor_low token_factor_high token_factor_bound token_factor_from "
+    "num_checked near_duplicate_share contaminated_share",
+    "curves": "number replicate kind tokens nats_per_token",
 }
 
 # Their groups are not those of the corpus: shown are the largest by a column; those of `annotated` are all
@@ -101,10 +109,25 @@ def _of_shown_groups(table: pa.Table, groups: dict[str, Groups]) -> pa.Table:
             names = pc.unique(table[column])
             kept = [cut(name) in shown if name is not None else False for name in strings(pa.chunked_array([names]))]
             table = table.filter(pc.is_in(table[column], value_set=names.filter(pa.array(kept, pa.bool_()))))
-    if "group" in table.column_names:
+    if "grouping" in table.column_names:
         pairs = zip(values(table["grouping"]), values(table["group"]), strict=True)
         table = table.filter(pa.array([name in groups and group in groups[name].shown for name, group in pairs]))
     return table
+
+
+def _thinned(curves: pa.Table) -> pa.Table:
+    """Curves of at most `MAX_POINTS` points: of each evenly spaced ones, the first and the last among them."""
+    keys = list(zip(*(curves[name].to_pylist() for name in ("number", "replicate", "kind")), strict=True))
+    places: dict[tuple[Any, ...], list[int]] = {}
+    for place, key in enumerate(keys):
+        places.setdefault(key, []).append(place)
+    each = max(MIN_POINTS, min(MAX_PER_CURVE, MAX_POINTS // max(1, len(places))))
+    kept = [
+        own[number]
+        for own in places.values()
+        for number in np.unique(np.linspace(0, len(own) - 1, min(each, len(own))).round().astype(int))
+    ]
+    return curves.take(sorted(kept))
 
 
 def read(folder: Path) -> tuple[dict[str, Rows | None], dict[str, Groups]]:
@@ -128,7 +151,9 @@ def read(folder: Path) -> tuple[dict[str, Rows | None], dict[str, Groups]]:
 
 
 def _rows(name: str, table: pa.Table, groups: dict[str, Groups]) -> Rows:
-    if name not in OWN_GROUPS:
+    if name == "curves":
+        table = _thinned(table)
+    elif name not in OWN_GROUPS:
         table = _of_shown_groups(table, groups)
     elif size := OWN_GROUPS[name]:
         table = _of_shown_groups(table, _largest(table, size))

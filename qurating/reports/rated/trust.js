@@ -296,7 +296,7 @@ function calibrated(rows) {
 }
 
 const MAX_COLOURS = 5; // domains with a colour
-const HUES = [ACCENT, "var(--warm)", "var(--green)", "var(--pink)", "var(--gold)"];
+const HUES = [ACCENT, "var(--warm)", "var(--c3)", "var(--c4)", "var(--c6)"];
 
 /** Annotated and predicted scores, coloured by domain. */
 function cloud(rows) {

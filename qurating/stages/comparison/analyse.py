@@ -11,7 +11,7 @@ from qurating.artifacts import lineage
 from qurating.artifacts.files import read_json, write_json
 from qurating.evaluation import methods
 from qurating.evaluation.comparison import Cell, compare, distinct_ratings, labels_of, read_cells
-from qurating.evaluation.runs import runs_of
+from qurating.evaluation.runs import runs_in
 from qurating.reports import answer, page, style, table
 from qurating.reports.figures import loss_by_tokens
 from qurating.reports.rated_rows import excerpts, read_rated_rows
@@ -146,10 +146,7 @@ def analyse(
 def _methods(cells: Sequence[Cell], part: str) -> list[dict[str, Any]]:
     """The table of methods over the evaluations of the cells."""
     folders = [cell.folders["evaluate"] for cell in cells if "evaluate" in cell.folders]
-    by_root: dict[Path, list[str]] = {}
-    for folder in folders:
-        by_root.setdefault(folder.parents[1], []).append(f"{folder.parent.name}/{folder.name}")
-    return methods.rows([run for root, names in by_root.items() for run in runs_of(root, names, part)])
+    return methods.rows(runs_in(folders, part))
 
 
 def _write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:

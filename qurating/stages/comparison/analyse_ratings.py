@@ -1,15 +1,17 @@
 """Analyse a rated corpus: what each criterion prefers, what each selection takes, and whether to trust the ratings."""
 
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from tqdm import tqdm
 
-from qurating.analysis import cautions, first_window, groups
+from qurating.analysis import cautions, first_window, groups, results
 from qurating.analysis import raters as of_raters
 from qurating.analysis import subsets as of_subsets
 from qurating.analysis.correlations import correlations
@@ -31,11 +33,17 @@ from qurating.analysis.tables import CLUSTERS, write
 from qurating.analysis.temperatures import normalisation, sampled_budget, temperatures
 from qurating.analysis.texts import has_text, texts_at
 from qurating.analysis.variance import variance
+from qurating.artifacts import lineage
+from qurating.artifacts.ancestry import SEEDS
 from qurating.artifacts.files import read_json, row_files, write_json, write_table
-from qurating.artifacts.seeds import seed_for
+from qurating.artifacts.seeds import replicate_of, seed_for
+from qurating.evaluation import methods
+from qurating.evaluation.comparison import Cell, with_distinct_names
+from qurating.evaluation.runs import runs_in
 from qurating.reports.rated import page
 from qurating.runtime.errors import StageError
 
+MAX_SUBSETS = 12  # in a figure
 _OF_RATINGS = ("variance", "preferences", "first_window", "correlations", "clusters")  # tables with a figure
 _OF_SELECTIONS = ("overlap", "temperatures", "normalisation", "duplicates")
 _OF_RATERS = ("judge", "rater_accuracy", "rater_calibration", "annotated")
@@ -53,6 +61,7 @@ def analyse_ratings(
     raters: Path | Sequence[Path],
     annotations: Path | Sequence[Path],
     scorers: Path | Sequence[Path],
+    evaluations: Path | Sequence[Path],
     domain_column: str,
     label_columns: Sequence[str],
     max_sequences: int,
@@ -63,20 +72,24 @@ def analyse_ratings(
     min_spread: float,
     min_distinct: int,
     seed: int,
+    about: str | None = None,
 ) -> dict[str, Any]:
     """Write `report.html`, `tables/*.parquet` and `*.csv`, `plots/*.png`, and what the page is made from.
 
-    The latter are `documents.parquet`, `warnings.json` and `about.json`. The tables are described in docs/analysis.md.
+    The latter are `documents.parquet`, `warnings.json`, `about.json`, and `answer.json` with the methods over their
+    seeds, see `methods.rows`. The tables are described in docs/analysis.md.
     The metadata of each Parquet file say of which sequences it is.
 
     Args:
         ratings: of the corpus, at least one.
-        subsets: of the corpus, whose composition and overlap are analysed.
+        subsets: of the corpus, whose composition and overlap are analysed, as of those that the models of
+            `evaluations` were trained on.
         checks: artifacts of `check_subset`.
         judgments: what the judges say of themselves; the pairs of the first artifact are compared with the ratings.
         raters: of `train_rater`, for their held-out accuracy and calibration.
         annotations: LQS of proxy sequences, for the correlations and beside the scores of `ratings`.
         scorers: of `train_scorer`, for their held-out correlation.
+        evaluations: of models that were trained on subsets of the corpus.
         domain_column: of the corpus; dotted if nested.
         label_columns: of the corpus, for more groups.
         max_sequences: that are analysed; of a larger corpus, an evenly spaced sample.
@@ -86,6 +99,8 @@ def analyse_ratings(
         max_explored: sequences in `documents.parquet`, evenly spaced, besides extremes.
         min_spread, min_distinct: of the ratings within a domain; see `cautions.of_spread`.
         seed: of the noise and the clusters.
+        about: the part of the held-out text that methods are compared on, a set or a domain of the evaluations;
+            None: all.
 
     Raises:
         StageError: no ratings; ratings or subsets of another corpus; an unknown column.
@@ -96,6 +111,9 @@ def analyse_ratings(
         )
     ratings, subsets, checks = map(_each, (ratings, subsets, checks))
     judgments, raters, annotations, scorers = map(_each, (judgments, raters, annotations, scorers))
+    evaluations = _each(evaluations)
+    runs = runs_in(evaluations, about or "")
+    subsets = list(dict.fromkeys([*subsets, *results.trained_on(runs)]))
     rated = read_rated(
         corpus, ratings, domain_column=domain_column, label_columns=label_columns, max_sequences=max_sequences
     )
@@ -110,7 +128,7 @@ def analyse_ratings(
 
     warnings = cautions.of_values(rated)
     sampling = {"sequences": rated.sampling()}
-    masks = {subset.name: members_of(rated, subset, corpus) for subset in dict.fromkeys(subsets)}
+    masks = {subset.name: members_of(rated, subset, corpus) for subset in subsets}
     topics = None
     if clusters and not has_text(corpus):
         warnings.append("The corpus has no column text: there are no topic clusters, and no texts to read.")
@@ -120,7 +138,7 @@ def analyse_ratings(
             warnings.append("There are no topic clusters: the texts have too few words in common.")
 
     tables: dict[str, pa.Table] = {}
-    with tqdm(total=8, desc="analysing", unit="part", mininterval=0.5) as progress:
+    with tqdm(total=9, desc="analysing", unit="part", mininterval=0.5) as progress:
         tables["by_group"] = groups.by_group(rated)
         tables["percentiles"] = groups.percentiles(rated)
         progress.update()
@@ -151,6 +169,10 @@ def analyse_ratings(
         tables["first_window"], shard_stride = first_window.first_window(rated, corpus)
         sampling["windows"] = every(shard_stride).replace("sequence", "shard")
         progress.update()
+        answer = methods.rows(runs)
+        tables["results"] = results.results(runs, answer, tables["duplicates"].to_pylist())
+        tables["curves"] = results.curves(runs, answer)
+        progress.update()
     warnings += cautions.of_spread(tables["by_group"], min_spread, min_distinct)
     warnings += cautions.of_variance(tables["variance"])
     warnings += cautions.of_preferences(tables["preferences"])
@@ -169,8 +191,9 @@ def analyse_ratings(
     write_table(output / "documents.parquet", explored)
     for name, table in tables.items():
         write(output, name, table, sampling)
-    labels = {subset.name: _label(subset) for subset in subsets}
-    num_figures = _draw(output, tables, labels)
+    write_json(output / "answer.json", answer)
+    labels, drawn = _labels(corpus, subsets)
+    num_figures = _draw(output, tables, drawn)
     write_json(output / "warnings.json", warnings)
     inputs = {
         "corpus": [corpus],
@@ -181,6 +204,7 @@ def analyse_ratings(
         "raters": raters,
         "annotations": annotations,
         "scorers": scorers,
+        "evaluations": evaluations,
     }
     counts: dict[str, Any] = {
         "sequences": len(rated.ids),
@@ -189,12 +213,13 @@ def analyse_ratings(
         "criteria": list(rated.ratings),
         "domains": len(rated.groups["domain"].names),
         "subsets": len(masks),
+        "evaluations": len(evaluations),
         "clusters": 0 if topics is None else len(topics.names),
         "documents": len(explored),
         "warnings": len(warnings),
         "figures": num_figures,
     }
-    write_json(output / "about.json", _about(inputs, rated, masks, subsets, counts, num_tokens))
+    write_json(output / "about.json", _about(inputs, rated, masks, labels, counts, num_tokens))
     page.write(output)
     return counts
 
@@ -238,13 +263,12 @@ def _draw(output: Path, tables: Mapping[str, pa.Table], labels: Mapping[str, str
     """Write the figures of the tables that have something to show; returns their number.
 
     Args:
-        labels: what figures call the subsets, by name; used if they tell them apart.
+        labels: what figures call the subsets, by name; those without one, and beyond `MAX_SUBSETS`, are not shown.
     """
     from qurating.reports import style
-    from qurating.reports.analyses import raters, ratings, selections
+    from qurating.reports.analyses import raters, ratings, selections, trainings
 
-    if len(set(labels.values())) == len(labels):
-        tables = {name: _renamed(table, labels) for name, table in tables.items()}
+    tables = {name: _renamed(_only(table, [*labels][:MAX_SUBSETS]), labels) for name, table in tables.items()}
     drawn = {
         "by_group": ratings.by_group(tables["by_group"], DOMAIN),
         "by_cluster": ratings.by_group(tables["by_group"], CLUSTER),
@@ -253,6 +277,8 @@ def _draw(output: Path, tables: Mapping[str, pa.Table], labels: Mapping[str, str
         **{name: getattr(ratings, name)(tables[name]) for name in _OF_RATINGS},
         **{name: getattr(selections, name)(tables[name]) for name in _OF_SELECTIONS},
         **{name: getattr(raters, name)(tables[name]) for name in _OF_RATERS},
+        "results": trainings.results(tables["results"]),
+        "curves": trainings.curves(tables["curves"], tables["results"]),
     }
     shown = {name: figure for name, figure in drawn.items() if figure is not None}
     for name, figure in shown.items():
@@ -260,24 +286,64 @@ def _draw(output: Path, tables: Mapping[str, pa.Table], labels: Mapping[str, str
     return len(shown)
 
 
-def _renamed(table: pa.Table, labels: Mapping[str, str]) -> pa.Table:
-    """A table with the labels of subsets in place of their names."""
-    for place, column in enumerate(table.column_names):
-        if column == "subset" or (column in ("first", "second") and "shared_tokens" in table.column_names):
-            shown = [labels.get(name, name) for name in table[column].to_pylist()]
-            table = table.set_column(place, column, pa.array(shown, pa.string()))
+def _only(table: pa.Table, subsets: Sequence[str]) -> pa.Table:
+    """A table with the rows of these subsets, if it is about subsets."""
+    for column in _columns_of_subsets(table):
+        table = table.filter(pc.is_in(table[column], value_set=pa.array(subsets, pa.string())))
     return table
 
 
-def _label(subset: Path) -> str:
-    return str((_manifest(subset).get("config") or {}).get("label") or subset.name)
+def _columns_of_subsets(table: pa.Table) -> list[str]:
+    pair = ["first", "second"] if "shared_tokens" in table.column_names else []
+    return [*(["subset"] if "subset" in table.column_names else []), *pair]
+
+
+def _renamed(table: pa.Table, labels: Mapping[str, str]) -> pa.Table:
+    """A table with the labels of subsets in place of their names."""
+    for column in _columns_of_subsets(table):
+        shown = [labels.get(name, name) for name in table[column].to_pylist()]
+        table = table.set_column(table.column_names.index(column), column, pa.array(shown, pa.string()))
+    return table
+
+
+def _labels(corpus: Path, subsets: Sequence[Path]) -> tuple[dict[str, str], dict[str, str]]:
+    """What people call the subsets: all of them by name, and one of those that differ in their seeds alone.
+
+    A name is the label, with the settings in which those of one label differ, and the replicate if there are several.
+    """
+    found = _manifest(corpus)
+    same: dict[str, list[Path]] = {}
+    for subset in subsets:
+        made = _manifest(subset)
+        settings = (made.get("identity") or {}).get("config") or {"name": subset.name}
+        kept = {key: value for key, value in settings.items() if key not in SEEDS}
+        same.setdefault(json.dumps([made.get("stage"), kept], sort_keys=True), []).append(subset)
+    cells = []
+    for first, *_ in same.values():
+        made = _manifest(first)
+        label = str((made.get("config") or {}).get("label") or first.name)
+        rest = ", checked" if made.get("stage") == "check_subset" else ""
+        cells.append(Cell({}, {lineage.CORPUS: found, "select": made}, label + rest, False))
+    names = [cell.method for cell in with_distinct_names(cells)]
+    labels = {
+        subset.name: name if len(own) == 1 else f"{name}, {_replicate(found, _manifest(subset))}"
+        for name, own in zip(names, same.values(), strict=True)
+        for subset in own
+    }
+    return labels, {own[0].name: name for name, own in zip(names, same.values(), strict=True)}
+
+
+def _replicate(corpus: Mapping[str, Any], subset: Mapping[str, Any]) -> str:
+    seed, used = corpus.get("seed"), subset.get("seed")
+    number = replicate_of(seed, used) if isinstance(seed, int) and isinstance(used, int) else None
+    return f"seed {used}" if number is None else f"replicate {number}"
 
 
 def _about(
     inputs: Mapping[str, Sequence[Path]],
     rated: Rated,
     masks: Mapping[str, Mask],
-    subsets: Sequence[Path],
+    subset_labels: Mapping[str, str],
     counts: Mapping[str, Any],
     num_tokens: int,
 ) -> dict[str, Any]:
@@ -291,7 +357,7 @@ def _about(
         "criteria": {
             name: f"{source.ratings.parent.name}/{source.ratings.name}" for name, source in rated.sources.items()
         },
-        "subset_labels": {subset.name: _label(subset) for subset in subsets},
+        "subset_labels": dict(subset_labels),
         "subset_tokens": {name: int(rated.lengths[mask].sum()) for name, mask in masks.items()},
         "counts": counts,
         "sampling": counts["sampling"],

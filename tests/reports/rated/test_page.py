@@ -12,8 +12,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from analysis_example import Page
+from rated_page_example import answered
 from rated_page_example import write as write_input
 
+from qurating.reports import answer
 from qurating.reports.rated import page, tables
 from qurating.runtime.errors import StageError
 
@@ -43,7 +45,7 @@ def test_one_file_whose_policy_names_its_scripts_and_no_address(tmp_path: Path) 
     path = page.write(folder)
     assert path == folder / "report.html"
     assert {file.name for file in folder.iterdir()} == {
-        "documents.parquet", "tables", "about.json", "warnings.json", "report.html",
+        "documents.parquet", "tables", "about.json", "answer.json", "warnings.json", "report.html",
     }  # fmt: skip
     html = path.read_text(encoding="utf-8")
     seen = Page(html)
@@ -78,7 +80,14 @@ def test_texts_and_facts_come_through_unchanged(tmp_path: Path) -> None:
     facts = data_of(html, "facts")
     assert facts["documents"]["shown"] == facts["documents"]["given"] == 30
     assert facts["warnings"] == ["The domain licences has few documents of several windows."]
-    assert len(facts["sentences"]) == 3
+    assert len(facts["sentences"]) == 4
+    assert facts["sentences"][0] == facts["answer"]["helped"]
+    assert facts["answer"]["sentences"] == answer.sentences(answered())
+    uniform, best, _ = facts["answer"]["methods"]
+    names = [["0", "evaluations/lm-uniform-0"], ["1", "evaluations/lm-uniform-1"]]
+    assert uniform == {"elsewhere": {}, "evaluations": names}
+    assert best["elsewhere"] == {"tables": 1.5}
+    assert any(note.startswith("a note") for note in facts["answer"]["notes"])
     files = facts["about"]["manifests"]["corpus"]["corpora/embedded"]["files"]
     assert len(files) == page.MAX_FILES + 1
     assert files["…"] == "10 more, see manifest.json"
@@ -90,10 +99,37 @@ def test_every_table_may_be_absent(tmp_path: Path) -> None:
     for file in (folder / "tables").iterdir():
         file.unlink()
     (folder / "about.json").unlink()
+    (folder / "answer.json").unlink()
     (folder / "warnings.json").unlink()
     facts = data_of(page.write(folder).read_text(encoding="utf-8"), "facts")
     assert facts["missing"].keys() == tables.COLUMNS.keys()
     assert all(text for text in facts["missing"].values())
+    assert facts["answer"] == {"helped": None, "sentences": [], "notes": [], "methods": []}
+
+
+def test_hundreds_of_trainings_are_thinned(tmp_path: Path) -> None:
+    folder = write_input(tmp_path / "a", rows(10))
+    names = [f"method {number}" for number in range(33)]
+    row = pq.read_table(folder / "tables/results.parquet").to_pylist()[1]
+    results = [row | {"number": number, "method": name} for number, name in enumerate(names)]
+    pq.write_table(pa.Table.from_pylist(results), folder / "tables/results.parquet")
+    points = np.arange(400)
+    curves = [
+        pa.table({"number": np.full(400, number), "method": [names[number]] * 400, "replicate": [str(seed)] * 400,
+                  "kind": [kind] * 400, "tokens": points * 1_000, "nats_per_token": 9 - points / 100})
+        for number in range(33) for seed in range(3) for kind in ("heldout", "training")
+    ]  # fmt: skip
+    pq.write_table(pa.concat_tables(curves), folder / "tables/curves.parquet")
+    (folder / "answer.json").write_text(json.dumps([answered()[1] | {"method": name} for name in names]))
+    path = page.write(folder)
+    shown = data_of(path.read_text(encoding="utf-8"), "facts")["tables"]["curves"]
+    assert len(shown) <= tables.MAX_POINTS
+    of_each: dict[Any, list[int]] = {}
+    for each in shown:
+        of_each.setdefault((each["number"], each["replicate"], each["kind"]), []).append(each["tokens"])
+    assert len(of_each) == 33 * 3 * 2
+    assert {(tokens[0], tokens[-1]) for tokens in of_each.values()} == {(0, 399_000)}
+    assert path.stat().st_size < 3_000_000
 
 
 def test_a_large_sample_makes_a_page_of_ten_megabytes(tmp_path: Path) -> None:

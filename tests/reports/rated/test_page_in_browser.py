@@ -18,8 +18,8 @@ from qurating.reports.rated import page as rated_page
 
 pytestmark = needs_browser
 
-TABS = ("Overview", "Criteria", "Trust", "Selections", "Documents", "Provenance")
-NUM_FIGURES = 14
+TABS = ("Overview", "Criteria", "Trust", "Selections", "Results", "Documents", "Provenance")
+NUM_FIGURES = 15
 UNIFORM, TOP_K = (f"select_30_percent_by-{name}" for name in SUBSETS[:2])
 
 
@@ -285,6 +285,30 @@ def test_temperatures(page: Page, report: Path) -> None:
         expect(bar).to_have_count(1)
 
 
+def test_results_of_the_trainings(page: Page, report: Path) -> None:
+    visit(page, report, "#results")
+    page.wait_for_selector("html[data-drawn]")
+    panel = page.locator("#panel-results")
+    expect(panel.locator(".helped")).to_contain_text("Selecting helped with 1 of 2 selections, most with “educational")
+    cells = panel.locator("tbody tr").nth(1).locator("td").all_text_contents()
+    assert cells[:4] == ["educational value top-k", "0, 1", "120K", "2.600 ± 0.100"]
+    assert cells[4:] == ["−0.400 [−0.60, −0.20]", "0.010", "1.50", "1.2 %", "0.2 %", "+1.50"]
+    drawing = panel.locator("figure .drawing")
+    assert "uniform, 120K" in drawing.locator("text").all_text_contents()
+    points = drawing.locator("[aria-roledescription=circle]")
+    assert points.count() == 3 * 2 * 4
+    panel.get_by_label("Loss", exact=True).select_option("Training loss")
+    expect(points).to_have_count(3 * 2 * 100)  # thinned
+    expect(panel.locator("figcaption")).to_contain_text("on the batches of the training")
+    panel.locator("tbody a").first.click()
+    opened = page.locator("details[data-manifest='evaluations/lm-uniform-0']")
+    expect(opened.locator("pre")).to_contain_text('"stage": "evaluations"')
+    visit(page, report)
+    page.wait_for_selector("html[data-drawn]")
+    figure = page.locator("#panel-overview figure", has=page.get_by_text("Left of 0 is better"))
+    expect(figure.locator("[aria-label*='educational value top-k'][aria-label*='−0.400']")).to_have_count(1)
+
+
 def test_light_dark_and_print(page: Page, report: Path) -> None:
     visit(page, report)
     background = "getComputedStyle(document.body).backgroundColor"
@@ -410,6 +434,7 @@ def test_ratings_without_text_and_an_analysis_without_tables(page: Page, tmp_pat
         ("Trust", "Run the stages judge and train_rater"),
         ("Trust", "Run the stages annotate_proxy and train_scorer"),
         ("Selections", "Run the stage select"),
+        ("Results", "train_lm and evaluate"),
     ):
         page.get_by_role("tab", name=tab).click()
         expect(page.get_by_role("tabpanel", name=tab)).to_contain_text(told)

@@ -166,3 +166,53 @@ def test_verdicts() -> None:
         "same": "nothing: constant",
         "unknown": "–",
     }
+
+
+def trained(method: str, difference: float | None, p_holm: float | None = None, **more: Any) -> dict[str, Any]:
+    row = {"method": method, "state": "complete", "is_uniform": difference is None, "part": None, "p_holm": p_holm}
+    row |= {"difference": difference, "difference_low": None, "difference_high": None, "number": 0}
+    return row | {"token_factor": None, "token_factor_bound": None, "token_factor_from": "budgets"} | more
+
+
+@pytest.mark.parametrize(
+    ("rows", "expected"),
+    [
+        ([trained("uniform", None)], "is not known: no model can be compared"),
+        (
+            [trained("top_k", -0.2)],
+            "not known without several seeds; the lowest loss is that of “top k”: −0.20 nats",
+        ),
+        (
+            [trained("a", 0.3, 0.01), trained("b", -0.1, 0.2, difference_low=-0.3, difference_high=0.1)],
+            "No selection helped beyond chance; the lowest loss is that of “b”: −0.10 [−0.30, +0.10] nats per token "
+            "against uniform; 1 of 2 are worse than uniform.",
+        ),
+        (
+            [trained("a", -0.1, 0.01), trained("b", -0.4, 0.02, part="prose", token_factor=2.0)],
+            "Selecting helped with 2 of 2 selections, most with “b”: −0.40 nats per token against uniform on prose; "
+            "uniform needs 2.00 times the tokens for that; on other text it costs +0.70.",
+        ),
+        (
+            [trained("b", -0.4, 0.02, token_factor=3.5, token_factor_bound="at least", number=1)],
+            "uniform needs at least 3.50 times the tokens for that.",
+        ),
+        (
+            [trained("b", -0.4, 0.02, token_factor=4.0, token_factor_from="curve", number=1)],
+            "against uniform; it is at the last loss of uniform after 25 % of the tokens.",
+        ),
+        (
+            [trained("by chance", -0.9, 0.5), trained("b", -0.4, 0.02, number=1)],
+            "Selecting helped with 1 of 2 selections, most with “b”: −0.40 nats",
+        ),
+        ([trained("b", -0.4, 0.02), trained("broken", None, state="damaged")], "helped with 1 of 1 selections"),
+    ],
+)
+def test_whether_a_selection_helped(rows: Rows, expected: str) -> None:
+    answered: list[dict[str, Any]] = [{"elsewhere": {"other_text": 0.7, "tables": 0.1}}, {"elsewhere": None}]
+    found = to_believe(tables(results=rows), {}, answered)
+    assert expected in found[0]
+    assert len(found) == 4
+
+
+def test_trainings_that_failed_answer_nothing() -> None:
+    assert len(to_believe(tables(results=[trained("a", None, state="training failed")]), {})) == 3

@@ -8,14 +8,16 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from rated_example import NUM_ROWS, analysed, on_disk, rater, scorer
+from results_example import corpus, evaluated, make, trained, with_curve
 
 from qurating.artifacts.files import read_json, write_json, write_table
+from qurating.artifacts.seeds import replicated
 from qurating.runtime.errors import StageError
 from qurating.stages.comparison import analyse_ratings as module
 
 TABLES = (
     *("by_group", "variance", "preferences", "first_window", "correlations", "clusters", "percentiles", "retention"),
-    *("overlap", "temperatures", "normalisation", "duplicates"),
+    *("overlap", "temperatures", "normalisation", "duplicates", "results", "curves"),
     *("judge", "judge_compared", "rater_accuracy", "rater_calibration", "scorer", "annotated"),
 )
 NOT_DRAWN = {"percentiles", "judge_compared", "scorer"}
@@ -28,6 +30,7 @@ def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_every_table_figure_and_document_is_there(tmp_path: Path) -> None:
+    texts = corpus(tmp_path, "c")
     made = on_disk(tmp_path, lang=["en", "de", "fr"] * (NUM_ROWS // 3))
     check = tmp_path / "subsets/a-checked"
     write_json(
@@ -44,7 +47,8 @@ def test_every_table_figure_and_document_is_there(tmp_path: Path) -> None:
         "criteria": {"style": {"num_pairs": 90, "agree": 0.8}},
     }
     write_json(made["j"] / "summary.json", summary | {"compared": of_other})
-    models = {"raters": rater(tmp_path / "models/rater"), "scorers": scorer(tmp_path / "models/scorer")}
+    models: dict[str, Any] = {"raters": rater(tmp_path / "models/rater"), "scorers": scorer(tmp_path / "models/scorer")}
+    models["evaluations"] = trainings(tmp_path, made, texts)
     output = tmp_path / "out"
     counts = analysed(output, made, label_columns=["lang"], checks=[check], annotations=annotation, **models)
     tables = {name: pq.read_table(output / f"tables/{name}.parquet") for name in TABLES}
@@ -64,11 +68,31 @@ def test_every_table_figure_and_document_is_there(tmp_path: Path) -> None:
     assert {"kept.a", "kept.b", "column.lang", "windows.lqs"} <= set(documents.column_names)
     about = read_json(output / "about.json")
     assert about["judge_is_simulated"]
-    assert about["subset_labels"] == {"a": "label of a", "b": "label of b"}
+    assert about["subset_labels"] == {"a": "label of a", "b": "label of b", "top": "top-k", "uniform": "uniform"}
     assert about["criteria"] == {"style": "ratings/r", "facts": "ratings/r", "lqs": "scores/s"}
-    assert about["artifacts"]["subsets"] == ["subsets/a", "subsets/b"]
+    trained_on = ["subsets/top", "subsets/uniform"]
+    assert about["artifacts"]["subsets"] == ["subsets/a", "subsets/b", *trained_on]
+    assert {"subsets/" + name for name in tables["retention"]["subset"].to_pylist()} >= {*trained_on}
+    assert about["artifacts"]["evaluations"] == ["evaluations/lm-top", "evaluations/lm-uniform"]
+    assert (counts["subsets"], counts["evaluations"]) == (4, 2)
+    losses = dict(zip(*(tables["results"][name].to_pylist() for name in ("method", "loss")), strict=True))
+    assert losses == {"top-k": 2.0, "uniform": 3.0}
+    assert [row["method"] for row in read_json(output / "answer.json")] == ["top-k", "uniform"]
     assert about["manifests"]["checks"]["subsets/a-checked"] == read_json(check / "manifest.json")
     assert read_json(output / "warnings.json")  # the pairs may be those that the rater was trained on
+
+
+def trainings(root: Path, made: dict[str, Path], texts: str) -> list[Path]:
+    """Evaluated models: of a top-k selection that is not among the subsets, and of uniform."""
+    found = []
+    for name, label, rows in (("top", "top-k", np.arange(0, NUM_ROWS, 5)), ("uniform", "uniform", np.arange(40))):
+        model = with_curve(root, trained(root, label, tag=name, texts=texts), {10: 4.0, 100: 3.0})
+        evaluated(root, model, {"top-k": 2.0, "uniform": 3.0}[label], texts=texts)
+        lengths = pq.read_table(made["c"] / "train", columns=["length"])["length"].to_numpy()
+        index = {"id": 1000 + rows, "shard": rows // 80, "row": rows % 80, "length": lengths[rows]}
+        write_table(root / "subsets" / name / "subset.parquet", pa.table(index))
+        found.append(root / f"evaluations/lm-{name}")
+    return found
 
 
 @pytest.mark.usefixtures("undrawn")
@@ -165,3 +189,22 @@ def test_a_budget_of_the_whole_corpus_leaves_no_choice(tmp_path: Path) -> None:
 def test_impossible_settings_are_refused(tmp_path: Path) -> None:
     with pytest.raises(StageError, match="at least 1, and clusters 0"):
         analysed(tmp_path / "out", on_disk(tmp_path), max_explored=0)
+
+
+def test_subsets_are_told_apart_and_figures_show_one_replicate(tmp_path: Path) -> None:
+    texts = corpus(tmp_path, "c", seed=3)
+    folders = []
+    for name, label, budget, seed in (
+        *(("a", "uniform", 1, 3), ("b", "uniform", 1, replicated(3, 1)), ("c", "uniform", 2, 3)),
+        ("d", "top-k", 1, 3),
+    ):
+        make(tmp_path, f"subsets/{name}", "select", {"corpus": texts}, {"label": label, "n": budget, "seed": seed})
+        folders.append(tmp_path / "subsets" / name)
+    labels, drawn = module._labels(tmp_path / "corpora/c", folders)
+    assert drawn == {"a": "uniform, n=1", "c": "uniform, n=2", "d": "top-k"}
+    assert labels == {
+        "a": "uniform, n=1, replicate 0",
+        "b": "uniform, n=1, replicate 1",
+        "c": "uniform, n=2",
+        "d": "top-k",
+    }
