@@ -139,7 +139,7 @@ def trained(method: str, difference: float | None, p_holm: float | None = None, 
     ],
 )
 def test_whether_a_selection_helped(rows: Rows, expected: str) -> None:
-    answered = [{"elsewhere": {"other_text": 0.7, "tables": 0.1}}, {"elsewhere": None}]
+    answered: list[dict[str, Any]] = [{"elsewhere": {"other_text": 0.7, "tables": 0.1}}, {"elsewhere": None}]
     found = to_believe(tables(results=rows), {}, answered)
     assert expected in found[0]
     assert len(found) == 4
