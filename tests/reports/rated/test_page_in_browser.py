@@ -297,6 +297,8 @@ def test_results_of_the_trainings(page: Page, report: Path) -> None:
     assert "uniform, 120K" in drawing.locator("text").all_text_contents()
     points = drawing.locator("[aria-roledescription=circle]")
     assert points.count() == 3 * 2 * 4
+    drawing.get_by_text("uniform", exact=True).click()  # in the legend
+    expect(drawing.locator("[aria-roledescription=circle][opacity='0.9']")).to_have_count(2 * 4)
     panel.get_by_label("Loss", exact=True).select_option("Training loss")
     expect(points).to_have_count(3 * 2 * 100)  # thinned
     expect(panel.locator("figcaption")).to_contain_text("on the batches of the training")
