@@ -4,7 +4,7 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +14,8 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 from command_checks import cells, check, check_cell
-from hydra import initialize_config_dir
-from hydra._internal.config_loader_impl import ConfigLoaderImpl
-from hydra.core.global_hydra import GlobalHydra
 from markdown_pages import PAGES, RECIPES, ROOT, anchors, blocks, commands, commands_of, inline_code, links
 from tokenizers import ByteLevelBPETokenizer
-
-from qurating.pipeline import hydra_internals, resolvers
 
 CONF = ROOT / "conf"
 LANGUAGES = {"sh", "python", "yaml", "text", "mermaid", "bibtex"}
@@ -28,23 +23,11 @@ NUM_NOT_RUN = 2  # blocks that are marked as not run: `wandb sync` and `push_to_
 NUM_COMMANDS_AT_LEAST = 80  # fewer are found only if the pages are no longer read as they are written
 
 
-@pytest.fixture(scope="module")
-def hydra() -> Iterator[None]:
-    """Hydra, initialised on conf/, composing as in run.py."""
-    resolvers.register_resolvers()
-    GlobalHydra.instance().clear()
-    with initialize_config_dir(str(CONF), version_base="1.3"), pytest.MonkeyPatch.context() as patch:
-        strict = staticmethod(hydra_internals._apply_overrides)
-        patch.setattr(ConfigLoaderImpl, "_apply_overrides_to_config", strict)  # so that it is put back
-        hydra_internals.leave_out_what_choices_lack()
-        yield
-
-
 # ---------------------------------------------------------------- commands
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
-def test_every_command_composes_or_is_there(page: Path, hydra: None) -> None:
+def test_every_command_composes_or_is_there(page: Path, conf: Path) -> None:
     made = made_by_recipes()
     wrong = []
     for command in dict.fromkeys(commands(page)):
@@ -91,13 +74,13 @@ def uses_what_is_made(words: Sequence[str], made: set[str]) -> bool:
         ("no_such_program run.py", "no check knows 'no_such_program'"),
     ],
 )
-def test_a_command_that_would_not_work_is_found(line: str, message: str, hydra: None) -> None:
+def test_a_command_that_would_not_work_is_found(line: str, message: str, conf: Path) -> None:
     (command,) = commands_of(line, "here")
     with pytest.raises((Exception, AssertionError), match=re.escape(message)):
         check(command)
 
 
-def test_a_sweep_is_checked_at_its_first_and_last_cell(hydra: None) -> None:
+def test_a_sweep_is_checked_at_its_first_and_last_cell(conf: Path) -> None:
     assert cells(["+experiment=baselines", "seed=3,4"], multirun=False) == [
         ["+experiment=baselines", "seed=3", "selection=uniform"],
         ["+experiment=baselines", "seed=4", "selection=sample_temperature2"],

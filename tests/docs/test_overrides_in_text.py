@@ -87,7 +87,7 @@ def commands_in_comments() -> list[tuple[str, str]]:
 
 
 @pytest.mark.parametrize(("place", "line"), commands_in_comments())
-def test_commands_in_comments_and_in_the_help_text_compose(place: str, line: str, composing_as_run: None) -> None:
+def test_commands_in_comments_and_in_the_help_text_compose(place: str, line: str, conf: Path) -> None:
     (command,) = commands_of(filled(line), place)
     check(command)
     assert not unquoted(filled(line))
@@ -110,7 +110,7 @@ def test_a_shell_leaves_the_commands_as_they_are(page: Path) -> None:
 
 
 @pytest.mark.parametrize("page", MORE_PAGES, ids=lambda page: str(page.relative_to(ROOT)))
-def test_commands_of_other_pages_compose(page: Path, composing_as_run: None) -> None:
+def test_commands_of_other_pages_compose(page: Path, conf: Path) -> None:
     for code in [*inline_code(page), *(block.text for block in blocks(page) if block.language == "sh")]:
         if re.match(r"(python|torchrun|make) ", code):
             for command in commands_of(code, page.name):
@@ -118,7 +118,7 @@ def test_commands_of_other_pages_compose(page: Path, composing_as_run: None) -> 
 
 
 @pytest.mark.parametrize("page", [*PAGES, *MORE_PAGES], ids=lambda page: str(page.relative_to(ROOT)))
-def test_overrides_in_backticks_compose(page: Path, composing_as_run: None) -> None:
+def test_overrides_in_backticks_compose(page: Path, conf: Path) -> None:
     """Those with brackets, braces or quotes, as they stand, and as a shell reads them."""
     wrong = []
     for code in inline_code(page):
@@ -135,7 +135,7 @@ def test_overrides_in_backticks_compose(page: Path, composing_as_run: None) -> N
     assert not wrong, "\n".join(wrong)
 
 
-def test_overrides_that_messages_advise_compose(composing_as_run: None) -> None:
+def test_overrides_that_messages_advise_compose(conf: Path) -> None:
     checked, wrong = set(), []
     known = {*map(str, compose("config")), "stage"}
     for file in sorted((ROOT / "qurating").rglob("*.py")):

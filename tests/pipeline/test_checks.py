@@ -301,8 +301,6 @@ def test_released_judgments_take_the_place_of_a_judge(tmp_path: Path) -> None:
         (["+colour=red"], "unknown setting 'colour'; available: "),
         (["+stages.select.temprature=1"], r"stages.select has no setting 'temprature'; available: .*by_domain"),
         (["corpus=jsonl"], r"not set yet: corpus.paths=…"),
-        (["seed=abc"], "seed is a whole number of at least 0, not 'abc'"),
-        (["seed=inf"], "seed is a whole number of at least 0, not inf"),
         (["replicate=-1"], "replicate is a whole number of at least 0, not -1"),
         (["stage=[]"], "no stage is chosen"),
         (["num_tokens=-5"], "num_tokens is a whole number of at least 1, not -5"),
@@ -324,6 +322,13 @@ def test_released_judgments_take_the_place_of_a_judge(tmp_path: Path) -> None:
 def test_a_bad_config_is_refused(overrides: list[str], message: str) -> None:
     with pytest.raises(StageError, match=message):
         checks.check(compose("config", overrides), dict.fromkeys(STAGES, ""))
+
+
+@pytest.mark.parametrize(("seed", "shown"), [("abc", "'abc'"), ("inf", "inf")])
+@pytest.mark.usefixtures("any_type")
+def test_a_seed_that_is_no_number_is_refused(seed: str, shown: str) -> None:
+    with pytest.raises(StageError, match=f"seed is a whole number of at least 0, not {shown}"):
+        checks.check(compose("config", [f"seed={seed}"]), dict.fromkeys(STAGES, ""))
 
 
 @pytest.mark.parametrize("name", ["subsets/../../x", "/tmp/x", "mine", "subsets/.hidden", "a/b/c"])

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from hydra import compose, initialize_config_dir
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
@@ -21,10 +22,23 @@ OVERRIDES = [
 ]
 
 
+def as_hydra_does(patch: pytest.MonkeyPatch) -> None:
+    """Put back what this package replaces in Hydra and OmegaConf."""
+    patch.setattr(ConfigLoaderImpl, "load_configuration", hydra_internals._load_configuration)
+    patch.setattr(ConfigLoaderImpl, "_apply_overrides_to_config", staticmethod(hydra_internals._apply_overrides))
+    patch.setattr(OmegaConf, "load", staticmethod(hydra_internals._load))
+    patch.setattr("omegaconf.base.parse", hydra_internals._parse)
+    patch.setattr("omegaconf._utils.parse", hydra_internals._parse)
+    choices = hydra_internals._choices_for_interpolations
+    patch.setattr("hydra._internal.defaults_list._create_interpolation_map", choices)
+
+
 @pytest.mark.usefixtures("conf")
-def test_what_is_composed_and_named_is_the_same(request: pytest.FixtureRequest) -> None:
-    expected = [(compose("config", o, return_hydra_config=True), name_artifacts(o)) for o in OVERRIDES]
-    request.getfixturevalue("working_once")
+def test_what_is_composed_and_named_is_the_same() -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        as_hydra_does(patch)
+        expected = [(compose("config", o, return_hydra_config=True), name_artifacts(o)) for o in OVERRIDES]
+    hydra_internals._composed.cache_clear()
     for _ in range(2):
         found = [(compose("config", o, return_hydra_config=True), name_artifacts(o)) for o in OVERRIDES]
         for (config, names), (expected_config, expected_names) in zip(found, expected, strict=True):
@@ -34,8 +48,8 @@ def test_what_is_composed_and_named_is_the_same(request: pytest.FixtureRequest) 
         assert OmegaConf.is_struct(found[0][0])
 
 
-@pytest.mark.usefixtures("working_once")
-def test_a_list_of_overrides_is_composed_once(conf: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.usefixtures("conf")
+def test_a_list_of_overrides_is_composed_once(monkeypatch: pytest.MonkeyPatch) -> None:
     composed = []
 
     def load(*given: Any, **named: Any) -> DictConfig:
@@ -44,6 +58,7 @@ def test_a_list_of_overrides_is_composed_once(conf: Path, monkeypatch: pytest.Mo
 
     whole = hydra_internals._load_configuration
     monkeypatch.setattr(hydra_internals, "_load_configuration", load)
+    hydra_internals._composed.cache_clear()
     lists = [["scale=smoke", f"selection={selection}", "seed=1"] for selection in ("uniform", "top_k")]
     for overrides in lists * 2:
         name_artifacts(overrides)
@@ -51,7 +66,6 @@ def test_a_list_of_overrides_is_composed_once(conf: Path, monkeypatch: pytest.Mo
     assert len(composed) == 4
 
 
-@pytest.mark.usefixtures("working_once")
 def test_an_edit_between_two_runs_is_noticed(tmp_path: Path) -> None:
     file = tmp_path / "config.yaml"
 
@@ -65,7 +79,7 @@ def test_an_edit_between_two_runs_is_noticed(tmp_path: Path) -> None:
     assert [read("value: 1"), read("value: 2"), read("value: 3")] == [1, 2, 3]
 
 
-@pytest.mark.usefixtures("working_once", "conf")
+@pytest.mark.usefixtures("conf")
 def test_errors_are_as_before() -> None:
     for _ in range(2):
         with pytest.raises(HydraException, match="Could not find 'selection/nonsense'"):

@@ -27,7 +27,7 @@ def told(given: Sequence[str], *choices: str) -> list[str]:
     return left_out(given, [composed(choice, *given) for choice in choices])
 
 
-@pytest.mark.usefixtures("composing_as_run")
+@pytest.mark.usefixtures("conf")
 def test_a_setting_is_applied_where_it_exists() -> None:
     given = ["selection.temperature=3"]
     assert composed("selection=sample", *given).selection.temperature == 3
@@ -38,7 +38,7 @@ def test_a_setting_is_applied_where_it_exists() -> None:
     assert told(given, "selection=sample", "selection=mix") == []
 
 
-@pytest.mark.usefixtures("composing_as_run")
+@pytest.mark.usefixtures("conf")
 def test_a_setting_that_no_cell_has_is_refused() -> None:
     with pytest.raises(StageError, match=r"selection.temperature is a setting of .*selection=sample.* is uniform, top"):
         told(["selection.temperature=3"], "selection=uniform", "selection=top_k")
@@ -46,7 +46,7 @@ def test_a_setting_that_no_cell_has_is_refused() -> None:
         told(["judge.max_cost_usd=3"], "judge=simulated")
 
 
-@pytest.mark.usefixtures("composing_as_run")
+@pytest.mark.usefixtures("conf")
 def test_settings_of_a_stage_that_is_not_chosen_still_name_its_artifact() -> None:
     given = ["stages.rate.precision=bf16-true", "stages.rate.shard=0"]
     config = composed("stage=[select]", *given)
@@ -61,7 +61,7 @@ def test_settings_of_a_stage_that_is_not_chosen_still_name_its_artifact() -> Non
     assert str(other["select"]).endswith(",stages.rate.precision=bf16-true")
 
 
-@pytest.mark.usefixtures("composing_as_run")
+@pytest.mark.usefixtures("conf")
 @pytest.mark.parametrize(
     "override",
     ["selection.temprature=3", "stages.rate.shrad=0", "stages.rat.shard=0", "paths.artifcats=x", "selection=[a].b"],
@@ -73,7 +73,7 @@ def test_what_no_choice_has_is_a_typo(override: str) -> None:
         name_artifacts(["stage=[select]", override])
 
 
-@pytest.mark.usefixtures("composing_as_run")
+@pytest.mark.usefixtures("conf")
 def test_nested_settings_and_networks_without_them() -> None:
     given = ["rater.network.hidden_size=64", "rater.lora.r=8", "criteria.lqs.question=x"]
     assert composed("rater=tiny", given[0]).rater.network.hidden_size == 64
@@ -84,7 +84,7 @@ def test_nested_settings_and_networks_without_them() -> None:
         composed(given[2])  # criteria have questions, and this one has none
 
 
-@pytest.mark.usefixtures("composing_as_run")
+@pytest.mark.usefixtures("conf")
 @pytest.mark.parametrize("selection", ["sample", "top_k"])
 def test_names_see_the_same_overrides_as_the_run(selection: str) -> None:
     plain = name_artifacts([f"selection={selection}"])

@@ -7,10 +7,8 @@ import os
 import random
 import re
 import shutil
-import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +18,7 @@ from hydra import compose
 from offline_runs import read_runs
 from omegaconf import OmegaConf
 from repository import ROOT
+from whole_runs import check_same, command, kill_at, manifests, run
 
 from qurating import dashboard
 from qurating.artifacts.artifact import Artifact
@@ -30,42 +29,6 @@ from qurating.pipeline.naming import STAGES, name_artifacts
 from qurating.training import tracking
 
 NOT_NEEDED = {"import_judgments", "import_ratings", "analyse"}  # by a cell of the main job
-SMALL = [
-    *("scale=smoke", "corpus.reader.max_characters_per_domain=60_000", "num_workers=1"),
-    *("hydra/launcher=basic", "replicate=0"),
-]
-
-
-def command(artifacts: Path, *arguments: str) -> list[str]:
-    outputs = [f"hydra.run.dir={artifacts}/outputs", f"hydra.sweep.dir={artifacts}/sweep"]
-    return [sys.executable, str(ROOT / "run.py"), *SMALL, f"paths.artifacts={artifacts}", *outputs, *arguments]
-
-
-def run(artifacts: Path, *arguments: str) -> str:
-    # no key of this machine's account is found
-    env = {key: value for key, value in os.environ.items() if not key.startswith("WANDB")}
-    env |= {
-        "NETRC": os.devnull,
-        "WANDB_DATA_DIR": str(artifacts / "wandb"),
-        "WANDB_CACHE_DIR": str(artifacts / "wandb"),
-    }
-    found = subprocess.run(
-        command(artifacts, *arguments), capture_output=True, text=True, timeout=1200, cwd=ROOT, env=env
-    )
-    assert found.returncode == 0, found.stdout[-3000:] + found.stderr[-3000:]
-    return found.stdout
-
-
-def manifests(artifacts: Path) -> dict[str, dict[str, Any]]:
-    found = (json.loads(file.read_text(encoding="utf-8")) for file in artifacts.glob("*/*/manifest.json"))
-    return {manifest["name"]: manifest for manifest in found}
-
-
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
-    """Two cells, uniform and top-k, run to the end: the folder of their artifacts, and what was printed."""
-    artifacts = tmp_path_factory.mktemp("artifacts")
-    return artifacts, run(artifacts, "selection=uniform,top_k", "logger=wandb")
 
 
 def test_the_sweep_makes_every_artifact_and_prints_its_table(finished: tuple[Path, str]) -> None:
@@ -212,17 +175,17 @@ def test_every_cell_is_a_run_of_the_tracker_with_all_stages_and_so_is_the_compar
     )
     assert {run.group for run in runs.values()} == {f"{artifacts}/sweep"}
     assert {"scale=smoke", "selection=uniform", "train_lm"} <= {*uniform.tags}
-    for run in (uniform, by_rating):
+    for cell in (uniform, by_rating):
         # also what a cell found complete
-        assert {key.split("/")[0] for key in run.logged()} == {*run.tags} & {*STAGES} - NOT_NEEDED
-        (curve,) = artifacts.glob(f"models/lm-smoke-{glob.escape(run.name)}/curve.parquet")
+        assert {key.split("/")[0] for key in cell.logged()} == {*cell.tags} & {*STAGES} - NOT_NEEDED
+        (curve,) = artifacts.glob(f"models/lm-smoke-{glob.escape(cell.name)}/curve.parquet")
         points = loss_curve(pq.read_table(curve))
-        assert run.points("train_lm/heldout/nats_per_token") == [(each.tokens, each.nats_per_token) for each in points]
+        assert cell.points("train_lm/heldout/nats_per_token") == [(each.tokens, each.nats_per_token) for each in points]
         with open(curve.with_name("metrics.csv"), newline="", encoding="utf-8") as stream:
             losses = [(int(row["step"]), float(row["train/loss"])) for row in csv.DictReader(stream)]
-        assert run.points("train_lm/train/loss") == losses
-        assert len([row for row in run.history if "select/examples" in row]) == 1
-        assert run.exit_codes == [0]
+        assert cell.points("train_lm/train/loss") == losses
+        assert len([row for row in cell.history if "select/examples" in row]) == 1
+        assert cell.exit_codes == [0]
     assert (len(uniform.made), len(uniform.used)) == (8, 0)
     assert {name.split("-")[0] for name in by_rating.made} == {"subsets", "orders", "models", "evaluations"}
     assert {name.split("-")[0] for name in by_rating.used} == {"corpora", "judgments", "models", "ratings"}
@@ -315,37 +278,6 @@ def test_another_setting_under_the_same_name_is_refused(finished: tuple[Path, st
     assert "Traceback" not in found.stderr
 
 
-def kill_at(artifacts: Path, stage: str, *arguments: str) -> float:
-    """Run, and kill at a random moment of a stage; returns the moment, in seconds after the stage began."""
-    task = subprocess.Popen(
-        command(artifacts, *arguments),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        cwd=ROOT,
-        start_new_session=True,
-    )
-    assert task.stdout is not None
-    for line in task.stdout:
-        if f"] {stage}:" in line.decode():
-            break
-    delay = random.uniform(0.0, 2.0)
-    time.sleep(delay)
-    os.killpg(task.pid, signal.SIGKILL)
-    task.communicate()
-    return delay
-
-
-def check_same(reference: Path, artifacts: Path, killed: dict[str, float]) -> None:
-    """What a run has made after kills is what an undisturbed run has made, and nothing is left over."""
-    expected = manifests(reference)
-    found = {name: manifest for name, manifest in manifests(artifacts).items() if not name.startswith("analyses/")}
-    other = [name for name in found if found[name]["fingerprint"] != expected[name]["fingerprint"]]
-    assert not other, f"killed {killed}: {', '.join(other)} came out otherwise"
-    beside = (file.name for kind in {name.split("/")[0] for name in found} for file in artifacts.glob(f"{kind}/.*"))
-    hidden = [name for name in beside if not name.endswith((".lock", ".checked.json"))]
-    assert not hidden, f"killed {killed}: {', '.join(hidden)} is left"
-
-
 def test_killed_at_a_random_stage_and_run_again_it_ends_the_same(finished: tuple[Path, str], tmp_path: Path) -> None:
     reference, _ = finished
     stages = ["prepare_corpus", "judge", "train_rater", "rate", "select", "order", "train_lm", "evaluate", "analyse"]
@@ -358,10 +290,9 @@ def test_killed_at_a_random_stage_and_run_again_it_ends_the_same(finished: tuple
     assert "top-k" in json.dumps(table)
 
 
-def test_a_rater_that_is_named_by_its_folder_passes_its_label_on(finished: tuple[Path, str], tmp_path: Path) -> None:
-    artifacts, _ = finished
-    shutil.copytree(artifacts / "corpora", tmp_path / "corpora")
-    (rater,) = artifacts.glob("models/rater-*")
+def test_a_rater_that_is_named_by_its_folder_passes_its_label_on(untouched: Path, tmp_path: Path) -> None:
+    shutil.copytree(untouched / "corpora", tmp_path / "corpora")
+    (rater,) = untouched.glob("models/rater-*")
     shutil.copytree(rater, tmp_path / "mine")
     run(tmp_path, "hydra.mode=RUN", "selection=top_k", "stage=[rate,select]", f"rater.from_pretrained={tmp_path}/mine")
     made = {name.split("/")[0]: manifest["labels"] for name, manifest in manifests(tmp_path).items()}
@@ -423,88 +354,3 @@ def test_a_cell_lists_what_its_stages_make_and_read(tmp_path: Path) -> None:
     assert listed("stage=[analyse]", "selection=top_k") == before | after
     (tmp_path / names["rate"] / "manifest.json").write_text("{", encoding="utf-8")
     assert listed("stage=[select]", "selection=top_k") == {"prepare_corpus", "rate", "select"}
-
-
-@pytest.fixture(scope="module")
-def scored(finished: tuple[Path, str], tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
-    """The four cells of the LQS experiment on the same corpus: the folder of their artifacts, and what was printed."""
-    artifacts = tmp_path_factory.mktemp("artifacts")
-    shutil.copytree(finished[0] / "corpora", artifacts / "corpora")
-    return artifacts, run(artifacts, "+experiment=lqs_scorer")
-
-
-def test_the_lqs_experiment_goes_from_the_proxy_set_to_four_language_models(scored: tuple[Path, str]) -> None:
-    artifacts, printed = scored
-    kinds = [name.split("/")[0] for name in manifests(artifacts)]
-    assert {kind: kinds.count(kind) for kind in kinds} == {
-        **dict.fromkeys(("corpora", "targets", "proxies", "annotations", "scores", "analyses"), 1),
-        **{"models": 6, "subsets": 2, "orders": 4, "evaluations": 4},
-    }
-    assert printed.count("] annotate_proxy:") == 4
-    # seven stages before the selection in each cell, built once; the corpus was there; each selection, for two orders
-    assert printed.count("skipped: complete since") == 4 * 7 - 6 + 2
-    methods = ("uniform", "uniform, folding by lqs", "lqs top-k", "lqs top-k, folding by lqs")
-    (table,) = (json.loads(f.read_text(encoding="utf-8")) for f in artifacts.glob("analyses/*/table.json"))
-    assert {row["method"]: row["reference"] for row in table} == dict.fromkeys(methods, "uniform")
-    (page,) = (f.read_text(encoding="utf-8") for f in artifacts.glob("analyses/*/report.html"))
-    assert "Annotation and scorer" in page
-    assert "simulated" not in page
-    assert not any(manifest["labels"] for manifest in manifests(artifacts).values())
-
-
-def test_the_highest_scores_are_selected_and_the_target_is_not_evaluated(scored: tuple[Path, str]) -> None:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    artifacts, _ = scored
-    scores = pa.concat_tables([pq.read_table(f) for f in sorted(artifacts.glob("scores/[!.]*/train/*.parquet"))])
-    by_id = dict(zip(scores["id"].to_pylist(), scores["lqs_average"].to_pylist(), strict=True))
-    (subset,) = (pq.read_table(f) for f in artifacts.glob("subsets/*lqs*/subset.parquet"))
-    chosen = set(subset["id"].to_pylist())
-    assert min(by_id[i] for i in chosen) >= max(score for i, score in by_id.items() if i not in chosen)
-    (target,) = (pq.read_table(f) for f in artifacts.glob("targets/[!.]*/target.parquet"))
-    fitted = set(target["document_id"].to_pylist())
-    assert fitted
-    corpus = next(artifacts.glob("corpora/[!.]*"))
-    held_out = set().union(*(pq.read_table(f)["document_id"].to_pylist() for f in (corpus / "heldout").glob("*")))
-    for file in artifacts.glob("evaluations/[!.]*/sequences.parquet"):
-        assert set(pq.read_table(file)["document_id"].to_pylist()) == held_out - fitted
-
-
-def test_lqs_killed_at_random_stages_and_run_again_ends_the_same(scored: tuple[Path, str], tmp_path: Path) -> None:
-    reference, _ = scored
-    shutil.copytree(reference / "corpora", tmp_path / "corpora")
-    stages = ["prepare_target", "sample_proxy", "pretrain_proxy", "annotate_proxy", "train_scorer", "score", "order"]
-    arguments = ["+experiment=lqs_scorer", "hydra.mode=RUN", "selection=top_k", "ordering=folding"]
-    chosen = sorted(random.sample(stages, 2), key=STAGES.index)
-    killed = {stage: kill_at(tmp_path, stage, *arguments) for stage in chosen}
-    run(tmp_path, *arguments)
-    check_same(reference, tmp_path, killed)
-
-
-def test_an_existing_scorer_replaces_the_annotation(scored: tuple[Path, str], tmp_path: Path) -> None:
-    import pyarrow.parquet as pq
-
-    artifacts, _ = scored
-    shutil.copytree(artifacts / "corpora", tmp_path / "corpora")
-    (scorer,) = artifacts.glob("models/scorer-*")
-    shutil.copytree(scorer, tmp_path / "mine")
-    before = "prepare_corpus,pretrain_proxy,prepare_target,sample_proxy,annotate_proxy,train_scorer,score"
-    arguments = ["hydra.mode=RUN", "selection=top_k", f"scorer.from_pretrained={tmp_path}/mine", "scorer.jsonl=true"]
-    printed = run(tmp_path, "+experiment=lqs_scorer", *arguments, f"stage=[{before},analyse]")
-    assert "not needed: sample_proxy, pretrain_proxy, annotate_proxy, train_scorer\n" in printed
-    assert re.findall(r"^\[(\d/\d)\] (\w+):", printed, re.MULTILINE) == [
-        ("1/3", "prepare_corpus"),
-        ("2/3", "prepare_target"),
-        ("3/3", "score"),
-    ]
-    (made,) = tmp_path.glob("scores/by-mine*/train")
-    (expected,) = artifacts.glob("scores/[!.]*/train")
-    for file in expected.glob("*.parquet"):
-        assert pq.read_table(made / file.name).equals(pq.read_table(file))
-        lines = (made / f"{file.stem}.jsonl").read_text(encoding="utf-8").splitlines()
-        assert [json.loads(line)["score"] for line in lines] == pq.read_table(file)["lqs_average"].to_pylist()
-    # the page is of the scores, where no model was trained on what they select
-    (page,) = (f.read_text(encoding="utf-8") for f in tmp_path.glob("analyses/*/report.html"))
-    assert 'id="ratings_0"' in page
-    assert 'id="lqs"' not in page

@@ -3,28 +3,17 @@
 import json
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 from artifact_example import flip_a_byte
 from repository import ROOT
-
-SMALL = ["scale=smoke", "corpus.reader.max_characters_per_domain=60_000", "num_workers=1", "hydra.mode=RUN"]
+from whole_runs import command
 
 
 def run(artifacts: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    places = [f"paths.artifacts={artifacts}", f"hydra.run.dir={artifacts}/outputs"]
-    command = [sys.executable, "run.py", *SMALL, "selection=top_k", *places, *arguments]
-    return subprocess.run(command, capture_output=True, text=True, timeout=1200, cwd=ROOT)
-
-
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    artifacts = tmp_path_factory.mktemp("artifacts")
-    found = run(artifacts, "stage=[prepare_corpus,judge,train_rater,rate,select,order]")
-    assert found.returncode == 0, found.stderr[-3000:]
-    return artifacts
+    of_a_cell = command(artifacts, "hydra.mode=RUN", "selection=top_k", *arguments)
+    return subprocess.run(of_a_cell, capture_output=True, text=True, timeout=1200, cwd=ROOT)
 
 
 @pytest.mark.parametrize(
@@ -33,14 +22,14 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ("corpora/*/train/*.parquet", "order", "prepare_corpus"),
         ("ratings/*/train/*.parquet", "select", "rate"),
         ("models/rater-*/model.safetensors", "rate", "train_rater"),
-        ("orders/*/tokens.npy", "train_lm", "order"),
+        ("orders/*top_k*/tokens.npy", "train_lm", "order"),
     ],
 )
 def test_a_flipped_bit_is_found_before_it_is_read(
-    finished: Path, tmp_path: Path, pattern: str, reader: str, maker: str
+    untouched: Path, tmp_path: Path, pattern: str, reader: str, maker: str
 ) -> None:
     copy = tmp_path / "artifacts"
-    shutil.copytree(finished, copy)
+    shutil.copytree(untouched, copy)
     file = next(copy.glob(pattern))
     flip_a_byte(file)
     found = run(copy, f"stage=[{reader}]", f"artifacts.{reader}=mine/mine")
@@ -51,9 +40,9 @@ def test_a_flipped_bit_is_found_before_it_is_read(
     assert not (copy / "mine/mine").exists()
 
 
-def test_the_advice_mends_it(finished: Path, tmp_path: Path) -> None:
+def test_the_advice_mends_it(untouched: Path, tmp_path: Path) -> None:
     copy = tmp_path / "artifacts"
-    shutil.copytree(finished, copy)
+    shutil.copytree(untouched, copy)
     (shard,) = copy.glob("ratings/*/train/*.parquet")
     manifest = shard.parents[1] / "manifest.json"
     before = json.loads(manifest.read_text())
@@ -65,10 +54,10 @@ def test_the_advice_mends_it(finished: Path, tmp_path: Path) -> None:
     assert run(copy, "stage=[select]", "artifacts.select=mine/mine").returncode == 0
 
 
-def test_a_model_that_is_named_by_its_folder_is_compared_too(finished: Path, tmp_path: Path) -> None:
+def test_a_model_that_is_named_by_its_folder_is_compared_too(untouched: Path, tmp_path: Path) -> None:
     copy = tmp_path / "artifacts"
-    shutil.copytree(finished / "corpora", copy / "corpora")
-    (rater,) = finished.glob("models/rater-*")
+    shutil.copytree(untouched / "corpora", copy / "corpora")
+    (rater,) = untouched.glob("models/rater-*")
     shutil.copytree(rater, tmp_path / "mine")
     flip_a_byte(tmp_path / "mine/model.safetensors")
     for _ in range(2):  # the damage that the first run has found must not make it another model

@@ -38,7 +38,7 @@ def test_an_override_has_the_type_of_what_it_replaces(now: Any, fitting: list[An
     assert problem("trainer.devices", 1, "auto") is problem("trainer.devices", 1, [0, 1]) is None
 
 
-@pytest.mark.usefixtures("composing_as_run")
+@pytest.mark.usefixtures("conf")
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
@@ -61,7 +61,7 @@ def test_overrides_of_another_type_do_not_compose(overrides: list[str], message:
     assert str(raised.value) == message
 
 
-@pytest.mark.usefixtures("composing_as_run")
+@pytest.mark.usefixtures("conf")
 def test_every_value_in_the_files_may_be_written_as_an_override() -> None:
     """The check refuses no value that some choice of the same group has: types may differ between choices."""
     for file in sorted((ROOT / "conf").glob("*/*.yaml")):
@@ -100,7 +100,7 @@ def test_every_value_in_the_files_may_be_written_as_an_override() -> None:
         (["selection.by_domain=perhaps"], "selection.by_domain is true or false, not 'perhaps'"),
     ],
 )
-@pytest.mark.usefixtures("conf")
+@pytest.mark.usefixtures("any_type")
 def test_an_argument_has_the_type_of_its_parameter(overrides: list[str], message: str) -> None:
     config = compose("config", overrides)
     with pytest.raises(StageError) as raised:

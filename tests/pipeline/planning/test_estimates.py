@@ -10,7 +10,7 @@ from qurating.artifacts.artifact import Artifact
 from qurating.artifacts.publishing import building
 from qurating.pipeline.planning import estimates, rates
 
-pytestmark = pytest.mark.usefixtures("conf", "working_once")
+pytestmark = pytest.mark.usefixtures("conf")
 
 
 @pytest.fixture

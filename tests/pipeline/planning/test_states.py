@@ -12,7 +12,7 @@ from qurating.artifacts.publishing import building
 from qurating.pipeline import run
 from qurating.runtime.errors import StageError
 
-pytestmark = pytest.mark.usefixtures("conf", "working_once")
+pytestmark = pytest.mark.usefixtures("conf")
 STAGES = ["stage=[select,order]", "num_tokens=300"]
 
 
