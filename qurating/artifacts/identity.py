@@ -122,8 +122,21 @@ def differences(old: Any, new: Any) -> list[str]:
     """
     a, b = leaves(old), leaves(new)
     absent = "(absent)"
-    return [
-        f"{key}: {a.get(key, absent)!r} before, {b.get(key, absent)!r} now"
-        for key in sorted(a.keys() | b.keys())
-        if a.get(key, absent) != b.get(key, absent)
-    ]
+    found: dict[str, list[str]] = {}
+    for key in sorted(a.keys() | b.keys()):
+        if a.get(key, absent) != b.get(key, absent):
+            found.setdefault(_list_of_inputs(key), []).append(key)
+    lines = []
+    for name, keys in found.items():
+        before, now = ([each[key] for key in sorted(each) if _list_of_inputs(key) == name] for each in (a, b))
+        moved = set(before) ^ set(now) if keys != [name] else set()  # one that is new moves those that follow it
+        lines += [f"{name}: {each!r} is {'new' if each in now else 'no longer there'}" for each in sorted(moved)]
+        if not moved:
+            lines += [f"{key}: {a.get(key, absent)!r} before, {b.get(key, absent)!r} now" for key in keys]
+    return lines
+
+
+def _list_of_inputs(key: str) -> str:
+    """The list that a flattened key is a place of, `inputs.subsets` of `inputs.subsets.3`; any other key as it is."""
+    name, _, place = key.rpartition(".")
+    return name if key.startswith("inputs.") and place.isdigit() else key

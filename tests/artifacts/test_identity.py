@@ -1,6 +1,7 @@
 """Settings are compared by their whole path, and functions by their name without the module."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -129,3 +130,18 @@ def test_sources_that_cannot_be_compared_are_told(
     one, other = ({"sources": {"rater.from_pretrained": each}} if each else {} for each in (before, now))
     assert bool(changes(one, other)) == is_change
     assert list(uncompared(one, other)) == (["rater.from_pretrained"] if is_told else [])
+
+
+def test_a_new_member_of_a_list_of_inputs_is_told_alone() -> None:
+    def given(*names: str) -> dict[str, Any]:
+        return {"inputs": {"corpus": "c (1)", **{f"subsets.{place}": name for place, name in enumerate(names)}}}
+
+    assert differences(given("a (1)", "b (1)", "c (1)"), given("a (1)", "x (1)", "b (1)", "c (2)")) == [
+        "inputs.subsets: 'c (1)' is no longer there",
+        "inputs.subsets: 'c (2)' is new",
+        "inputs.subsets: 'x (1)' is new",
+    ]
+    assert len(differences(given("a (1)", "b (1)"), given("b (1)", "a (1)"))) == 2  # the order may count
+    assert differences(given("a (1)"), given("a (1)", "a (1)")) == ["inputs.subsets.1: '(absent)' before, 'a (1)' now"]
+    assert differences({"config": {"x.0": 1}}, {"config": {"x.0": 2}}) == ["config.x.0: 1 before, 2 now"]
+    assert differences(given(), given()) == []
