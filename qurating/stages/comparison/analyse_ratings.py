@@ -176,7 +176,7 @@ def analyse_ratings(
         write(output, name, table, sampling)
     write_json(output / "answer.json", answer)
     labels, drawn = _labels(corpus, subsets)
-    num_figures = _draw(output, tables, drawn)
+    num_figures = _draw(output, tables, drawn, labels)
     write_json(output / "warnings.json", warnings)
     inputs = {
         "corpus": [corpus],
@@ -286,16 +286,23 @@ def _annotated(rated: Rated, annotations: Sequence[Path]) -> dict[str, Floats]:
     return found
 
 
-def _draw(output: Path, tables: Mapping[str, pa.Table], labels: Mapping[str, str]) -> int:
+def _draw(
+    output: Path, tables: Mapping[str, pa.Table], shown_subsets: Mapping[str, str], labels: Mapping[str, str]
+) -> int:
     """Write the figures of the tables that have something to show; returns their number.
 
     Args:
-        labels: what figures call the subsets, by name; those without one, and beyond `MAX_SUBSETS`, are not shown.
+        shown_subsets: what figures call the subsets, by name; only the first `MAX_SUBSETS` are shown.
+        labels: what that of the checks calls them: it shows all.
     """
     from qurating.reports import style
     from qurating.reports.analyses import ratings, selections, trainings
 
-    tables = {name: _renamed(_only(table, [*labels][:MAX_SUBSETS]), labels) for name, table in tables.items()}
+    chosen = [*shown_subsets][:MAX_SUBSETS]
+    tables = {
+        name: _renamed(table, labels) if name == "duplicates" else _renamed(_only(table, chosen), shown_subsets)
+        for name, table in tables.items()
+    }
     drawn = {
         "by_group": ratings.by_group(tables["by_group"], DOMAIN),
         "by_cluster": ratings.by_group(tables["by_group"], CLUSTER),
@@ -343,7 +350,8 @@ def _labels(corpus: Path, subsets: Sequence[Path]) -> tuple[dict[str, str], dict
         made = _manifest(subset)
         settings = (made.get("identity") or {}).get("config") or {"name": subset.name}
         kept = {key: value for key, value in settings.items() if key not in SEEDS}
-        same.setdefault(json.dumps([made.get("stage"), kept], sort_keys=True), []).append(subset)
+        ratings = (made.get("inputs") or {}).get("ratings")
+        same.setdefault(json.dumps([made.get("stage"), ratings, kept], sort_keys=True), []).append(subset)
     cells = []
     for first, *_ in same.values():
         made = _manifest(first)

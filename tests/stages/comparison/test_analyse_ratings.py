@@ -177,7 +177,13 @@ def test_subsets_are_told_apart_and_figures_show_one_replicate(tmp_path: Path) -
     ):
         make(tmp_path, f"subsets/{name}", "select", {"corpus": texts}, {"label": label, "n": budget, "seed": seed})
         folders.append(tmp_path / "subsets" / name)
+    rated = [make(tmp_path, f"ratings/{name}", "rate", {"corpus": texts}, {"n": name}) for name in "xy"]
+    for name, ratings in zip("ef", rated, strict=True):  # the same settings, other ratings
+        given = {"corpus": texts, "ratings": ratings}
+        make(tmp_path, f"subsets/{name}", "select", given, {"label": "top-r", "seed": 3})
+        folders.append(tmp_path / "subsets" / name)
     labels, drawn = module._labels(tmp_path / "corpora/c", folders)
+    assert (drawn.pop("e"), drawn.pop("f")) == (labels.pop("e"), labels.pop("f")) == ("top-r (e)", "top-r (f)")
     assert drawn == {"a": "uniform, n=1", "c": "uniform, n=2", "d": "top-k"}
     assert labels == {
         "a": "uniform, n=1, replicate 0",
