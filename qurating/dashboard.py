@@ -51,7 +51,10 @@ SECTIONS = {
         Panels("bar", r"train_scorer/spearman"),
         Panels("image", r"(judge|train_rater|train_scorer)/.+"),
         Panels("image", r"analyse/(ratings|correlations|annotation|trajectory|scorer)_\d+"),
-        Panels("image", r"analyse_ratings/(by_.+|variance|preferences|first_window|correlations|clusters)"),
+        Panels(
+            "image",
+            r"analyse_ratings/(by_.+|variance|preferences|first_window|correlations|clusters|judge|rater_.+|annotated)",
+        ),
     ),
     "Selection": (
         Panels("table", r"(select|check_subset)/examples"),

@@ -201,6 +201,20 @@ function retained(rows) {
   });
 }
 
+/** What a selection keeps of each group, beside what it keeps of the groups together; the most kept first. */
+function kept(rows) {
+  const sum = (name) => rows.reduce((total, row) => total + (row[name] ?? 0), 0);
+  const all = sum("kept_tokens") / sum("tokens");
+  const values = labelled(rows, "group", String).filter((row) => known(row.share_kept)).sort((a, b) => b.share_kept - a.share_kept).map((row) => ({
+    ...row, from: all, to: row.share_kept,
+    told: `${percent(row.share_kept, 1)} of ${short(row.tokens)} tokens; of all ${percent(all, 1)}`,
+  }));
+  return pairs(values, {
+    names: ["Kept of all groups", "Kept of the group"], title: "Share of the tokens that are kept",
+    tooltip: [{ field: "label", title: "Group" }, { field: "told", title: "Kept" }],
+  });
+}
+
 /** AUC of the judge's preferences within one domain and across domains. */
 function preferences(rows) {
   const values = labelled(unique(rows.map((row) => row.criterion)).map((criterion) => {

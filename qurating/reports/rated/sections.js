@@ -213,13 +213,16 @@ function retentionFigure(heading, isHeadingShown = true) {
   const rows = rowsOf("retention");
   if (!rows.length) return { node: element("p", { class: "absent" }, FACTS.missing.retention ?? "There are no subsets.") };
   const subsets = unique(rows.map((row) => row.subset)), groupings = groupingsOf(rows);
-  const state = { subset: telling(subsets), grouping: groupings.includes("domain") ? "domain" : groupings[0] };
+  const state = { subset: telling(subsets), grouping: groupings.includes("domain") ? "domain" : groupings[0], isMixture: true };
   const caption = element("span");
-  const describe = () => caption.replaceChildren(visible(`Where the points lie apart, the selection changes the mixture. ${shownGroups(state.grouping)}`));
+  const describe = () => caption.replaceChildren(visible(`${state.isMixture
+    ? "Where the points lie apart, the selection changes the mixture."
+    : "How much of each group the selection keeps, beside what it keeps of all groups together: the lowest are left out most."} ${shownGroups(state.grouping)}`));
   describe();
   const made = figure(heading, caption,
-    () => retained(rows.filter((row) => row.subset === state.subset && row.grouping === state.grouping)),
+    () => (state.isMixture ? retained : kept)(rows.filter((row) => row.subset === state.subset && row.grouping === state.grouping)),
     [
+      choice("Show", [["mixture", "shares of the mixture"], ["kept", "what is kept of each"]], (value) => { state.isMixture = value === "mixture"; describe(); made.redraw(); }),
       choice("Selection", subsets.map((name) => [name, subsetName(name)]), (value) => { state.subset = value; made.redraw(); }, state.subset),
       groupings.length > 1 && choice("By", groupings.map((name) => [name, named(name)]), (value) => { state.grouping = value; describe(); made.redraw(); }, state.grouping),
     ], isHeadingShown);

@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from tqdm import tqdm
 
@@ -19,7 +18,6 @@ from qurating.analysis.documents import chosen_rows, documents
 from qurating.analysis.preferences import of_judgments
 from qurating.analysis.rated import (
     CLUSTER,
-    DOMAIN,
     Counts,
     Groups,
     Mask,
@@ -43,10 +41,6 @@ from qurating.evaluation.runs import runs_in
 from qurating.reports.rated import page
 from qurating.runtime.errors import StageError
 
-MAX_SUBSETS = 12  # in a figure
-_OF_RATINGS = ("variance", "preferences", "first_window", "correlations", "clusters")  # tables with a figure
-_OF_SELECTIONS = ("overlap", "temperatures", "normalisation", "duplicates")
-_OF_RATERS = ("judge", "rater_accuracy", "rater_calibration", "annotated")
 SIMULATED = "simulated judge"  # label of what was made with it
 
 
@@ -192,8 +186,10 @@ def analyse_ratings(
     for name, table in tables.items():
         write(output, name, table, sampling)
     write_json(output / "answer.json", answer)
+    from qurating.reports.analyses.drawing import draw  # with matplotlib
+
     labels, drawn = _labels(corpus, subsets)
-    num_figures = _draw(output, tables, drawn)
+    num_figures = draw(output / "plots", tables, drawn, labels)
     write_json(output / "warnings.json", warnings)
     inputs = {
         "corpus": [corpus],
@@ -259,53 +255,6 @@ def _num_tokens(corpus: Path, rated: Rated) -> int:
     return sum(int(column.sum(dtype=np.int64)) for column in columns)
 
 
-def _draw(output: Path, tables: Mapping[str, pa.Table], labels: Mapping[str, str]) -> int:
-    """Write the figures of the tables that have something to show; returns their number.
-
-    Args:
-        labels: what figures call the subsets, by name; those without one, and beyond `MAX_SUBSETS`, are not shown.
-    """
-    from qurating.reports import style
-    from qurating.reports.analyses import raters, ratings, selections, trainings
-
-    tables = {name: _renamed(_only(table, [*labels][:MAX_SUBSETS]), labels) for name, table in tables.items()}
-    drawn = {
-        "by_group": ratings.by_group(tables["by_group"], DOMAIN),
-        "by_cluster": ratings.by_group(tables["by_group"], CLUSTER),
-        "retention": selections.retention(tables["retention"], DOMAIN),
-        "retention_by_cluster": selections.retention(tables["retention"], CLUSTER),
-        **{name: getattr(ratings, name)(tables[name]) for name in _OF_RATINGS},
-        **{name: getattr(selections, name)(tables[name]) for name in _OF_SELECTIONS},
-        **{name: getattr(raters, name)(tables[name]) for name in _OF_RATERS},
-        "results": trainings.results(tables["results"]),
-        "curves": trainings.curves(tables["curves"], tables["results"]),
-    }
-    shown = {name: figure for name, figure in drawn.items() if figure is not None}
-    for name, figure in shown.items():
-        style.save(figure, output / "plots" / f"{name}.png")
-    return len(shown)
-
-
-def _only(table: pa.Table, subsets: Sequence[str]) -> pa.Table:
-    """A table with the rows of these subsets, if it is about subsets."""
-    for column in _columns_of_subsets(table):
-        table = table.filter(pc.is_in(table[column], value_set=pa.array(subsets, pa.string())))
-    return table
-
-
-def _columns_of_subsets(table: pa.Table) -> list[str]:
-    pair = ["first", "second"] if "shared_tokens" in table.column_names else []
-    return [*(["subset"] if "subset" in table.column_names else []), *pair]
-
-
-def _renamed(table: pa.Table, labels: Mapping[str, str]) -> pa.Table:
-    """A table with the labels of subsets in place of their names."""
-    for column in _columns_of_subsets(table):
-        shown = [labels.get(name, name) for name in table[column].to_pylist()]
-        table = table.set_column(table.column_names.index(column), column, pa.array(shown, pa.string()))
-    return table
-
-
 def _labels(corpus: Path, subsets: Sequence[Path]) -> tuple[dict[str, str], dict[str, str]]:
     """What people call the subsets: all of them by name, and one of those that differ in their seeds alone.
 
@@ -317,7 +266,8 @@ def _labels(corpus: Path, subsets: Sequence[Path]) -> tuple[dict[str, str], dict
         made = _manifest(subset)
         settings = (made.get("identity") or {}).get("config") or {"name": subset.name}
         kept = {key: value for key, value in settings.items() if key not in SEEDS}
-        same.setdefault(json.dumps([made.get("stage"), kept], sort_keys=True), []).append(subset)
+        ratings = (made.get("inputs") or {}).get("ratings")
+        same.setdefault(json.dumps([made.get("stage"), ratings, kept], sort_keys=True), []).append(subset)
     cells = []
     for first, *_ in same.values():
         made = _manifest(first)

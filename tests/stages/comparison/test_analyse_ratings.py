@@ -27,7 +27,7 @@ NOT_DRAWN = {"percentiles", "judge_compared", "scorer"}
 @pytest.fixture
 def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
     """Without figures, which take most of the time."""
-    monkeypatch.setattr(module, "_draw", lambda *_: 0)
+    monkeypatch.setattr(drawing, "draw", lambda *_: 0)
 
 
 def test_every_table_figure_and_document_is_there(tmp_path: Path) -> None:
@@ -61,7 +61,7 @@ def test_every_table_figure_and_document_is_there(tmp_path: Path) -> None:
     assert "annotated lqs (x)" in tables["correlations"]["second"].to_pylist()
     assert tables["duplicates"]["subset"].to_pylist() == ["a"]
     drawn = {file.stem for file in (output / "plots").iterdir()}
-    assert drawn == {*TABLES, "by_cluster", "retention_by_cluster"} - NOT_DRAWN
+    assert drawn == {*TABLES, "by_cluster", "retention_by_cluster", "by_lang", "retention_by_lang"} - NOT_DRAWN
     assert counts["figures"] == len(drawn)
     documents = pq.read_table(output / "documents.parquet")
     assert counts["documents"] == len(documents)
@@ -201,7 +201,13 @@ def test_subsets_are_told_apart_and_figures_show_one_replicate(tmp_path: Path) -
     ):
         make(tmp_path, f"subsets/{name}", "select", {"corpus": texts}, {"label": label, "n": budget, "seed": seed})
         folders.append(tmp_path / "subsets" / name)
+    rated = [make(tmp_path, f"ratings/{name}", "rate", {"corpus": texts}, {"n": name}) for name in "xy"]
+    for name, ratings in zip("ef", rated, strict=True):  # the same settings, other ratings
+        given = {"corpus": texts, "ratings": ratings}
+        make(tmp_path, f"subsets/{name}", "select", given, {"label": "top-r", "seed": 3})
+        folders.append(tmp_path / "subsets" / name)
     labels, drawn = module._labels(tmp_path / "corpora/c", folders)
+    assert (drawn.pop("e"), drawn.pop("f")) == (labels.pop("e"), labels.pop("f")) == ("top-r (e)", "top-r (f)")
     assert drawn == {"a": "uniform, n=1", "c": "uniform, n=2", "d": "top-k"}
     assert labels == {
         "a": "uniform, n=1, replicate 0",
