@@ -13,6 +13,7 @@ from results_example import corpus, evaluated, make, trained, with_curve
 
 from qurating.artifacts.files import read_json, write_json, write_table
 from qurating.artifacts.seeds import replicated
+from qurating.reports.analyses import drawing
 from qurating.runtime.errors import StageError
 from qurating.stages.comparison import analyse_ratings as module
 
