@@ -116,8 +116,8 @@ def _agreement(measures: Mapping[str, Any]) -> dict[str, Any]:
 def rater_accuracy(raters: Sequence[Path]) -> pa.Table:
     """How often a rater prefers the same text as the judge, on held-out pairs (`RATER_ACCURACY`).
 
-    Over the pairs that the judge is confident of, but for the grouping by confidence. A null criterion stands for all
-    together; the interval then counts a pair once, since the judgments of one pair are not independent.
+    All pairs together, and by domain: those that the judge is confident of; the other groupings have all pairs. A null
+    criterion stands for all together; the interval then counts a pair once, since its judgments are not independent.
 
     Raises:
         StageError: an artifact that is no rater.

@@ -151,7 +151,7 @@ function raterPart() {
       ["Accuracy where the judge prefers the longer text", (row) => of(row, "longer")], ["Where it prefers the shorter", (row) => of(row, "shorter")],
       ["Where its orders disagree", (row) => of(row, "disagree")],
     ], all),
-    soft("Accuracy: how often the rater prefers the judge's text, on pairs that it did not learn from and that the judge is sure of; 50 % is chance. Calibration error: how far its probabilities are from the judge's on average."),
+    soft("Accuracy: how often the rater prefers the judge's text, on pairs that it did not learn from and that the judge is sure of; 50 % is chance. The last three columns count the other held-out pairs, too. Calibration error: how far its probabilities are from the judge's on average."),
     accuracyFigure(rows), calibrationFigure(bins),
   ];
 }
@@ -180,7 +180,7 @@ function accuracyFigure(rows) {
   const criteria = element("span");
   const own = () => parts.filter((row) => row.rater === state.rater && row.grouping === state.grouping);
   const told = (row) => ({ ...row, told: row.grouping === "domain" ? row.group : GROUPS[row.group] ?? row.group.replace("-", " to ") });
-  const made = figure("Accuracy by kind of pair", "Points: accuracy on held-out pairs; lines: 95 % intervals; dotted: 50 %, as by guessing. Confidence: |2p − 1| of the judge. Domains: pairs of two texts of one domain, by all criteria; at most the 30 with most pairs are shown.",
+  const made = figure("Accuracy by kind of pair", "Points: accuracy on held-out pairs; lines: 95 % intervals; dotted: 50 %, as by guessing. Confidence: |2p − 1| of the judge. Domains: pairs of two texts of one domain that the judge is sure of, by all criteria; at most the 30 with most pairs are shown.",
     () => intervals(labelled(own().filter((row) => row.criterion === state.criterion).map(told), "told", String).map((row) => ({ ...row, value: row.accuracy })),
       "Accuracy on held-out pairs", 0.5),
     [artifactChoice("Rater", parts, "rater", (value) => { state.rater = value; change(); }),
