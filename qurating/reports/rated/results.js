@@ -69,8 +69,9 @@ function differencesFigure(heading) {
 }
 
 function differences(rows) {
-  const values = rows.map((row) => ({
-    label: nameInFigure(methodNames.get(row.number), 60), difference: row.difference,
+  const width = columnWidth() < 560 ? 20 : 60; // of names on a phone: their ends tell them apart
+  const values = labelled(rows, "number", (number) => shortened(methodNames.get(number), width)).map((row) => ({
+    label: row.label, name: nameInFigure(methodNames.get(row.number), 60), difference: row.difference,
     low: row.difference_low ?? row.difference, high: row.difference_high ?? row.difference,
     told: signed(row.difference, 3) + between(row.difference_low, row.difference_high, (value) => signed(value, 3)),
     kind: !known(row.p_holm) || row.p_holm >= 0.05 ? "may be chance" : row.difference < 0 ? "better" : "worse",
@@ -90,7 +91,7 @@ function differences(rows) {
         data: { values }, mark: { type: "circle", size: 90, opacity: 1 },
         encoding: {
           y: yLabel(), x: x("difference"), color: colour,
-          tooltip: [["label", "Selection"], ["told", "− uniform"], ["factor", "Token factor"], ["seeds", "Seeds"]].map(([name, title]) => ({ field: name, title })),
+          tooltip: [["name", "Selection"], ["told", "− uniform"], ["factor", "Token factor"], ["seeds", "Seeds"]].map(([name, title]) => ({ field: name, title })),
         },
       },
     ],
