@@ -146,7 +146,7 @@ def _tell_what_is_left_out(config: DictConfig, cells: Iterable[DictConfig]) -> N
 
 def _compare(cells: list[dict[str, str]], config: DictConfig, failed: Sequence[_Failed]) -> None:
     """Run `analyse` on the cells, and print what it found; those that failed have rows in the table of methods."""
-    prepare_comparison(cells, config)
+    prepare_comparison(cells, config, [choices or f"cell {number}" for number, choices, _ in failed])
     HydraConfig.instance().set_config(config)  # it is over, and the tracker groups by the folder of the sweep
     with tracked(config, "comparison", config.artifacts[lineage.COMPARISON]):
         folder = run_stage(lineage.COMPARISON, config, "[end of sweep]" if len(cells) > 1 else "[last]")
@@ -182,8 +182,11 @@ def _print_comparison(folder: Path, root: Path, failed: Sequence["Run"] = ()) ->
     print(f"Report: {(folder / 'report.html').resolve()}")
 
 
-def prepare_comparison(cells: list[dict[str, str]], config: DictConfig) -> None:
+def prepare_comparison(cells: list[dict[str, str]], config: DictConfig, failed: Sequence[str] = ()) -> None:
     """Set the inputs of `analyse` in a config, and its name, which depends on the cells.
+
+    Args:
+        failed: what tells the cells apart that failed, and that the page names as missing.
 
     Raises:
         StageError: the last artifact of a cell does not exist, or is damaged.
@@ -192,9 +195,10 @@ def prepare_comparison(cells: list[dict[str, str]], config: DictConfig) -> None:
     cells = [_needed(cell, last, Path(config.paths.artifacts)) for cell in cells]
     names = sorted({cell[last] for cell in cells})
     if not config.artifacts[lineage.COMPARISON]:
-        digest = hashlib.blake2b("\n".join(names).encode(), digest_size=4).hexdigest()
+        digest = hashlib.blake2b("\n".join([*names, *failed]).encode(), digest_size=4).hexdigest()
         OmegaConf.update(config, f"artifacts.{lineage.COMPARISON}", f"analyses/{len(cells)}_cells-{digest}")
     OmegaConf.update(config, f"stages.{lineage.COMPARISON}.inputs.cells", cells, force_add=True)
+    OmegaConf.update(config, f"stages.{lineage.COMPARISON}.failed", [*failed] or None)
 
 
 def _needed(cell: Mapping[str, str], last: str, root: Path) -> dict[str, str]:

@@ -14,6 +14,7 @@ from qurating.training.tracking import Histogram, Source, Table, Tracker, Value,
 from qurating.training.wandb_files import last_places
 
 _MAX_NAME = 128  # characters of an artifact's name
+_MAX_TAG = 64  # W&B refuses a run with a longer one
 
 
 @contextlib.contextmanager
@@ -56,7 +57,7 @@ def wandb(
             resume="allow",
             dir=folder,
             config=dict(settings),
-            tags=tags,
+            tags=[tag if len(tag) <= _MAX_TAG else f"{tag[: _MAX_TAG - 1]}…" for tag in tags],
             mode=mode,
             settings=client.Settings(
                 console="off",

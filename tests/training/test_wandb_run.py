@@ -31,7 +31,7 @@ def source(name, stage):
 def a_run(act, run_id="0123"):
     given = dict(project="p", group="sweep", name="n", run_id=run_id, folder=sys.argv[1], settings={"seed": 1})
     try:
-        with wandb(**given, tags=["t"], finish_timeout_seconds=1):
+        with wandb(**given, tags=["t", "criterion=" + 90 * "x"], finish_timeout_seconds=1):
             act()
     finally:
         client.teardown()  # the next attempt reads a whole file: the service writes on after a run has finished
@@ -89,7 +89,9 @@ def test_without_a_key_a_cell_is_one_run_offline_that_a_second_command_continues
     folder, printed = offline
     assert f"wandb: no key found, the run is kept offline in {folder}/runs/wandb" in printed
     run = kept(folder)
-    assert (run.name, run.group, run.project, run.tags, run.config["seed"]) == ("n", "sweep", "p", ["t"], 1)
+    assert (run.name, run.group, run.project, run.tags, run.config["seed"]) == (
+        "n", "sweep", "p", ["t", f"criterion={53 * 'x'}…"], 1,
+    )  # fmt: skip
     assert run.points("train_lm/train/loss") == [(1, 1.0), (2, 0.5), (3, 0.5)]
     # rows of a later attempt go on after those of an earlier one: `wandb sync` appends them
     assert [row["_step"] for row in run.history] == [0, 1, 2, 3, 4]

@@ -41,6 +41,7 @@ def analyse(
     excerpt_characters: int,
     seed: int,
     about: str | None = None,
+    failed: Sequence[str] | None = None,
 ) -> dict[str, Any]:
     """Write `table.json`, `table.csv`, `answer.json`, `report.html` and `plots/*.png`.
 
@@ -55,6 +56,7 @@ def analyse(
         seed: of the bootstrap.
         about: the part of the held-out text that methods are compared on over their seeds, a set or a domain of the
             evaluations; None: all.
+        failed: cells without a result, which the page names as missing.
 
     Raises:
         StageError: no cell, or ratings that are not of their corpus.
@@ -114,6 +116,7 @@ def analyse(
             "answer": answer.cells(answered) if answer.is_one(answered) else [],
             "sentences": answer.sentences(answered) if answer.is_one(answered) else [],
             "rows": rows,
+            "failed": [*(failed or ())],
             "domains": table.domains_by_size(rows)[:MAX_DOMAINS],
             "num_domains": len(table.domains_by_size(rows)),
             "labels": labels_of(_artifacts(read)),

@@ -167,10 +167,11 @@ def analyse_ratings(
         tables["results"] = results.results(runs, answer, tables["duplicates"].to_pylist())
         tables["curves"] = results.curves(runs, answer)
         progress.update()
-    warnings += cautions.of_spread(tables["by_group"], min_spread, min_distinct)
-    warnings += cautions.of_variance(tables["variance"])
-    warnings += cautions.of_preferences(tables["preferences"])
+    # the gravest first: the overview of the page shows the first ones
     warnings += cautions.of_raters(tables)
+    warnings += cautions.of_preferences(tables["preferences"])
+    warnings += cautions.of_variance(tables["variance"])
+    warnings += cautions.of_spread(tables["by_group"], min_spread, min_distinct)
 
     rows, is_sampled, stride = chosen_rows(rated, tables["percentiles"], max_explored)
     sampling["documents"] = every(rated.stride * stride) + ", besides extremes"

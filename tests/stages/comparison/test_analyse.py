@@ -60,6 +60,18 @@ def test_the_csv_holds_the_same_numbers(made: tuple[list[dict[str, Path]], Path]
         assert float(line[f"perplexity {domain}"]) == row["domains"][domain]["perplexity"]
 
 
+def test_cells_that_failed_are_named_at_the_top(made: tuple[list[dict[str, Path]], Path], tmp_path: Path) -> None:
+    assert "cells failed" not in Page((made[1] / "report.html").read_text(encoding="utf-8")).text
+    failed = [f"method=mix {HOSTILE}", *(f"replicate={n}" for n in range(30))]
+    run(made[0][:2], tmp_path / "out", failed=failed)
+    page = Page((tmp_path / "out/report.html").read_text(encoding="utf-8"))
+    assert "31 of 33 cells failed They are missing on this page: method=mix <script>alert(1)</script>" in " ".join(
+        page.text.split()
+    )
+    assert "replicate=18 and 11 more" in page.text
+    assert "script" not in {tag for tag, _ in page.tags}
+
+
 def test_the_page_is_one_file_without_scripts_or_requests(made: tuple[list[dict[str, Path]], Path]) -> None:
     page = Page((made[1] / "report.html").read_text(encoding="utf-8"))
     assert not {"script", "link", "iframe", "object", "base", "form"} & {tag for tag, _ in page.tags}

@@ -1,6 +1,6 @@
 """How the installed Python packages describe themselves, with the topics and audiences that they name.
 
-python experiments/self_descriptions/packages.py packages.jsonl
+python experiments/qurating_tables_2_and_10/packages.py packages.jsonl
 
 Writes one JSON object a line: `text` (the description in the package's metadata), `name`, and `topic`, `audience`,
 `status` and `license` by its first classifier of each kind, or "none". The packages are those of the environment that
