@@ -9,6 +9,7 @@ import torch
 from hydra import initialize_config_dir
 from hydra._internal.hydra import Hydra
 from hydra.core.global_hydra import GlobalHydra
+from hydra.core.plugins import Plugins
 from hypothesis import HealthCheck
 from hypothesis import settings as hypothesis_settings
 from judge_fixtures import real_corpus
@@ -28,8 +29,11 @@ hydra_internals.leave_out_what_choices_lack()
 
 
 @functools.cache
-def _hydra() -> Hydra:
-    """Hydra on the folder of the configuration: all tests of a process share what is composed."""
+def _hydra(plugins: Plugins) -> Hydra:
+    """Hydra on the folder of the configuration: all tests of a process share what is composed.
+
+    Only while they have the same plugins: a test of the end of a sweep loads them again, with other classes in them.
+    """
     GlobalHydra.instance().clear()
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
         found = GlobalHydra.instance().hydra
@@ -40,7 +44,7 @@ def _hydra() -> Hydra:
 @pytest.fixture
 def conf() -> Iterator[Path]:
     """The folder of the configuration, with Hydra initialised on it."""
-    hydra = _hydra()
+    hydra = _hydra(Plugins.instance())
     GlobalHydra.instance().clear()
     GlobalHydra.instance().initialize(hydra)
     yield ROOT / "conf"
