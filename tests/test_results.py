@@ -18,7 +18,8 @@ def test_the_table_is_printed_and_written(tmp_path: Path, capsys: pytest.Capture
     trained(tmp_path, "top-k", seed=2)
     assert main([str(tmp_path)]) == 0
     printed = capsys.readouterr().out
-    assert [line.split(" | ")[2].strip() for line in printed.splitlines()[2:5]] == ["top-k", "uniform", "top-k"]
+    head, _, *lines = ([cell.strip() for cell in line.strip("| ").split(" | ")] for line in printed.splitlines()[:5])
+    assert [line[head.index("method")] for line in lines] == ["top-k", "uniform", "top-k"]
     assert "not evaluated" in printed
     assert {file.name for file in (tmp_path / "results").iterdir()} == {
         *("results.parquet", "results.csv", "results.md", "results.tex")

@@ -10,7 +10,7 @@ import json
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +19,9 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from qurating.artifacts.files import write_json
 from qurating.runtime.errors import StageError
 from qurating.runtime.revisions import loadable
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 END_OF_TEXT = "<|endoftext|>"
 # An Encoding takes some hundred bytes per token, so a long document is encoded in stretches of this many characters.
@@ -95,7 +98,18 @@ def fetch_tokenizer(name: str, folder: Path, token: str | None, token_variable: 
     if found.eos_token_id is None:
         raise StageError(f"the tokenizer {name!r} has no end-of-text token (eos_token), which ends each document")
     with _replacing_folder(folder) as temporary:
-        found.save_pretrained(temporary)
+        save(found, temporary)
+
+
+def save(tokenizer: "PreTrainedTokenizerBase", folder: Path) -> None:
+    """Save a tokenizer as a Hugging Face folder, the same files with and without access to the Hub.
+
+    transformers notes whether it was offline (HF_HUB_OFFLINE) when it loaded the tokenizer: a model made on a machine
+    without network would have another fingerprint.
+    """
+    if "local_files_only" in tokenizer.init_kwargs:
+        tokenizer.init_kwargs["local_files_only"] = False
+    tokenizer.save_pretrained(folder)
 
 
 @contextlib.contextmanager

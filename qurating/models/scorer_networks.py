@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from transformers import AutoModel, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from qurating.artifacts.files import read_json, write_json
+from qurating.corpus import tokenizing
 from qurating.models.networks import check_vocabulary, max_tokens
 from qurating.models.rating_networks import check_padding, mask_of, same_when_padded
 from qurating.runtime import hub
@@ -94,7 +95,7 @@ def save_scorer(
     `settings` has at least `max_tokens`, the most tokens of a window.
     """
     network.encoder.save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
+    tokenizing.save(tokenizer, folder)
     head = {name: weight.detach().cpu().contiguous() for name, weight in network.head.state_dict().items()}
     save_file(head, folder / HEAD)
     write_json(folder / SETTINGS, settings | {"pooling": "mean"})

@@ -8,6 +8,7 @@ import torch
 from transformers import AutoTokenizer, PreTrainedModel
 
 from qurating.artifacts.seeds import seed_for
+from qurating.corpus import tokenizing
 from qurating.corpus.tokenizing import vocabulary_size
 from qurating.datamodules.tokens import TokenBlocks
 from qurating.models import networks
@@ -91,7 +92,7 @@ def save(
     if not module.trainer.is_global_zero:
         return {}
     network.save_pretrained(output)
-    AutoTokenizer.from_pretrained(corpus / "tokenizer").save_pretrained(output)
+    tokenizing.save(AutoTokenizer.from_pretrained(corpus / "tokenizer"), output)
     return {
         "tokens": len(data.tokens),
         "steps": data.num_steps,

@@ -1,6 +1,9 @@
 """Tokenizers, and the splitting of documents."""
 
+import os
 import random
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +11,7 @@ import pytest
 from gaps_example import tokenizer_with_gaps
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from repository import ROOT
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
@@ -231,3 +235,21 @@ def test_tokens_spell_the_text_that_they_were_made_from(name: str, request: pyte
             assert not tokenizing.spells(ids, text[::-1], tokenizer)
             assert not tokenizing.spells(ids[::-1], text, tokenizer)
         assert tokenizing.given_piece(text, ids, tokenizer) == (text, ids)
+
+
+def test_a_saved_tokenizer_does_not_tell_whether_the_hub_could_be_reached(own: Path, tmp_path: Path) -> None:
+    code = """
+import sys
+from pathlib import Path
+from transformers import AutoTokenizer
+from qurating.corpus import tokenizing
+tokenizing.save(AutoTokenizer.from_pretrained(sys.argv[1]), Path(sys.argv[2]))
+"""
+    found = []
+    for offline in ("0", "1"):
+        environment = os.environ | {"HF_HUB_OFFLINE": offline, "PYTHONPATH": str(ROOT)}
+        folder = tmp_path / offline
+        subprocess.run([sys.executable, "-c", code, str(own), str(folder)], env=environment, check=True, timeout=600)
+        found.append({file.name: file.read_bytes() for file in folder.iterdir()})
+    assert found[0] == found[1]
+    assert "tokenizer.json" in found[0]

@@ -94,7 +94,6 @@ def test_names_see_the_same_overrides_as_the_run(selection: str) -> None:
         "select",
         "check_subset",
         "report_subset",
-        "analyse_ratings",
         "order",
         "train_lm",
         "evaluate",

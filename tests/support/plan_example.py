@@ -1,8 +1,10 @@
 """Plans in this process, as the command would print them."""
 
 import json
+import os
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 from hydra.core.global_hydra import GlobalHydra
 from hydra.types import RunMode
@@ -18,7 +20,8 @@ def report(*overrides: str, is_sweep: bool = True) -> Report:
     """The plan of a command with these overrides; Hydra must be initialised."""
     loader = GlobalHydra.instance().hydra.config_loader  # type: ignore[union-attr]
     mode = RunMode.MULTIRUN if is_sweep else RunMode.RUN
-    return report_of(loader.load_configuration("config", list(overrides), run_mode=mode), is_sweep)
+    with mock.patch.dict(os.environ):  # a plan goes offline
+        return report_of(loader.load_configuration("config", list(overrides), run_mode=mode), is_sweep)
 
 
 def plan(*overrides: str, is_sweep: bool = True) -> dict[str, Any]:

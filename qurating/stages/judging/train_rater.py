@@ -13,6 +13,7 @@ from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from qurating.artifacts.files import write_json
 from qurating.artifacts.seeds import seed_for
+from qurating.corpus import tokenizing
 from qurating.datamodules.judgments import Judgments
 from qurating.metrics.held_out import PAIRS
 from qurating.metrics.rater import report
@@ -124,7 +125,7 @@ def train_rater(
     write_json(output / "validation.json", found)
     write_json(output / "criteria.json", list(criteria))
     made.save_pretrained(output)
-    tokenizer.save_pretrained(output)
+    tokenizing.save(tokenizer, output)
     texts = [data.pairs[i] for i in held_out]
     rater_card.write_card(
         output,
