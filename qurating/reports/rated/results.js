@@ -59,13 +59,15 @@ function methodsTable() {
       : "To see near-duplicates and contamination beside each result, run the stage check_subset for each selection, then analyse_ratings.")];
 }
 
+const MAX_METHODS = 40; // in a figure; the table has all
+
 /** The difference of the loss from uniform by method, with its interval; nothing where no method can be compared. */
 function differencesFigure(heading) {
   const rows = evaluated().filter((row) => known(row.difference)).sort((a, b) => a.difference - b.difference);
   const about = rows.find((row) => row.part)?.part;
   return rows.length ? figure(heading,
-    `Difference of the held-out loss${about ? ` on ${named(about)}` : ""} from uniform with the same seeds, in nats per token; lines: 95 % intervals over seeds. Left of 0 is better.`,
-    () => differences(rows.slice(0, 30))) : null;
+    `Difference of the held-out loss${about ? ` on ${named(about)}` : ""} from uniform with the same seeds, in nats per token; lines: 95 % intervals over seeds. Left of 0 is better. Grey: p is 0.05 or more after Holm's correction for all rows of the table.${rows.length > MAX_METHODS ? ` The ${MAX_METHODS} best of ${whole(rows.length)} are shown.` : ""}`,
+    () => differences(rows.slice(0, MAX_METHODS))) : null;
 }
 
 function differences(rows) {
